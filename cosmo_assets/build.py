@@ -1,0 +1,133 @@
+"""Assembly: a recipe and resources become Dagster definitions. The one seam that the UI, the CLI and tests share.
+
+Belongs here: the list of assets, their partitions, the external specs, jobs. Does not belong here: any asset, or
+choosing resources (`cosmo_resources.deployments`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from cosmo_assets.decontamination.assets import decontaminated
+from cosmo_assets.deduplication.assets import deduplicated, duplicate_clusters, minhash_signatures
+from cosmo_assets.generation.assets import generations
+from cosmo_assets.lineage.assets import token_lineage
+from cosmo_assets.mixture.assets import mixture
+from cosmo_assets.partitions import buckets
+from cosmo_assets.prompts.assets import prompt_table
+from cosmo_assets.quality.assets import generation_quality
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.report.assets import corpus_export, corpus_report
+from cosmo_assets.reporting import BUCKETED, OWNERS
+from cosmo_assets.seeds.assets import seed_documents
+from cosmo_assets.tokenization.assets import tokenized_shards
+from cosmo_assets.topics.assets import cluster_model, seed_clusters, seed_embeddings, topic_labels
+
+ASSETS: tuple[dg.AssetsDefinition, ...] = (
+    seed_documents,
+    seed_embeddings,
+    cluster_model,
+    seed_clusters,
+    topic_labels,
+    prompt_table,
+    generations,
+    generation_quality,
+    decontaminated,
+    minhash_signatures,
+    duplicate_clusters,
+    deduplicated,
+    mixture,
+    tokenized_shards,
+    token_lineage,
+    corpus_report,
+    corpus_export,
+)
+"""The pipeline, in order."""
+
+UP_TO_PROMPTS = ("seed_documents", "seed_embeddings", "cluster_model", "seed_clusters", "topic_labels", "prompt_table")
+PER_BUCKET = ("generations", "generation_quality", "decontaminated", "minhash_signatures")
+TO_THE_END = ("mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
+
+STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
+    (UP_TO_PROMPTS, False),
+    (PER_BUCKET, True),
+    (("duplicate_clusters",), False),
+    (("deduplicated",), True),
+    (TO_THE_END, False),
+)
+"""The pipeline as runs: the assets of each, and whether it is one run per bucket."""
+
+
+def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
+    """The definitions of one corpus."""
+    partitions = buckets(recipe)
+    external = external_specs(recipe)
+    inputs = {key: [spec.key for spec in specs] for key, specs in external.items()}
+
+    def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        spec = spec.merge_attributes(deps=inputs.get(spec.key.to_user_string(), []))
+        return spec.replace_attributes(partitions_def=partitions) if BUCKETED in spec.tags else spec
+
+    assets = [asset.map_asset_specs(placed) for asset in ASSETS]
+    specs = {spec.key: spec for found in external.values() for spec in found}
+    return dg.Definitions(
+        assets=[*assets, *specs.values()],
+        resources={**resources, "recipe": recipe},
+        jobs=[
+            dg.define_asset_job(
+                "pilot",
+                selection=dg.AssetSelection.assets(*PER_BUCKET),
+                partitions_def=partitions,
+                description="Generate and judge one bucket, an unbiased sample: choose b000 first.",
+            ),
+            dg.define_asset_job(
+                "finish_corpus",
+                selection=dg.AssetSelection.assets(*TO_THE_END),
+                description="Mixture, shards, lineage, report and export from the buckets that are there.",
+            ),
+        ],
+        executor=dg.in_process_executor,
+    )
+
+
+def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
+    """What comes from outside, by the asset that reads it: sources, benchmarks, models; with licence and homepage."""
+    model = recipe.generation.model
+    generator = _external("models", model.name, "The generator", model.licence, model.homepage, revision=model.revision)
+    embedder = _external("models", recipe.topics.embedding, "The sentence embedding model", "Apache-2.0", None)
+    tokenizer = _external("models", "tokenizer", f"The tokenizer: {recipe.tokenization.tokenizer}", model.licence, None)
+    return {
+        "seed_documents": [
+            _external(
+                "sources",
+                source.name,
+                f"Source of {source.kind} seeds",
+                source.licence,
+                source.homepage,
+                path=source.path,
+            )
+            for source in recipe.sources
+        ],
+        "seed_embeddings": [embedder],
+        "topic_labels": [generator],
+        "prompt_table": [tokenizer],
+        "generations": [generator],
+        "decontaminated": [
+            _external("benchmarks", found.name, "Benchmark", found.licence, found.homepage, path=found.path)
+            for found in recipe.decontamination.benchmarks
+        ],
+        "tokenized_shards": [tokenizer],
+    }
+
+
+def _external(
+    group: str, name: str, description: str, licence: str, homepage: str | None, **facts: str
+) -> dg.AssetSpec:
+    metadata: dict[str, Any] = {"licence": licence, **facts}
+    if homepage:
+        metadata["homepage"] = dg.MetadataValue.url(homepage)
+    key = dg.AssetKey([group, name.replace(".", "_")])
+    return dg.AssetSpec(
+        key, description=description, group_name=group, owners=OWNERS, metadata=metadata, kinds={group[:-1]}
+    )

@@ -1,0 +1,269 @@
+"""Small charts as SVG text: what a stage shows in the UI and what the report is illustrated with.
+
+Belongs here: geometry, colours, numbers in human form. Does not belong here: which figures are worth a chart.
+
+Every chart is a function of its arguments alone, byte for byte. It stands on a white card, so that it reads the same in
+a light and a dark page, and names its colours in a legend and its values in figures, so that no colour is needed to
+read it. Colours: eight of Paul Tol's "muted" and "bright" schemes, at least 13 apart (CIE76) under simulated
+protanopia, deuteranopia and tritanopia (Machado et al., 2009).
+"""
+
+import base64
+import html
+import math
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+MAX_MARKDOWN_BYTES = 30_000
+"""Largest chart that goes into an asset's metadata: every materialization stores its own copy of it."""
+MAX_ROWS = 24
+MAX_POINTS = 1_000
+OTHER = "other"
+
+_PALETTE = ("#4477AA", "#DDCC77", "#117733", "#CC6677", "#88CCEE", "#882255", "#44AA99", "#999933")
+_GREY, _INK, _MUTED, _GRID = "#BBBBBB", "#1F2933", "#66717F", "#E3E7EC"
+_DARK = frozenset({"#4477AA", "#117733", "#882255"})
+"""Colours on which white text reads better than black (WCAG contrast)."""
+
+_WIDTH, _PAD, _ROW, _BAR = 640, 18, 24, 15
+_SMALL, _TITLE = 12, 15
+_FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"
+_NOT_IN_XML = [*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF]
+_REPLACED = dict.fromkeys(_NOT_IN_XML, "\N{REPLACEMENT CHARACTER}")
+
+
+def human(value: float, unit: str = "") -> str:
+    """A number in three digits: 950, 1.23k, 3.4M, 25B. The unit `%` takes a share: 0.123 is 12.3%."""
+    if unit == "%":
+        return f"{_digits(100 * value)}%"
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * limit:
+            return f"{_digits(value / limit)}{suffix} {unit}".rstrip()
+    return f"{_digits(value)} {unit}".rstrip()
+
+
+def bars(title: str, items: Sequence[tuple[str, float]], *, unit: str = "") -> str:
+    """Horizontal bars in the given order, labels on the left, values on the right; the first 24 items."""
+    shown = items[:MAX_ROWS]
+    values = [human(value, unit) for _, value in shown]
+    left, right = _columns([label for label, _ in shown], values)
+    scale = (right - left) / (max((value for _, value in shown), default=0) or 1)
+    body = []
+    for number, ((label, value), text) in enumerate(zip(shown, values, strict=True)):
+        top, width = _top(number), max(0.0, value) * scale
+        body += [
+            _label(label, left, top),
+            _rect(left, top, max(width, 1.0), _PALETTE[0], f"{label}: {text}"),
+            _text(text, left + width + 6, top + 12, _INK),
+        ]
+    return _svg(title, _top(len(items[: MAX_ROWS + 1])), [*body, *_more(len(items), len(shown), left)])
+
+
+def histogram(title: str, bins: Sequence[tuple[float, int]], *, unit: str = "") -> str:
+    """Counts over a numeric axis. A bin is its left edge and its count; bins are as wide as the smallest gap between
+    two edges, and those left out are empty."""
+    height, left, floor = 250, 64, 206
+    edges = sorted(edge for edge, _ in bins)
+    gap = min((after - before for before, after in pairwise(edges) if after > before), default=1.0)
+    low, high = (edges[0], edges[-1] + gap) if edges else (0.0, 1.0)
+    peak = max((count for _, count in bins), default=0) or 1
+    across, up = (_WIDTH - _PAD - left) / (high - low), (floor - 52) / peak
+    body = []
+    for tick in _ticks(0, peak, min(peak, 3)):
+        y = floor - tick * up
+        body.append(f'<path d="M{left} {_n(y)}H{_WIDTH - _PAD}" stroke="{_GRID}"/>')
+        body.append(_text(human(tick), left - 8, y + 4, _MUTED, anchor="end"))
+    for edge, count in bins:
+        x, width = left + (edge - low) * across, min(max(gap * across - 1, 0.6), 60)
+        note = f"{human(edge)} to {human(edge + gap, unit)}: {human(count)}"
+        body.append(_rect(x, floor - count * up, width, _PALETTE[0], note, height=count * up, radius=0))
+    body.append(f'<path d="M{left} {floor}H{_WIDTH - _PAD}" stroke="{_MUTED}"/>')
+    ticks = _ticks(low, high, 6)
+    body += [_text(human(tick), left + (tick - low) * across, floor + 18, _MUTED, anchor="middle") for tick in ticks]
+    body.append(_text(unit, (left + _WIDTH - _PAD) / 2, floor + 34, _MUTED, anchor="middle"))
+    return _svg(title, height, body if bins else [])
+
+
+def stacked(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], *, unit: str = "") -> str:
+    """Horizontal bars made of parts, with a legend; the first 24 rows. Beyond eight parts, the smallest over all rows
+    are drawn together as `other`."""
+    shown = rows[:MAX_ROWS]
+    totals: Counter[str] = Counter()
+    for _, parts in shown:
+        totals.update({name: value for name, value in parts.items() if value > 0})
+    colour = _colours(totals, list(totals))
+    sums = [sum(max(0.0, value) for value in parts.values()) for _, parts in shown]
+    left, right = _columns([label for label, _ in shown], ["" if unit == "%" else human(total) for total in sums])
+    scale = (right - left) / (max(sums, default=0) or 1)
+    legend, start = _legend(colour)
+    body = [legend]
+    for number, ((label, parts), total) in enumerate(zip(shown, sums, strict=True)):
+        top, x = _top(number) + start, float(left)
+        merged: dict[str, float] = defaultdict(float)
+        for name, value in parts.items():
+            merged[name if name in colour else OTHER] += max(0.0, value)
+        body.append(_label(label, left, top))
+        for name in [name for name in colour if merged[name]]:
+            width, text = merged[name] * scale, human(merged[name], unit)
+            body.append(_rect(x, top, width, colour[name], f"{label}: {name} {text}", radius=0))
+            if _pixels(text) + 8 <= width:
+                ink = "#FFFFFF" if colour[name] in _DARK else _INK
+                body.append(_text(text, x + width / 2, top + 11.5, ink, anchor="middle", size=11))
+            x += width
+        body.append("" if unit == "%" else _text(human(total), x + 6, top + 12, _INK))
+    bottom = _top(len(rows[: MAX_ROWS + 1])) + start
+    return _svg(title, bottom, [*body, *_more(len(rows), len(shown), left, start)] if shown else [])
+
+
+def scatter(title: str, points: Sequence[tuple[float, float, str]]) -> str:
+    """A map of points (x, y, group): near and far matter, units do not. Beyond 1,000 points, every n-th is drawn;
+    beyond eight groups, the smallest are drawn together as `other`."""
+    if len(points) > MAX_POINTS:
+        points = [points[number * len(points) // MAX_POINTS] for number in range(MAX_POINTS)]
+    sizes = Counter(group for _, _, group in points)
+    colour = _colours(sizes, sorted(sizes, key=lambda group: (-sizes[group], group)))
+    legend, start = _legend(colour)
+    top, height = 44 + start, 380
+    xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
+    west, north = min(xs, default=0.0), max(ys, default=0.0)
+    across = (_WIDTH - 2 * _PAD - 24) / ((max(xs, default=0.0) - west) or 1)
+    up = (height - 24) / ((north - min(ys, default=0.0)) or 1)
+    dots: dict[str, list[str]] = defaultdict(list)
+    for x, y, group in points:
+        place = f"M{_n(_PAD + 12 + (x - west) * across)} {_n(top + 12 + (north - y) * up)}h0"
+        dots[group if group in colour else OTHER].append(place)
+    place = f'x="{_PAD}" y="{top}" width="{_WIDTH - 2 * _PAD}" height="{height}" rx="4"'
+    frame = f'<rect {place} fill="none" stroke="{_GRID}"/>'
+    # a path of zero-length lines with round ends: a third of the bytes of as many circles
+    marks = [
+        f'<path d="{"".join(dots[name])}" stroke="{colour[name]}" stroke-width="6" stroke-linecap="round" '
+        f'stroke-opacity=".75"><title>{_escape(name)}</title></path>'
+        for name in colour
+    ]
+    return _svg(title, top + height, [legend, frame, *marks] if points else [])
+
+
+def markdown(svg: str) -> str:
+    """A chart as Markdown that Dagster's metadata shows, or, where that would be above 30 kB, a line that says so."""
+    found = re.search(r"<title>(.*?)</title>", svg, re.DOTALL)
+    title = re.sub(r"[\[\]\\`*_\s]+", " ", found.group(1)).strip() if found else "chart"
+    image = f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode('utf-8')).decode('ascii')})"
+    if len(image.encode("utf-8")) <= MAX_MARKDOWN_BYTES:
+        return image
+    return f"{title[:200]}: the chart is too large to be shown here, it is in the corpus report."
+
+
+def _svg(title: str, bottom: float, body: Iterable[str]) -> str:
+    """The white card with its title. `bottom`: where the last row ends. Without a body, it says that it is empty."""
+    parts = [part for part in body if part]
+    if not parts:
+        bottom, parts = 72, [_text("Nothing to show.", _PAD, 62, _MUTED)]
+    height = _n(bottom + 14)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{_WIDTH}" height="{height}" '
+        f'viewBox="0 0 {_WIDTH} {height}" font-family="{_FONT}" font-size="{_SMALL}">'
+        f"<title>{_escape(title)}</title>"
+        f'<rect width="{_WIDTH}" height="{height}" rx="10" fill="#FFFFFF"/>'
+        f"{_text(_fit(title, _WIDTH - 2 * _PAD, _TITLE), _PAD, 28, _INK, size=_TITLE, bold=True)}"
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _colours(sizes: Mapping[str, float], order: Sequence[str]) -> dict[str, str]:
+    """Colours of the largest eight names, in the given order, and grey for `other` where there are more."""
+    largest = sorted(order, key=lambda name: -sizes[name])[: len(_PALETTE)]
+    colour = dict(zip([name for name in order if name in set(largest)], _PALETTE, strict=False))
+    return colour if len(order) == len(colour) else {**colour, OTHER: _GREY}
+
+
+def _legend(colour: Mapping[str, str]) -> tuple[str, int]:
+    """The legend under the title, in as many lines as it needs, and the height that it takes."""
+    x, line, body = float(_PAD), 0, []
+    for name, fill in colour.items():
+        text = _fit(name, 200)
+        if x > _PAD and x + 16 + _pixels(text) > _WIDTH - _PAD:
+            x, line = float(_PAD), line + 1
+        top = 42 + 20 * line
+        body.append(f'<rect x="{_n(x)}" y="{top}" width="11" height="11" rx="2" fill="{fill}"/>')
+        body.append(_text(text, x + 16, top + 10, _MUTED))
+        x += 16 + _pixels(text) + 18
+    return "".join(body), 20 * (line + 1) + 4
+
+
+def _columns(labels: Sequence[str], values: Sequence[str]) -> tuple[int, int]:
+    """Where bars begin and where the longest may end: the labels and the values need the rest."""
+    left = _PAD + min(max(map(_pixels, labels), default=0), 210) + 10
+    return math.ceil(left), math.floor(_WIDTH - _PAD - 8 - max(map(_pixels, values), default=0))
+
+
+def _top(row: int) -> int:
+    return 48 + _ROW * row
+
+
+def _more(total: int, shown: int, left: float, start: int = 0) -> list[str]:
+    if total == shown:
+        return []
+    return [_text(f"and {total - shown:,} more", left, _top(shown) + start + 12, _MUTED)]
+
+
+def _label(text: str, right: float, top: float) -> str:
+    return _text(_fit(text, 210), right - 10, top + 12, _INK, anchor="end")
+
+
+def _rect(x: float, y: float, width: float, fill: str, note: str, *, height: float = _BAR, radius: float = 2) -> str:
+    size = f'width="{_n(width)}" height="{_n(height)}"' + (f' rx="{radius}"' if radius else "")
+    return f'<rect x="{_n(x)}" y="{_n(y)}" {size} fill="{fill}"><title>{_escape(note)}</title></rect>'
+
+
+def _text(
+    text: str, x: float, y: float, fill: str, *, anchor: str = "start", size: int = _SMALL, bold: bool = False
+) -> str:
+    style = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    style += "" if size == _SMALL else f' font-size="{size}"'
+    style += ' font-weight="600"' if bold else ""
+    return f'<text x="{_n(x)}" y="{_n(y)}" fill="{fill}"{style}>{_escape(text)}</text>' if text else ""
+
+
+def _ticks(low: float, high: float, wanted: int) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten) from `low` to `high`, about as many as wanted."""
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first = math.ceil(low / step)
+    return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _pixels(text: str, size: int = _SMALL) -> float:
+    """About how wide a text is drawn, erring on the wide side; East Asian letters are as wide as they are high."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return size * (wide + 0.58 * (len(text) - wide))
+
+
+def _fit(text: str, pixels: float, size: int = _SMALL) -> str:
+    """The text on one line, its end replaced with an ellipsis where it is too long."""
+    text = " ".join(text.split())
+    if _pixels(text, size) <= pixels:
+        return text
+    while text and _pixels(f"{text}…", size) > pixels:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
+def _escape(text: str) -> str:
+    """Text for SVG; characters that XML cannot hold are replaced."""
+    return html.escape(text.translate(_REPLACED))
+
+
+def _digits(value: float) -> str:
+    if 0 < abs(value) < 0.005:
+        return "<0.01"
+    text = f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _n(value: float) -> str:
+    """A coordinate, to a tenth of a pixel."""
+    return f"{value:.1f}".removesuffix(".0")

@@ -1,0 +1,94 @@
+"""Near-duplicates by MinHash, through datatrove: signatures of one bucket, then clusters over all of them.
+
+Belongs here: driving datatrove's stages on local folders. Does not belong here: which documents are signed, and which
+one of a cluster survives (`stages`).
+
+Method: MinHash LSH (Broder 1997) as configured for Cosmopedia: word 5-grams, 14 bands of 8 hashes; two documents of
+similarity s share a band with probability 1 - (1 - s^8)^14.
+"""
+
+import contextlib
+import io
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from datatrove.data import Document
+from datatrove.pipeline.dedup.minhash import (
+    MinhashConfig,
+    MinhashDedupBuckets,
+    MinhashDedupCluster,
+    MinhashDedupSignature,
+)
+from datatrove.utils.text import ngrams, simplify_text
+from datatrove.utils.word_tokenizers import WordTokenizer
+from loguru import logger
+
+from cosmo_assets.recipe import Deduplication
+
+logger.disable("datatrove")
+
+
+class SimplifiedWords(WordTokenizer):
+    """Words of a text that datatrove has simplified already (lower case, no punctuation): what stands between spaces.
+    datatrove's own English tokenizer needs spaCy and takes 95 % of a signature's time to find nearly the same words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def word_tokenize(self, text: str) -> list[str]:
+        return text.split()
+
+    def sent_tokenize(self, text: str) -> list[str]:
+        return [text]
+
+    def span_tokenize(self, text: str) -> list[tuple[int, int]]:
+        return [(0, len(text))]
+
+
+def configuration(recipe: Deduplication) -> MinhashConfig:
+    return MinhashConfig(
+        n_grams=recipe.ngram, num_buckets=recipe.bands, hashes_per_bucket=recipe.rows, seed=recipe.seed
+    )
+
+
+def sign(texts: Iterable[str], recipe: Deduplication, folder: Path, rank: int) -> None:
+    """Write the signatures of some texts to `folder/bucket_<band>/<rank>.minhash.sig`, sorted.
+
+    A text with fewer words than the n-gram has no signature and no duplicates. Cost: linear in the text.
+    """
+    step = MinhashDedupSignature(str(folder), config=configuration(recipe), language=SimplifiedWords())
+    step.run((Document(text=text, id=str(position)) for position, text in enumerate(texts)), rank=rank)
+
+
+def shingles(text: str, recipe: Deduplication) -> set[str]:
+    """The word n-grams that a signature is made of."""
+    words = simplify_text(text, configuration(recipe).norm_config).split()
+    return {" ".join(gram) for gram in ngrams(words, recipe.ngram)}
+
+
+def clusters(signatures: Path, recipe: Deduplication, work: Path) -> list[list[tuple[int, int]]]:
+    """Groups of near-duplicates among all signatures under `signatures`, each a sorted list of (rank, position).
+
+    The groups come sorted, whatever the number of ranks. Cost: linear in the signatures, plus their sorting.
+    """
+    config = configuration(recipe)
+    buckets = MinhashDedupBuckets(str(signatures), str(work / "pairs"), config=config)
+    for band in range(config.num_buckets):
+        buckets.run(None, rank=band, world_size=config.num_buckets)
+    found = work / "clusters"
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar cannot be switched off
+        MinhashDedupCluster(str(work / "pairs"), str(found), config=config, save_cluster_id=True).run(None, 0, 1)
+    members: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for path in sorted(found.glob("*.clusters")):
+        rank = int(path.name.split(".")[0])
+        for position, cluster in struct.iter_unpack("<II", path.read_bytes()):
+            members[cluster].append((rank, position))
+    return sorted(sorted(group) for group in members.values())
+
+
+def near_duplicate_groups(texts: Sequence[str], recipe: Deduplication, work: Path) -> list[list[int]]:
+    """Groups of near-duplicates in one list of texts, as sorted positions."""
+    sign(texts, recipe, work / "signatures", 0)
+    return [[position for _, position in group] for group in clusters(work / "signatures", recipe, work)]

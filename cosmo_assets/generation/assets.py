@@ -1,0 +1,69 @@
+"""The generation asset.
+
+Belongs here: its definition and what it shows. Does not belong here: the work (`generate`, `worker`).
+"""
+
+import dagster as dg
+
+from cosmo_assets.charts import bars
+from cosmo_assets.generation import generate
+from cosmo_assets.generation.checks import CHECKS
+from cosmo_assets.prompts.assets import prompt_table
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_resources.resources import LocalPoolResource, StoreResource, TrackerResource
+from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.store import CorpusStore
+
+SAMPLES = 3
+SAMPLE_CHARS = 700
+
+
+@corpus_asset(
+    "generations",
+    deps=[prompt_table],
+    group="generation",
+    kinds={"llm", "parquet"},
+    stage_version=generate.STAGE_VERSION,
+    checks=CHECKS,
+    bucketed=True,
+    pool="llm",
+)
+def generations(
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    recipe: dg.ResourceParam[Recipe],
+    pool: LocalPoolResource,
+    tracker: TrackerResource,
+) -> Result:
+    """The model's answers to one bucket of prompts. Resumes from the shard ledger; a row whose prompt, model and
+    sampling are unchanged is never asked again."""
+    manifest = generate.generate(workspace(context, store, recipe), pool.create(), context.partition_key)
+    figures = {
+        key: float(manifest.run.get(key, 0)) for key in ("generated_tokens", "reused_tokens", "tokens_per_second")
+    }
+    tracker.create().log(
+        f"generations/{manifest.bucket}",
+        manifest.version,
+        {
+            "model": recipe.generation.model.name,
+            "revision": recipe.generation.model.revision,
+            "bucket": manifest.bucket,
+        },
+        {**figures, "documents": manifest.flow.rows_out, "completion_tokens": manifest.summary["completion_tokens"]},
+    )
+    return materialized(manifest, recipe, CHECKS, _show(manifest, figures, store.create()))
+
+
+def _show(manifest: Manifest, figures: dict[str, float], store: CorpusStore) -> Show:
+    reasons = [
+        (key.removeprefix("finish_"), count) for key, count in manifest.summary.items() if key.startswith("finish_")
+    ]
+    dataset = store.open("generations", manifest.bucket)
+    rows = next(dataset.tables(["doc_id", "status", "text"])).to_pylist()
+    shown = [row for row in rows if row["status"] == "ok"][:SAMPLES]
+    return Show(
+        charts={"finish_reasons": bars("Answers by finish reason", reasons, unit="documents")},
+        tables={"samples": [{"doc_id": row["doc_id"][:12], "text": row["text"][:SAMPLE_CHARS]} for row in shown]},
+        figures={**figures, "completion_tokens": manifest.summary.get("completion_tokens", 0)},
+    )

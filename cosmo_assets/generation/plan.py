@@ -1,0 +1,168 @@
+"""What a generation job has to do: the plan that workers read, and the rows that need no work any more.
+
+Belongs here: the job's description on disk, the order of its documents, taking rows over from earlier versions.
+Does not belong here: asking the model (`worker`) or publishing (`generate`).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cosmo_assets.ids import doc_id
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.schemas import GENERATIONS
+from cosmo_resources.storage.digest import json_digest
+from cosmo_resources.storage.files import write_parquet, write_text
+from cosmo_resources.storage.ledger import ShardLedger, work_folders
+from cosmo_resources.storage.manifest import Frozen
+from cosmo_resources.storage.store import CorpusStore, Dataset
+from cosmo_resources.storage.writer import read_table
+
+PLAN_NAME = "plan.json"
+REUSED_NAME = "reused.parquet"
+
+
+class GenerationPlan(Frozen):
+    """One bucket's job. Documents stand in the order of the prompts' files, all samples of a prompt together; shard i
+    is the i-th run of `shard_rows` documents."""
+
+    bucket: str
+    buckets: int
+    prompts: tuple[str, ...]
+    prompts_version: str
+    prompt_rows: int
+    model: str
+    revision: str
+    sampling: dict[str, float | int]
+    samples: int
+    shard_rows: int
+
+    @property
+    def rows(self) -> int:
+        return self.prompt_rows * self.samples
+
+    @property
+    def shards(self) -> int:
+        return math.ceil(self.rows / self.shard_rows)
+
+    @property
+    def digest(self) -> str:
+        """Names the job's folder: equal plans go on with one another's work."""
+        return json_digest(self.model_dump(mode="json", exclude={"prompts"}))
+
+    def prompt_table(self) -> pa.Table:
+        columns = ["prompt_id", "prompt", "max_tokens"]
+        return pa.concat_tables([read_table(Path(path), columns) for path in self.prompts])
+
+    def documents(self, prompts: pa.Table, first: int, count: int) -> Iterator[dict[str, Any]]:
+        """The documents `first` to `first + count` of the job: doc_id, prompt_id, sample_index, prompt, sampling."""
+        start, stop = first // self.samples, -(-min(first + count, self.rows) // self.samples)
+        number = start * self.samples
+        for row in prompts.slice(start, stop - start).to_pylist():
+            sampling = {**self.sampling, "max_tokens": row["max_tokens"]}
+            for sample_index in range(self.samples):
+                if first <= number < first + count:
+                    document = doc_id(
+                        prompt=row["prompt_id"],
+                        model=self.model,
+                        revision=self.revision,
+                        sampling=sampling,
+                        sample_index=sample_index,
+                    )
+                    yield {
+                        "doc_id": document,
+                        "prompt_id": row["prompt_id"],
+                        "sample_index": sample_index,
+                        "prompt": row["prompt"],
+                        "sampling": sampling,
+                    }
+                number += 1
+
+
+def read_plan(folder: Path) -> GenerationPlan:
+    return GenerationPlan.model_validate_json((folder / PLAN_NAME).read_text(encoding="utf-8"))
+
+
+def prepare(plan: GenerationPlan, folder: Path, store: CorpusStore) -> tuple[int, int]:
+    """Write the plan and the rows that earlier versions or unfinished jobs already hold.
+
+    Returns: how many rows were taken over, and their completion tokens.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / PLAN_NAME, plan.model_dump_json(indent=1) + "\n")
+    wanted = {row["doc_id"] for row in plan.documents(plan.prompt_table(), 0, plan.rows)}
+    found: dict[str, Mapping[str, Any]] = {}
+    for row in _earlier_rows(plan, folder, store, wanted):
+        found.setdefault(row["doc_id"], row)
+    table = pa.Table.from_pylist([found[key] for key in sorted(found)], schema=GENERATIONS)
+    write_parquet(folder / REUSED_NAME, table)
+    return table.num_rows, sum(int(row["completion_tokens"]) for row in found.values())
+
+
+def reused_rows(folder: Path) -> dict[str, Mapping[str, Any]]:
+    """The rows taken over, by doc_id."""
+    return {row["doc_id"]: row for row in read_table(folder / REUSED_NAME).to_pylist()}
+
+
+def _earlier_rows(
+    plan: GenerationPlan, folder: Path | None, store: CorpusStore, wanted: set[str]
+) -> Iterator[Mapping[str, Any]]:
+    """Usable rows of published versions, then of unfinished jobs, of every bucket that can hold a wanted row.
+
+    With n buckets a prompt is in bucket `id mod n`; if the number has changed from m to n, rows of the old bucket j can
+    be in the new bucket i only where i and j agree modulo gcd(m, n).
+    """
+    values = pa.array(sorted(wanted), pa.string())
+    for bucket in store.buckets("generations"):
+        for version in store.versions("generations", bucket):
+            if _may_share(bucket, int(version.manifest.run.get("buckets", 0)), plan):
+                for path in version.paths():
+                    yield from _usable(path, values)
+        for work in work_folders(store.place("generations", bucket)):
+            if work != folder and _may_share(bucket, read_plan(work).buckets, plan):
+                for row in ShardLedger(work).rows():
+                    if row["doc_id"] in wanted and row["status"] != "failed":
+                        yield row
+
+
+def _may_share(bucket: str, buckets: int, plan: GenerationPlan) -> bool:
+    common = math.gcd(buckets, plan.buckets)
+    return (int(bucket[1:]) - int(plan.bucket[1:])) % common == 0
+
+
+def _usable(path: Path, wanted: pa.Array) -> Iterator[Mapping[str, Any]]:
+    keys = read_table(path, ["doc_id", "status"])
+    usable = pc.and_(pc.is_in(keys["doc_id"], value_set=wanted), pc.not_equal(keys["status"], "failed"))
+    if pc.any(usable).as_py():
+        yield from pq.read_table(path, partitioning=None).filter(usable).to_pylist()
+
+
+def make_plan(recipe: Recipe, prompts: Dataset, bucket: str) -> GenerationPlan:
+    """The job of one bucket of a prompt table."""
+    paths = prompts.paths(bucket=bucket)
+    generation = recipe.generation
+    return GenerationPlan(
+        bucket=bucket,
+        buckets=recipe.buckets,
+        prompts=tuple(str(path) for path in paths),
+        prompts_version=prompts.ref(bucket).version,
+        prompt_rows=sum(read_table(path, ["prompt_id"]).num_rows for path in paths),
+        model=generation.model.name,
+        revision=generation.model.revision,
+        sampling=generation.sampling.model_dump(),
+        samples=generation.samples,
+        shard_rows=generation.shard_rows,
+    )
+
+
+def documents_of(recipe: Recipe, store: CorpusStore, bucket: str) -> tuple[int, int]:
+    """How many documents a bucket's job has, and how many of them exist already in any usable form."""
+    plan = make_plan(recipe, store.open("prompt_table"), bucket)
+    wanted = {row["doc_id"] for row in plan.documents(plan.prompt_table(), 0, plan.rows)}
+    there = {row["doc_id"] for row in _earlier_rows(plan, None, store, wanted)}
+    return len(wanted), len(there)

@@ -1,0 +1,27 @@
+"""Checks of the token index.
+
+Belongs here: what must hold so that every token can be traced. Does not belong here: asking the index (`trace`).
+"""
+
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.reporting import Check, Verdict
+from cosmo_resources.storage.manifest import Manifest
+
+
+def _every_span(manifest: Manifest, _: Recipe) -> Verdict:
+    return manifest.rows == manifest.flow.rows_in, {
+        "spans": manifest.rows,
+        "spans in the shards": manifest.flow.rows_in,
+    }
+
+
+def _sums(manifest: Manifest, _: Recipe) -> Verdict:
+    total = manifest.summary["tokens"]
+    wrong = [name for name, parts in manifest.summary["by"].items() if sum(parts.values()) != total]
+    return not wrong, {"tokens": total, "columns that do not add up": ", ".join(wrong)}
+
+
+CHECKS = (
+    Check("every_span", "Every span of the shards is in the index exactly once.", _every_span, blocking=True),
+    Check("tokens_add_up", "Tokens by source, topic, template, ... add up to all tokens.", _sums, blocking=True),
+)

@@ -1,0 +1,45 @@
+"""The mixture asset.
+
+Belongs here: its definition and what it shows. Does not belong here: the allocation (`allocation`).
+"""
+
+import dagster as dg
+
+from cosmo_assets.charts import stacked
+from cosmo_assets.deduplication.assets import deduplicated
+from cosmo_assets.generation.assets import generations
+from cosmo_assets.mixture import stage
+from cosmo_assets.mixture.checks import CHECKS
+from cosmo_assets.prompts.assets import prompt_table
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_resources.resources import StoreResource
+
+
+@corpus_asset(
+    "mixture",
+    deps=[deduplicated, generations, prompt_table],
+    group="mixture",
+    kinds={"parquet"},
+    stage_version=stage.STAGE_VERSION,
+    checks=CHECKS,
+)
+def mixture(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
+    """Which documents stand in the corpus and how often, so that the sources' tokens have the recipe's weights.
+    Selections and counts only; no text is copied."""
+    manifest = stage.build(workspace(context, store, recipe))
+    components = manifest.summary["components"]
+    rows = [
+        (label, {row["source"]: row[key] for row in components})
+        for label, key in (("target", "target"), ("here", "share"))
+    ]
+    return materialized(
+        manifest,
+        recipe,
+        CHECKS,
+        Show(
+            {"shares": stacked("Share of tokens by source", rows)},
+            {"components": components},
+            {"tokens": manifest.summary["tokens"]},
+        ),
+    )

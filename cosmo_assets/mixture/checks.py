@@ -1,0 +1,33 @@
+"""Checks of the mixture.
+
+Belongs here: what must hold of the selection. Does not belong here: the arithmetic (`allocation`).
+"""
+
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.reporting import Check, Verdict
+from cosmo_resources.storage.manifest import Manifest
+
+TOLERANCE = 0.05
+MAX_EPOCHS = 4.0
+"""Muennighoff et al. 2023 find up to four epochs of repeated data about as good as new data."""
+
+
+def _shares(manifest: Manifest, _: Recipe) -> Verdict:
+    gaps = {row["source"]: round(abs(row["share"] - row["target"]), 4) for row in manifest.summary["components"]}
+    worst = max(gaps, key=gaps.__getitem__, default="")
+    return all(gap <= TOLERANCE for gap in gaps.values()), {
+        "worst source": worst,
+        "gap": gaps.get(worst, 0.0),
+        "tolerance": TOLERANCE,
+    }
+
+
+def _epochs(manifest: Manifest, _: Recipe) -> Verdict:
+    most = max((row["epochs"] for row in manifest.summary["components"]), default=0.0)
+    return most <= MAX_EPOCHS, {"most epochs": most, "limit": MAX_EPOCHS}
+
+
+CHECKS = (
+    Check("shares", "Each source's share of tokens is near its target.", _shares),
+    Check("epochs", "No source is repeated more than four times.", _epochs),
+)

@@ -1,0 +1,192 @@
+"""The prompt table: which seed meets which templates, rendered, with ids, stored by bucket.
+
+Belongs here: allocation and assembly. Does not belong here: templates and their rendering (`templates`), where an
+extract may end (`extracts`).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from cosmo_assets.ids import bucket_name, bucket_of, prompt_id, uniform
+from cosmo_assets.prompts.extracts import cut
+from cosmo_assets.prompts.templates import SeedView, Template, load_templates, render
+from cosmo_assets.recipe import PromptMix, Recipe
+from cosmo_assets.schemas import PROMPT_TABLE
+from cosmo_assets.stage import Workspace
+from cosmo_assets.topics.policy import decide
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.digest import digest
+from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.writer import DatasetWriter
+from cosmo_resources.tokenizers import NamedTokenizer
+
+STAGE_VERSION = "1"
+
+
+def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
+    """Build `prompt_table`. Cost: linear in the prompts; rows of all buckets are held in memory."""
+    store, recipe = workspace.store, workspace.recipe
+    inputs = [store.open(asset) for asset in ("seed_documents", "seed_clusters", "topic_labels")]
+    templates = used_templates(recipe)
+    params = {
+        "prompts": recipe.prompts.model_dump(exclude={"template_folders"}),
+        "policy": recipe.topics.policy.model_dump(),
+        "exempt": sorted(source.name for source in recipe.sources if not source.topic_filter),
+        "templates": {key: _template_digest(template) for key, template in sorted(templates.items())},
+        "max_tokens": recipe.generation.max_tokens,
+        "buckets": recipe.buckets,
+        "tokenizer": tokenizer.digest,
+    }
+    return workspace.build(
+        "prompt_table",
+        lambda writer: _produce(writer, workspace, templates, tokenizer),
+        stage_version=STAGE_VERSION,
+        inputs=tuple(dataset.ref() for dataset in inputs),
+        params=params,
+    )
+
+
+def used_templates(recipe: Recipe) -> dict[str, Template]:
+    """The templates that a recipe names.
+
+    Raises:
+        CosmoError: one does not exist, or does not suit the kind of source that it is named for.
+    """
+    known = load_templates([recipe.folder / folder for folder in recipe.prompts.template_folders])
+    used: dict[str, Template] = {}
+    for kind, mix in recipe.prompts.mixes.items():
+        for use in mix.templates:
+            template = known.get(use.template)
+            if template is None or kind not in template.kinds:
+                problem = "there is no such template" if template is None else f"it is made for {template.kinds}"
+                suited = sorted(key for key, value in known.items() if kind in value.kinds)
+                raise CosmoError(
+                    f"recipe field prompts.mixes.{kind}.templates: {use.template}: {problem}",
+                    remedy=f"name one of {', '.join(suited)}",
+                )
+            used[use.template] = template
+    return used
+
+
+def allocate(seed: str, mix: PromptMix) -> list[str]:
+    """The templates that a seed meets, each at most once.
+
+    A weighted draw without replacement from keys that depend on the seed and one template alone (Efraimidis and
+    Spirakis, 2006, algorithm A: the largest u^(1/w) win), so that no other seed and no added row can change it.
+    """
+    count = int(mix.per_seed) + (uniform("prompts", seed) < mix.per_seed % 1)
+    keys = {use.template: uniform("template", seed, use.template) ** (1 / use.weight) for use in mix.templates}
+    return sorted(keys, key=lambda template: (-keys[template], template))[:count]
+
+
+def seed_view(seed: Mapping[str, Any], topic: str | None, name_topic: bool, extract: str) -> SeedView:
+    return SeedView(seed["title"], tuple(seed["context"]), extract, topic, name_topic)
+
+
+def _produce(
+    writer: DatasetWriter, workspace: Workspace, templates: Mapping[str, Template], tokenizer: NamedTokenizer
+) -> None:
+    store, recipe = workspace.store, workspace.recipe
+    clusters = store.open("seed_clusters").table(["seed_id", "cluster_id"])
+    cluster_of = dict(zip(*(column.to_pylist() for column in clusters.columns), strict=True))
+    labels = {row["cluster_id"]: row for row in store.open("topic_labels").table().to_pylist()}
+    excluded = {key: reason for key, label in labels.items() if (reason := decide(label, recipe.topics.policy))}
+    exempt = {source.name for source in recipe.sources if not source.topic_filter}
+    seeds = store.open("seed_documents")
+    dropped: Counter[str] = Counter()
+    buckets: dict[str, list[dict[str, Any]]] = {bucket_name(index): [] for index in range(recipe.buckets)}
+    done = used = 0
+    sizes: Counter[int] = Counter()
+    for seed in (row for table in seeds.tables() for row in table.to_pylist()):
+        done += 1
+        cluster = cluster_of[seed["seed_id"]]
+        sizes[cluster] += 1
+        chosen = allocate(seed["seed_id"], recipe.prompts.mixes[seed["kind"]])
+        if cluster in excluded and seed["source"] not in exempt:
+            dropped[f"topic_{excluded[cluster]}"] += 1
+            writer.reject(seed["seed_id"], f"topic_{excluded[cluster]}", detail=labels[cluster]["topic"])
+        elif not chosen:
+            dropped["not_drawn"] += 1
+        else:
+            used += 1
+            for row in _prompts(seed, chosen, labels[cluster], templates, recipe, tokenizer):
+                buckets[row["bucket"]].append(row)
+        if done % 1000 == 0:
+            workspace.progress(done, seeds.manifest.rows, "seeds")
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for bucket, rows in buckets.items():
+        rows.sort(key=lambda row: row["prompt_id"])
+        writer.write(pa.Table.from_pylist(rows, schema=PROMPT_TABLE), bucket=bucket)
+        for row in rows:
+            for column in ("bucket", "source", "template", "audience", "format"):
+                counts[column][row[column]] += 1
+    writer.flow("seeds", done, used, dropped=dropped)
+    ids = [row["prompt_id"] for rows in buckets.values() for row in rows]
+    writer.summary = {
+        "prompts": len(ids),
+        "distinct": len(set(ids)),
+        "counts": {column: dict(sorted(values.items())) for column, values in counts.items()},
+        "named_topic": sum(row["topic_clause"] for rows in buckets.values() for row in rows),
+        "max_tokens": sum(row["max_tokens"] for rows in buckets.values() for row in rows),
+        "topics": [
+            {
+                "cluster": key,
+                "topic": label["topic"],
+                "score": label["score"],
+                "seeds": sizes[key],
+                "excluded": excluded.get(key),
+            }
+            for key, label in sorted(labels.items())
+        ],
+    }
+
+
+def _prompts(
+    seed: Mapping[str, Any],
+    chosen: list[str],
+    label: Mapping[str, Any],
+    templates: Mapping[str, Template],
+    recipe: Recipe,
+    tokenizer: NamedTokenizer,
+) -> Iterator[dict[str, Any]]:
+    extract = cut(seed["text"], recipe.prompts.extract_tokens, tokenizer.count)
+    for key in chosen:
+        template = templates[key]
+        draw = uniform("topic", seed["seed_id"], key)
+        name_topic = label["topic"] is not None and draw < recipe.prompts.topic_clause
+        text = render(template, seed_view(seed, label["topic"] if name_topic else None, name_topic, extract))
+        identity = prompt_id(
+            seed=seed["seed_id"],
+            template=template.id,
+            template_version=template.version,
+            audience=template.audience,
+            format=template.format,
+            choices={"name_topic": name_topic},
+            text=text,
+        )
+        yield {
+            "prompt_id": identity,
+            "bucket": bucket_of(identity, recipe.buckets),
+            "seed_id": seed["seed_id"],
+            "source": seed["source"],
+            "kind": seed["kind"],
+            "licence": seed["licence"],
+            "cluster_id": label["cluster_id"],
+            "topic": label["topic"],
+            "template": template.id,
+            "template_version": template.version,
+            "audience": template.audience,
+            "format": template.format,
+            "topic_clause": name_topic,
+            "prompt": text,
+            "max_tokens": min(template.max_tokens, recipe.generation.max_tokens),
+        }
+
+
+def _template_digest(template: Template) -> str:
+    return digest(
+        template.id, template.version, template.audience, template.format, str(template.max_tokens), template.body
+    )

@@ -1,0 +1,74 @@
+"""Quality of a generated text: measurements, and the rules that they are held against.
+
+Belongs here: what can be told from one text and its prompt. Does not belong here: comparing documents with one another
+(`deduplication`) or with benchmarks (`decontamination`).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cosmo_assets.recipe import QualityPolicy
+from cosmo_assets.seeds.cleaning import language_of
+
+GRAM = 5
+_WORD = re.compile(r"\w+", re.UNICODE)
+_BOILERPLATE = re.compile(
+    r"as an ai\b|as a language model|i cannot (?:fulfil|assist|help)|i'm sorry, (?:but )?i can(?:no|')t"
+    r"|here(?:'s| is) (?:a|an|the|your) (?:\w+ ){0,6}(?:based on|that meets|as requested|you requested|you asked)"
+    r"|\bextract (?:above|below|provided)|\[(?:your|insert)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of a text. `repetition`: share of word 5-grams that stood in it before (after Gopher, Rae et al.
+    2021, appendix A1.1); `seed_overlap`: share of its 5-grams that stand in its prompt; `boilerplate`: the first
+    phrase of a model speaking of itself or its task; `opener`: its first five words."""
+
+    words: int
+    repetition: float
+    seed_overlap: float
+    language: str
+    boilerplate: str | None
+    opener: str
+
+
+def measure(text: str, prompt: str) -> Measures:
+    """Measure one text. Cost: linear in its length and its prompt's."""
+    words = _words(text)
+    grams = _grams(words)
+    distinct = set(grams)
+    shared = len(distinct & set(_grams(_words(prompt))))
+    found = _BOILERPLATE.search(text)
+    return Measures(
+        words=len(words),
+        repetition=round(1 - len(distinct) / len(grams), 4) if grams else 0.0,
+        seed_overlap=round(shared / len(distinct), 4) if distinct else 0.0,
+        language=language_of(text)[0],
+        boilerplate=found.group(0) if found else None,
+        opener=" ".join(words[:GRAM]),
+    )
+
+
+def broken_rules(measures: Measures, finish_reason: str | None, policy: QualityPolicy) -> list[str]:
+    """The rules that a text breaks, in a fixed order; the first one is the one that is counted."""
+    rules = {
+        "empty": measures.words == 0,
+        "too_short": measures.words < policy.min_words,
+        "language": measures.words > 0 and measures.language not in policy.languages,
+        "repetitive": measures.repetition > policy.max_repetition,
+        "boilerplate": measures.boilerplate is not None,
+        "copies_seed": measures.seed_overlap > policy.max_seed_overlap,
+        "truncated": policy.drop_truncated and finish_reason == "length",
+    }
+    return [name for name, broken in rules.items() if broken]
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _grams(words: Sequence[str]) -> list[tuple[str, ...]]:
+    return list(zip(*(words[start:] for start in range(GRAM)), strict=False))

@@ -1,0 +1,82 @@
+"""Generation quality: one row of measures and a verdict per answered prompt of a bucket.
+
+Belongs here: the stage. Does not belong here: the measures and rules (`rules`).
+"""
+
+from collections import Counter
+
+import pyarrow as pa
+
+from cosmo_assets.quality.rules import broken_rules, measure
+from cosmo_assets.schemas import GENERATION_QUALITY
+from cosmo_assets.stage import Workspace
+from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.store import Dataset
+from cosmo_resources.storage.writer import DatasetWriter
+
+STAGE_VERSION = "1"
+MAX_OPENERS = 20
+
+
+def build(workspace: Workspace, bucket: str) -> Manifest:
+    """Build `generation_quality` of a bucket. Cost: linear in its text; memory for a shard and the bucket's prompts."""
+    generations = workspace.store.open("generations", bucket)
+    prompts = workspace.store.open("prompt_table")
+    return workspace.build(
+        "generation_quality",
+        lambda writer: _produce(writer, workspace, generations, prompts, bucket),
+        bucket=bucket,
+        stage_version=STAGE_VERSION,
+        inputs=(generations.ref(), prompts.ref(bucket)),
+        params=workspace.recipe.quality.model_dump(),
+    )
+
+
+def prompt_texts(prompts: Dataset, bucket: str) -> dict[str, str]:
+    """The rendered prompts of a bucket by id."""
+    table = prompts.table(["prompt_id", "prompt"], bucket=bucket)
+    return dict(zip(table["prompt_id"].to_pylist(), table["prompt"].to_pylist(), strict=True))
+
+
+def _produce(writer: DatasetWriter, workspace: Workspace, generations: Dataset, prompts: Dataset, bucket: str) -> None:
+    texts = prompt_texts(prompts, bucket)
+    policy = workspace.recipe.quality
+    verdicts: Counter[str] = Counter()
+    openers: Counter[str] = Counter()
+    lengths: Counter[int] = Counter()
+    total = words = 0
+    for table in generations.tables(["doc_id", "prompt_id", "status", "text", "finish_reason"]):
+        rows = []
+        for row in table.to_pylist():
+            if row["status"] != "ok":
+                continue
+            measures = measure(row["text"], texts[row["prompt_id"]])
+            reasons = broken_rules(measures, row["finish_reason"], policy)
+            verdicts[reasons[0] if reasons else "keep"] += 1
+            openers[measures.opener] += 1
+            lengths[min(measures.words // 25, 40)] += 1
+            words += measures.words
+            total += 1
+            rows.append(
+                {
+                    "doc_id": row["doc_id"],
+                    "keep": not reasons,
+                    "reasons": reasons,
+                    "words": measures.words,
+                    "repetition": measures.repetition,
+                    "language": measures.language,
+                    "seed_overlap": measures.seed_overlap,
+                    "opener": measures.opener,
+                }
+            )
+            if reasons:
+                writer.reject(row["doc_id"], reasons[0], detail=measures.boilerplate)
+        writer.write(pa.Table.from_pylist(rows, schema=GENERATION_QUALITY))
+        workspace.progress(total, generations.manifest.rows, "documents")
+    writer.flow("documents", total, verdicts.pop("keep", 0), dropped=verdicts)
+    common = sorted(openers.items(), key=lambda item: (-item[1], item[0]))[:MAX_OPENERS]
+    writer.summary = {
+        "openers": [[opener, count] for opener, count in common],
+        "words": words,
+        "lengths": [[25 * step, count] for step, count in sorted(lengths.items())],
+    }

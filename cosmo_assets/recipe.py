@@ -1,0 +1,288 @@
+"""The recipe: the typed, frozen description of a corpus, read from YAML.
+
+Belongs here: every field of a recipe with its meaning, bounds and default. Does not belong here: where things run
+(`cosmo_resources.deployments`) or state of any kind.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.digest import json_digest
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+SourceKind = Literal["web", "course", "book", "topic_tree", "title_list", "maths", "conversation"]
+
+
+class Section(pydantic.BaseModel):
+    """Base of all parts of a recipe: immutable, unknown fields refused."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Section):
+    """Where seed documents come from. `path` is relative to the recipe's file and may be a glob; `${NAME}` is taken
+    from the environment."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    kind: SourceKind
+    reader: str
+    path: str
+    licence: str
+    attribution: str | None = None
+    homepage: str | None = None
+    options: dict[str, Any] = {}
+    topic_filter: bool = True
+    """Whether seeds in a cluster that the topic policy excludes are dropped (curated sources are exempt)."""
+    max_documents: Count | None = None
+
+
+class SeedPolicy(Section):
+    """Cleaning of seeds, before anything is spent on them. Lengths in characters."""
+
+    min_chars: dict[SourceKind, int] = {"web": 200, "maths": 200, "book": 200, "conversation": 80, "course": 60}
+    max_chars: Count = 50_000
+    languages: tuple[str, ...] = ("en",)
+    mask_personal_data: bool = True
+    boilerplate_share: Share = 0.5
+    """A text with more than this share of its lines looking like navigation or notices is dropped."""
+    near_duplicate_threshold: Share | None = 0.7
+    """Jaccard similarity of word 5-grams above which only the first of a group of seeds is kept; null switches off."""
+
+
+class Clustering(Section):
+    """Spherical k-means on the seeds' embeddings."""
+
+    clusters: Count
+    iterations: Count = 40
+    restarts: Count = 5
+    seed: int = 0
+
+
+class Labelling(Section):
+    """How the model is asked for a cluster's topic and educational value."""
+
+    extracts: Count = 10
+    extract_chars: Count = 420
+    attempts: Count = 3
+    max_tokens: Count = 60
+
+
+class TopicPolicy(Section):
+    """Which topics may become prompts. Changing it re-runs the prompt table, not the labels."""
+
+    min_score: Annotated[float, Field(ge=1, le=10)] = 1.0
+    deny: tuple[str, ...] = ()
+    """Regular expressions, case-insensitive, searched in the topic label."""
+    overrides: dict[str, Literal["keep", "drop"]] = {}
+    """Decisions of a reviewer by topic label; they go before everything else."""
+    unlabelled: Literal["keep", "drop"] = "drop"
+
+
+class Topics(Section):
+    embedding: Literal["all-MiniLM-L6-v2"] = "all-MiniLM-L6-v2"
+    clustering: Clustering
+    labelling: Labelling = Labelling()
+    policy: TopicPolicy = TopicPolicy()
+
+
+class TemplateUse(Section):
+    """One template in the mix of a source kind: its weight, relative to the others of that kind."""
+
+    template: str
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class PromptMix(Section):
+    """How many prompts a seed of a kind gets (a fraction is a chance), and from which templates. A seed never meets
+    the same template twice."""
+
+    per_seed: Annotated[float, Field(gt=0)]
+    templates: Annotated[tuple[TemplateUse, ...], Field(min_length=1)]
+
+
+class Prompts(Section):
+    mixes: dict[SourceKind, PromptMix]
+    topic_clause: Share = 0.5
+    extract_tokens: Count = 250
+    """Longest part of a seed that is shown to the generator, in tokens, cut at a sentence end."""
+    template_folders: tuple[str, ...] = ()
+    """Folders with further templates, relative to the recipe; one there replaces a shipped one of the same id."""
+
+
+class Sampling(Section):
+    """Sampling parameters, by their names in the OpenAI and vLLM interfaces."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.6
+    top_p: Share = 0.95
+    top_k: Count = 50
+    repetition_penalty: Annotated[float, Field(gt=0)] = 1.2
+
+
+class Model(Section):
+    """The generator by name and revision: part of every document's id, unlike the server that happens to run it."""
+
+    name: str
+    revision: str
+    licence: str
+    homepage: str | None = None
+
+
+class Generation(Section):
+    model: Model
+    sampling: Sampling = Sampling()
+    samples: Count = 1
+    max_tokens: Count = 600
+    """Upper bound of any answer; a template may set a lower one."""
+    shard_rows: Count = 1000
+
+
+class QualityPolicy(Section):
+    """Rules a generated text must pass."""
+
+    min_words: Count = 40
+    max_repetition: Share = 0.35
+    drop_truncated: bool = False
+    languages: tuple[str, ...] = ("en",)
+    max_seed_overlap: Share = 0.6
+
+
+class Benchmark(Section):
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    path: str
+    licence: str
+    homepage: str | None = None
+
+
+class Decontamination(Section):
+    """Cosmopedia's rule: a shared n-gram makes a candidate, a matched share of the item above `ratio` condemns it."""
+
+    benchmarks: tuple[Benchmark, ...]
+    ngram: Count = 10
+    ratio: Share = 0.5
+
+
+class Deduplication(Section):
+    """MinHash: word n-grams, bands x rows hashes."""
+
+    ngram: Count = 5
+    bands: Count = 14
+    rows: Count = 8
+    seed: int = 1
+
+
+class Component(Section):
+    """One source's part of the mixture: its share of tokens relative to the others, and how often it may repeat."""
+
+    weight: Annotated[float, Field(gt=0)]
+    max_epochs: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Mixture(Section):
+    components: dict[str, Component]
+
+
+class Tokenization(Section):
+    tokenizer: str = "smollm2-135m-instruct"
+    """The embedded model's own, by its name, or the path of a tokenizer.json, relative to the recipe."""
+    eos: str = "<|endoftext|>"
+    shard_tokens: Count = 100_000_000
+
+
+class Limits(Section):
+    """Bounds of the data-quality checks, as shares."""
+
+    max_failed: Share = 0.01
+    max_truncated: Share = 0.2
+    max_low_quality: Share = 0.3
+    max_contaminated: Share = 0.05
+    min_contaminated: Share = 0.0
+    max_duplicates: Share = 0.05
+    max_bad_seed_rows: Share = 0.02
+    max_opener_share: Share = 0.1
+
+
+class Recipe(Section):
+    """A corpus. Its name names the folder of its data; its digest is recorded, and is never by itself a reason to redo
+    a row."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    description: str
+    buckets: Annotated[int, Field(ge=1, le=1024)]
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    seeds: SeedPolicy = SeedPolicy()
+    topics: Topics
+    prompts: Prompts
+    generation: Generation
+    quality: QualityPolicy = QualityPolicy()
+    decontamination: Decontamination
+    deduplication: Deduplication = Deduplication()
+    mixture: Mixture
+    tokenization: Tokenization = Tokenization()
+    limits: Limits = Limits()
+    folder: Path = Field(default=Path(), exclude=True)
+    """Where the recipe was read from: relative paths start here. No part of the recipe's digest."""
+
+    @pydantic.model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            raise ValueError(f"sources: names must differ, got {names}")
+        if unknown := set(self.mixture.components) - set(names):
+            raise ValueError(f"mixture.components: no such source: {sorted(unknown)}")
+        if missing := {source.kind for source in self.sources} - set(self.prompts.mixes):
+            raise ValueError(f"prompts.mixes: no templates for source kind: {sorted(missing)}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        return json_digest(self.model_dump(mode="json"))
+
+    def paths(self, pattern: str, *, field: str) -> list[Path]:
+        """The files that a path of the recipe names, sorted.
+
+        Raises:
+            CosmoError: an environment variable in it is not set, or nothing matches.
+        """
+        expanded = os.path.expandvars(pattern)
+        if "$" in expanded:
+            raise CosmoError(
+                f"recipe {self.name}, {field}: {pattern!r} uses an environment variable that is not set",
+                remedy=f"set it, for example: export {expanded.split('$')[1].strip('{').split('}')[0]}=/path/to/data",
+            )
+        base = self.folder / expanded
+        found = sorted(Path(base.anchor or ".").glob(str(base.relative_to(base.anchor)))) if base.anchor else []
+        found = [path for path in found if path.is_file()] or ([base] if base.is_file() else [])
+        if not found:
+            raise CosmoError(
+                f"recipe {self.name}, {field}: no file matches {base}", remedy="correct the path in the recipe"
+            )
+        return found
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A shipped recipe by its name, or any by the path of its YAML file.
+
+    Raises:
+        CosmoError: no such recipe, or a field is missing, unknown or out of bounds; the message names each.
+    """
+    path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else SHIPPED / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(found.stem for found in SHIPPED.glob("*.yaml")))
+        raise CosmoError(f"no recipe {name_or_path!r}", remedy=f"name one of {known}, or the path of a .yaml file")
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate({**(fields or {}), "folder": path.resolve().parent})
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+        raise CosmoError(f"{path}: not a YAML mapping: {error}", remedy="mend the file") from error
+    except pydantic.ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc'])) or 'recipe'}: {item['msg']}" for item in error.errors()]
+        raise CosmoError(f"{path}:\n  " + "\n  ".join(lines), remedy="correct these fields") from error

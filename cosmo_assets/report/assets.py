@@ -1,0 +1,74 @@
+"""The assets that leave the house: the report and the exported dataset.
+
+Belongs here: definitions and what they show. Does not belong here: writing them (`report`, `export`).
+"""
+
+import dagster as dg
+
+from cosmo_assets.charts import bars
+from cosmo_assets.lineage.assets import token_lineage
+from cosmo_assets.mixture.assets import mixture
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.report import export, report
+from cosmo_assets.report.checks import EXPORT_CHECKS, REPORT_CHECKS
+from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_assets.tokenization.assets import tokenized_shards
+from cosmo_resources.resources import StoreResource, TrackerResource
+
+
+@corpus_asset(
+    "corpus_report",
+    deps=[token_lineage, tokenized_shards, mixture],
+    group="report",
+    kinds={"html"},
+    stage_version=report.STAGE_VERSION,
+    checks=REPORT_CHECKS,
+)
+def corpus_report(
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    recipe: dg.ResourceParam[Recipe],
+    tracker: TrackerResource,
+) -> Result:
+    """One self-contained page on the whole corpus: figures, funnel, topics, quality, contamination, mixture, samples,
+    worked traces."""
+    manifest = report.build(workspace(context, store, recipe))
+    dataset = store.create().open("corpus_report")
+    figures = dataset.table().to_pylist()
+    tracker.create().log(
+        "corpus_report",
+        manifest.version,
+        {"recipe": recipe.name, "recipe_digest": recipe.digest},
+        {
+            f"{row['section']}/{row['name']}".replace(" ", "_"): row["value"]
+            for row in figures
+            if row["section"] == "headline"
+        },
+    )
+    headline = [{"figure": row["name"], "value": row["value"]} for row in figures if row["section"] == "headline"]
+    page = dg.MetadataValue.path(str(dataset.folder / "report.html"))
+    result = materialized(
+        manifest,
+        recipe,
+        REPORT_CHECKS,
+        Show(
+            {"headline": bars("The corpus", [(row["figure"], row["value"]) for row in headline])}, {"figures": headline}
+        ),
+    )
+    return result._replace(metadata={**(result.metadata or {}), "page": page})
+
+
+@corpus_asset(
+    "corpus_export",
+    deps=[mixture, token_lineage],
+    group="report",
+    kinds={"huggingface", "parquet"},
+    stage_version=export.STAGE_VERSION,
+    checks=EXPORT_CHECKS,
+)
+def corpus_export(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
+    """The corpus as a dataset folder that `datasets.load_dataset` opens: parquet files and a dataset card."""
+    manifest = export.build(workspace(context, store, recipe))
+    files = store.create().open("corpus_export").table().to_pylist()
+    chart = bars("Documents by file", [(row["file"], row["rows"]) for row in files], unit="documents")
+    return materialized(manifest, recipe, EXPORT_CHECKS, Show({"files": chart}, {"files_table": files}))

@@ -1,0 +1,24 @@
+"""Checks of the report and the export.
+
+Belongs here: what must hold of what people read and download. Does not belong here: writing it (`report`, `export`).
+"""
+
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.reporting import Check, Verdict
+from cosmo_resources.storage.manifest import Manifest
+
+
+def _one_page(manifest: Manifest, _: Recipe) -> Verdict:
+    pages = [entry for entry in manifest.files if entry.name == "report.html"]
+    return len(pages) == 1 and pages[0].bytes > 0, {"report bytes": sum(page.bytes for page in pages)}
+
+
+def _all_documents(manifest: Manifest, _: Recipe) -> Verdict:
+    return manifest.flow.rows_out == manifest.flow.rows_in, {
+        "documents of the mixture": manifest.flow.rows_in,
+        "documents exported": manifest.flow.rows_out,
+    }
+
+
+REPORT_CHECKS = (Check("one_page", "The report is one file that stands by itself.", _one_page),)
+EXPORT_CHECKS = (Check("all_documents", "Every document of the mixture is exported once.", _all_documents),)

@@ -1,0 +1,225 @@
+"""From manifests to what Dagster shows: definitions' metadata, materializations, checks, observations.
+
+Belongs here: everything that every stage's thin `assets.py` shares. Does not belong here: what a stage computes, which
+checks it has (its `checks.py`), or how a chart is drawn (`charts`).
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import dagster as dg
+
+from cosmo_assets.charts import markdown
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.schemas import TABLES, description, origins
+from cosmo_assets.stage import Workspace
+from cosmo_resources.resources import StoreResource
+from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.store import ALL
+
+OWNERS = ["team:corpus"]
+BUCKETED = "cosmo/bucketed"
+"""Tag of the assets that have one partition per bucket; `build_defs` gives them the recipe's buckets."""
+
+OBSERVE_SECONDS = 30.0
+
+Listener = Callable[[str, int, int, str], None]
+"""Called with (asset, done, total, unit)."""
+
+LISTENER: ContextVar[Listener | None] = ContextVar("LISTENER", default=None)
+"""Who else hears of progress in this process, unthrottled: the terminal."""
+
+Result = dg.MaterializeResult[Any]
+Verdict = tuple[bool, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A data-quality check, computed from the manifest while the asset is materialized. Blocking only where downstream
+    tokens would be wrong; a check that does not block warns."""
+
+    name: str
+    description: str
+    test: Callable[[Manifest, Recipe], Verdict]
+    blocking: bool = False
+
+
+@dataclass(frozen=True)
+class Show:
+    """What an asset shows beside its figures: charts (SVG by name) and tables (rows of equal keys by name)."""
+
+    charts: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    figures: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+def _conserved(manifest: Manifest, _: Recipe) -> Verdict:
+    flow = manifest.flow
+    return flow.balanced, {
+        "unit": flow.unit,
+        "in": flow.rows_in,
+        "out": flow.rows_out,
+        "dropped": sum(flow.dropped.values()),
+        "failed": sum(flow.failed.values()),
+    }
+
+
+CONSERVATION = Check(
+    "conservation",
+    "What came in is what went out, plus what was dropped for a reason, plus what failed.",
+    _conserved,
+    blocking=True,
+)
+
+
+def corpus_asset(
+    name: str,
+    *,
+    group: str,
+    kinds: set[str],
+    stage_version: str,
+    checks: Sequence[Check],
+    deps: Sequence[dg.AssetsDefinition] = (),
+    bucketed: bool = False,
+    pool: str | None = None,
+) -> Callable[[Callable[..., Result]], dg.AssetsDefinition]:
+    """`dg.asset` with what all assets share: owners, table and column lineage from the schema, the conservation check,
+    the tag of bucketed assets."""
+    schema = TABLES[name]
+    columns = [dg.TableColumn(column.name, str(column.type), description(column)) for column in schema]
+    lineage = {
+        column.name: [dg.TableColumnDep(dg.AssetKey(origin), from_column) for origin, from_column in origins(column)]
+        for column in schema
+    }
+    decorator: Any = dg.asset(
+        name=name,
+        deps=deps,
+        group_name=group,
+        kinds=kinds,
+        owners=OWNERS,
+        code_version=stage_version,
+        pool=pool,
+        tags={BUCKETED: "true"} if bucketed else {},
+        metadata={
+            "dagster/column_schema": dg.TableSchema(columns),
+            "dagster/column_lineage": dg.TableColumnLineage({key: found for key, found in lineage.items() if found}),
+        },
+        check_specs=[
+            dg.AssetCheckSpec(check.name, asset=name, description=check.description, blocking=check.blocking)
+            for check in (CONSERVATION, *checks)
+        ],
+    )
+    return cast("Callable[[Callable[..., Result]], dg.AssetsDefinition]", decorator)
+
+
+def workspace(context: dg.AssetExecutionContext, store: StoreResource, recipe: Recipe) -> Workspace:
+    """The workspace of the asset that is being materialized; its progress becomes throttled observations."""
+    return Workspace(store.create(), recipe, context.run_id, Observer(context))
+
+
+class Observer:
+    """Turns progress into observations of the asset, at most one every `OBSERVE_SECONDS` (each costs an event)."""
+
+    def __init__(self, context: dg.AssetExecutionContext) -> None:
+        self._context = context
+        self._started = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int, unit: str) -> None:
+        listener = LISTENER.get()
+        if listener is not None:
+            listener(self._context.asset_key.to_user_string(), done, total, unit)
+        now = time.monotonic()
+        if now - self._last < OBSERVE_SECONDS:
+            return
+        self._last = now
+        rate = done / (now - self._started)
+        metadata: dict[str, Any] = {f"{unit}_done": done, f"{unit}_total": total, f"{unit}_per_second": round(rate, 2)}
+        if rate:
+            metadata["eta_seconds"] = round((total - done) / rate)
+        partition = self._context.partition_key if self._context.has_partition_key else None
+        self._context.log_event(dg.AssetObservation(self._context.asset_key, partition=partition, metadata=metadata))
+        self._context.log.info(f"{done} of {total} {unit}")
+
+
+def materialized(manifest: Manifest, recipe: Recipe, checks: Sequence[Check], show: Show | None = None) -> Result:
+    """What a stage's manifest means to Dagster: its version, figures, charts, tables and check results."""
+    return dg.MaterializeResult(
+        asset_key=manifest.asset,
+        data_version=dg.DataVersion(manifest.version),
+        metadata=metadata_of(manifest, show or Show()),
+        check_results=[_result(check, manifest, recipe) for check in (CONSERVATION, *checks)],
+    )
+
+
+def metadata_of(manifest: Manifest, show: Show) -> dict[str, Any]:
+    """A materialization's metadata: counts, flow, run figures, then charts and tables."""
+    rows_key = "dagster/row_count" if manifest.bucket == ALL else "dagster/partition_row_count"
+    flow = manifest.flow
+    metadata: dict[str, Any] = {
+        rows_key: manifest.rows,
+        f"{flow.unit}_in": flow.rows_in,
+        f"{flow.unit}_out": flow.rows_out,
+        **show.figures,
+        "bytes": manifest.bytes,
+        "wall_seconds": float(manifest.run.get("wall_seconds", 0.0)),
+        "version": manifest.version,
+    }
+    for name, svg in show.charts.items():
+        metadata[name] = dg.MetadataValue.md(markdown(svg))
+    for name, rows in show.tables.items():
+        if rows:
+            metadata[name] = dg.MetadataValue.md(markdown_table(rows))
+    lost = {**flow.dropped, **flow.failed}
+    if lost:
+        metadata["lost"] = dg.MetadataValue.md(markdown_table([{"reason": key, "rows": lost[key]} for key in lost]))
+    return metadata
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], limit: int = 60) -> str:
+    """Rows of equal keys as a GitHub-flavoured table; cells are escaped, and rows beyond `limit` are counted."""
+    keys = list(rows[0])
+    lines = ["| " + " | ".join(keys) + " |", "| " + " | ".join("---" for _ in keys) + " |"]
+    lines += ["| " + " | ".join(_cell(row[key]) for key in keys) + " |" for row in rows[:limit]]
+    if len(rows) > limit:
+        lines.append(f"\n{len(rows) - limit} more rows")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return text if len(text) <= 160 else text[:159] + "…"
+
+
+def _result(check: Check, manifest: Manifest, recipe: Recipe) -> dg.AssetCheckResult:
+    passed, metadata = check.test(manifest, recipe)
+    severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
+    shown = dict(metadata)
+    if manifest.bucket != ALL:
+        shown["bucket"] = manifest.bucket
+    return dg.AssetCheckResult(
+        check_name=check.name,
+        asset_key=manifest.asset,
+        passed=bool(passed),
+        severity=severity,
+        description=None if passed else check.description,
+        metadata=shown,
+    )
+
+
+def share_at_most(
+    name: str, description: str, part: Callable[[Manifest], int], whole: Callable[[Manifest], int], limit: str
+) -> Check:
+    """A check that a share of rows stays below a limit of the recipe."""
+
+    def test(manifest: Manifest, recipe: Recipe) -> Verdict:
+        share = part(manifest) / max(whole(manifest), 1)
+        bound = getattr(recipe.limits, limit)
+        return share <= bound, {"share": round(share, 4), "limit": bound, "recipe field": f"limits.{limit}"}
+
+    return Check(name, description, test)

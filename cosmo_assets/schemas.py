@@ -1,0 +1,321 @@
+"""The tables of the corpus: one Arrow schema per asset, each column with a description.
+
+Belongs here: every column that a stage writes, and where it comes from (column lineage). Does not belong here: how
+it is computed.
+
+A column's metadata holds `description`; `from`, a comma-separated list of `asset.column` that it derives from; and
+`volatile` where it may differ between equal runs (seconds, attempts) and so is no part of the dataset's identity.
+"""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from cosmo_resources.storage.digest import VOLATILE
+
+EMBEDDING_DIMENSION = 384
+TEXT, COUNT, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+
+def _column(
+    name: str, kind: pa.DataType, description: str, *, source: str = "", null: bool = False, volatile: bool = False
+) -> pa.Field:
+    metadata = {"description": description}
+    if source:
+        metadata["from"] = source
+    if volatile:
+        metadata[VOLATILE.decode()] = "true"
+    return pa.field(name, kind, nullable=null, metadata=metadata)
+
+
+SEED_DOCUMENTS = pa.schema(
+    [
+        _column("seed_id", TEXT, "Content hash of source, native id and normalized text"),
+        _column("source", TEXT, "Name of the source in the recipe"),
+        _column("kind", TEXT, "Kind of source: web, course, book, topic_tree, title_list, maths, conversation"),
+        _column("native_id", TEXT, "The source's own id of the document"),
+        _column("title", TEXT, "Title, where the source has one", null=True),
+        _column("text", TEXT, "Cleaned text, personal data masked"),
+        _column("context", pa.list_(TEXT), "Where it stands in its source: book and chapter, course subject, ..."),
+        _column("url", TEXT, "Where the source says it comes from", null=True),
+        _column("language", TEXT, "Language (ISO 639-1) as detected"),
+        _column("licence", TEXT, "Licence of the text, from the source's own metadata or the recipe"),
+        _column("attribution", TEXT, "Whom to name", null=True),
+        _column("masked", COUNT, "How many pieces of personal data were masked in the text"),
+    ]
+)
+
+SEED_EMBEDDINGS = pa.schema(
+    [
+        _column("seed_id", TEXT, "The seed", source="seed_documents.seed_id"),
+        _column(
+            "embedding",
+            pa.list_(pa.float16(), EMBEDDING_DIMENSION),
+            "Sentence embedding, unit length",
+            source="seed_documents.text",
+        ),
+    ]
+)
+
+CLUSTER_MODEL = pa.schema(
+    [
+        _column("cluster_id", COUNT, "Number of the cluster, by falling size"),
+        _column(
+            "centroid",
+            pa.list_(pa.float32(), EMBEDDING_DIMENSION),
+            "Unit centroid",
+            source="seed_embeddings.embedding",
+        ),
+        _column("size", COUNT, "Seeds in the cluster when it was fitted"),
+        _column("spread", REAL, "Mean cosine distance of its seeds to the centroid"),
+        _column("example_ids", pa.list_(TEXT), "Seeds shown to the labelling model", source="seed_documents.seed_id"),
+        _column("extracts", pa.list_(TEXT), "Their extracts", source="seed_documents.text"),
+    ]
+)
+
+SEED_CLUSTERS = pa.schema(
+    [
+        _column("seed_id", TEXT, "The seed", source="seed_embeddings.seed_id"),
+        _column(
+            "cluster_id",
+            COUNT,
+            "Nearest cluster",
+            source="cluster_model.cluster_id,cluster_model.centroid,seed_embeddings.embedding",
+        ),
+        _column(
+            "distance",
+            REAL,
+            "Cosine distance to the centroid",
+            source="cluster_model.centroid,seed_embeddings.embedding",
+        ),
+    ]
+)
+
+TOPIC_LABELS = pa.schema(
+    [
+        _column("cluster_id", COUNT, "The cluster", source="cluster_model.cluster_id"),
+        _column(
+            "topic",
+            TEXT,
+            "Topic in a few words; null where no answer could be used",
+            source="cluster_model.extracts",
+            null=True,
+        ),
+        _column("score", REAL, "Educational value, 1 to 10", source="cluster_model.extracts", null=True),
+        _column("status", TEXT, "ok, or why no answer could be used"),
+        _column("answers", pa.list_(TEXT), "The model's raw answers, refused ones included"),
+    ]
+)
+
+PROMPT_TABLE = pa.schema(
+    [
+        _column(
+            "prompt_id",
+            TEXT,
+            "Content hash of seed, template, audience, format, choices and text",
+            source="seed_documents.seed_id",
+        ),
+        _column("bucket", TEXT, "Bucket: prompt_id modulo the number of buckets"),
+        _column("seed_id", TEXT, "The seed", source="seed_documents.seed_id"),
+        _column("source", TEXT, "Source of the seed", source="seed_documents.source"),
+        _column("kind", TEXT, "Kind of the source", source="seed_documents.kind"),
+        _column("licence", TEXT, "Licence of the seed", source="seed_documents.licence"),
+        _column("cluster_id", COUNT, "Cluster of the seed", source="seed_clusters.cluster_id"),
+        _column("topic", TEXT, "Topic of the cluster", source="topic_labels.topic", null=True),
+        _column("template", TEXT, "Id of the template"),
+        _column("template_version", TEXT, "Version of the template"),
+        _column("audience", TEXT, "For whom the text shall be"),
+        _column("format", TEXT, "What the text shall be"),
+        _column("topic_clause", FLAG, "Whether the prompt names the topic (drawn, p from the recipe)"),
+        _column(
+            "prompt", TEXT, "The rendered prompt", source="seed_documents.text,seed_documents.title,topic_labels.topic"
+        ),
+        _column("max_tokens", COUNT, "Upper bound of the answer, in tokens"),
+    ]
+)
+
+GENERATIONS = pa.schema(
+    [
+        _column(
+            "doc_id", TEXT, "Content hash of prompt, model, revision, sampling, sample", source="prompt_table.prompt_id"
+        ),
+        _column("prompt_id", TEXT, "The prompt", source="prompt_table.prompt_id"),
+        _column("sample_index", COUNT, "Which sample of the prompt"),
+        _column("status", TEXT, "ok, failed (asked again at the next build) or refused (the server will not take it)"),
+        _column("text", TEXT, "The generated text; empty where there is none", source="prompt_table.prompt"),
+        _column("finish_reason", TEXT, "stop, length, or null where there is no answer", null=True),
+        _column("error", TEXT, "Why there is no answer", null=True),
+        _column("prompt_tokens", COUNT, "Tokens of the prompt, as the server counts"),
+        _column("completion_tokens", COUNT, "Tokens of the answer, as the server counts"),
+        _column("model", TEXT, "Model"),
+        _column("model_revision", TEXT, "Revision of the model"),
+        _column("sampling", TEXT, "Digest of the sampling parameters"),
+        _column("request_seed", COUNT, "Sampling seed of the request, drawn from doc_id"),
+        _column("engine", TEXT, "What served the request", volatile=True),
+        _column("attempts", COUNT, "Requests made for this row", volatile=True),
+        _column("seconds", REAL, "Seconds from the last request to its answer", volatile=True),
+    ]
+)
+
+GENERATION_QUALITY = pa.schema(
+    [
+        _column("doc_id", TEXT, "The document", source="generations.doc_id"),
+        _column("keep", FLAG, "Whether it passes every rule", source="generations.text,generations.finish_reason"),
+        _column(
+            "reasons", pa.list_(TEXT), "Every rule that it breaks, the counted one first", source="generations.text"
+        ),
+        _column("words", COUNT, "Words", source="generations.text"),
+        _column("repetition", REAL, "Share of characters inside repeated 5-grams of words", source="generations.text"),
+        _column("language", TEXT, "Language (ISO 639-1) as detected", source="generations.text"),
+        _column(
+            "seed_overlap", REAL, "Share of the text's 5-grams that stand in its prompt", source="generations.text"
+        ),
+        _column("opener", TEXT, "First five words, lower-cased", source="generations.text"),
+    ]
+)
+
+DECONTAMINATED = pa.schema(
+    [
+        _column("doc_id", TEXT, "The document", source="generation_quality.doc_id"),
+        _column("keep", FLAG, "Whether no benchmark item stands in it", source="generations.text,prompt_table.prompt"),
+        _column("place", TEXT, "Where the item was found: text or prompt", null=True),
+        _column("benchmark", TEXT, "The benchmark", null=True),
+        _column("item", TEXT, "The benchmark's item", null=True),
+        _column("ratio", REAL, "Matched length over the item's length, the highest of all items", null=True),
+        _column("span", TEXT, "The longest matched run of words", source="generations.text", null=True),
+    ]
+)
+
+MINHASH_SIGNATURES = pa.schema(
+    [
+        _column("doc_id", TEXT, "The document", source="decontaminated.doc_id"),
+        _column("position", COUNT, "Its position in the bucket's signature files"),
+        _column("words", COUNT, "Words", source="generations.text"),
+    ]
+)
+
+DUPLICATE_CLUSTERS = pa.schema(
+    [
+        _column("doc_id", TEXT, "A document with near-duplicates", source="minhash_signatures.doc_id"),
+        _column("bucket", TEXT, "Its bucket"),
+        _column("cluster", TEXT, "The cluster, named by its smallest doc_id", source="minhash_signatures.doc_id"),
+        _column("cluster_size", COUNT, "Documents in the cluster"),
+        _column("survivor", TEXT, "The one that is kept: the longest, then the smallest id"),
+    ]
+)
+
+DEDUPLICATED = pa.schema(
+    [
+        _column("doc_id", TEXT, "The document", source="minhash_signatures.doc_id"),
+        _column("keep", FLAG, "Whether it is the survivor of its cluster", source="duplicate_clusters.survivor"),
+        _column("duplicate_of", TEXT, "The survivor, where it is not", source="duplicate_clusters.survivor", null=True),
+    ]
+)
+
+MIXTURE = pa.schema(
+    [
+        _column("doc_id", TEXT, "The document", source="deduplicated.doc_id"),
+        _column("bucket", TEXT, "Its bucket"),
+        _column("source", TEXT, "Its source", source="prompt_table.source"),
+        _column("tokens", COUNT, "Tokens of its text, as the server counted", source="generations.completion_tokens"),
+        _column("copies", COUNT, "How often it stands in the corpus", source="deduplicated.keep"),
+    ]
+)
+
+TOKENIZED_SHARDS = pa.schema(
+    [
+        _column("shard", TEXT, "Name of the shard file"),
+        _column("start", COUNT, "First token of the document in the shard"),
+        _column("end", COUNT, "One past its last token, the end-of-text token included"),
+        _column("doc_id", TEXT, "The document", source="mixture.doc_id"),
+        _column("copy", COUNT, "Which of its copies", source="mixture.copies"),
+    ]
+)
+
+TOKEN_LINEAGE = pa.schema(
+    [
+        *TOKENIZED_SHARDS,
+        _column("bucket", TEXT, "Bucket of the document", source="mixture.bucket"),
+        _column("prompt_id", TEXT, "Its prompt", source="generations.prompt_id"),
+        _column("seed_id", TEXT, "The prompt's seed", source="prompt_table.seed_id"),
+        _column("source", TEXT, "The seed's source", source="prompt_table.source"),
+        _column("licence", TEXT, "The seed's licence", source="prompt_table.licence"),
+        _column("cluster_id", COUNT, "The seed's cluster", source="prompt_table.cluster_id"),
+        _column("topic", TEXT, "The cluster's topic", source="prompt_table.topic", null=True),
+        _column("template", TEXT, "The prompt's template", source="prompt_table.template"),
+        _column("template_version", TEXT, "The template's version", source="prompt_table.template_version"),
+        _column("audience", TEXT, "The prompt's audience", source="prompt_table.audience"),
+        _column("format", TEXT, "The prompt's format", source="prompt_table.format"),
+        _column("model", TEXT, "The model that wrote it", source="generations.model"),
+        _column("model_revision", TEXT, "Its revision", source="generations.model_revision"),
+        _column("sampling", TEXT, "Digest of the sampling parameters", source="generations.sampling"),
+    ]
+)
+
+CORPUS_REPORT = pa.schema(
+    [
+        _column("section", TEXT, "What the figure is about"),
+        _column("name", TEXT, "Name of the figure"),
+        _column("value", REAL, "Its value", source="token_lineage.end,mixture.tokens,generations.status"),
+    ]
+)
+
+CORPUS_EXPORT = pa.schema(
+    [
+        _column("file", TEXT, "Path inside the exported dataset"),
+        _column("split", TEXT, "Split"),
+        _column("rows", COUNT, "Documents in the file", source="mixture.doc_id"),
+    ]
+)
+
+EXPORTED_DOCUMENTS = pa.schema(
+    [
+        _column("doc_id", TEXT, "Id of the document", source="mixture.doc_id"),
+        _column("prompt", TEXT, "The prompt", source="prompt_table.prompt"),
+        _column("text", TEXT, "The generated text", source="generations.text"),
+        _column("token_length", COUNT, "Tokens of the text", source="generations.completion_tokens"),
+        _column("format", TEXT, "Format", source="prompt_table.format"),
+        _column("audience", TEXT, "Audience", source="prompt_table.audience"),
+        _column("seed_data", TEXT, "Source of the seed", source="prompt_table.source"),
+        _column("topic", TEXT, "Topic", source="prompt_table.topic", null=True),
+        _column("licence", TEXT, "Licence of the seed", source="prompt_table.licence"),
+        _column("template", TEXT, "Template", source="prompt_table.template"),
+        _column("seed_id", TEXT, "Id of the seed", source="prompt_table.seed_id"),
+        _column("prompt_id", TEXT, "Id of the prompt", source="prompt_table.prompt_id"),
+        _column("model", TEXT, "Model", source="generations.model"),
+        _column("copies", COUNT, "Copies in the mixture", source="mixture.copies"),
+    ]
+)
+
+TABLES: dict[str, pa.Schema] = {
+    "seed_documents": SEED_DOCUMENTS,
+    "seed_embeddings": SEED_EMBEDDINGS,
+    "cluster_model": CLUSTER_MODEL,
+    "seed_clusters": SEED_CLUSTERS,
+    "topic_labels": TOPIC_LABELS,
+    "prompt_table": PROMPT_TABLE,
+    "generations": GENERATIONS,
+    "generation_quality": GENERATION_QUALITY,
+    "decontaminated": DECONTAMINATED,
+    "minhash_signatures": MINHASH_SIGNATURES,
+    "duplicate_clusters": DUPLICATE_CLUSTERS,
+    "deduplicated": DEDUPLICATED,
+    "mixture": MIXTURE,
+    "tokenized_shards": TOKENIZED_SHARDS,
+    "token_lineage": TOKEN_LINEAGE,
+    "corpus_report": CORPUS_REPORT,
+    "corpus_export": CORPUS_EXPORT,
+}
+"""Every asset with a table, in the order of the pipeline."""
+
+
+def description(field: pa.Field) -> str:
+    return str((field.metadata or {})[b"description"].decode())
+
+
+def origins(field: pa.Field) -> Iterator[tuple[str, str]]:
+    """The (asset, column) pairs that a column derives from."""
+    for item in (field.metadata or {}).get(b"from", b"").decode().split(","):
+        if item:
+            asset, column = item.split(".")
+            yield asset, column

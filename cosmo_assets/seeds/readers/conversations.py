@@ -1,0 +1,100 @@
+"""Readers of conversations: UltraChat and OpenHermes-2.5, which seed the stories as in Cosmopedia.
+
+Belongs here: which turns make the seed, and which rows the recipe leaves out. Does not belong here: records whose text
+is one field (`records`).
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cosmo_assets.seeds.readers.base import BadField, BadRow, RawSeed, Row, Skipped, field, optional_text, sound
+from cosmo_assets.seeds.readers.streams import json_rows
+from cosmo_resources.storage.digest import digest
+
+ULTRACHAT_OPTIONS: Mapping[str, Any] = {}
+OPENHERMES_OPTIONS: Mapping[str, Any] = {"exclude_sources": [], "exclude_categories": [], "languages": ["English"]}
+"""Rows of these sources and categories are skipped, and rows in other languages; a row without one is English."""
+
+_TURN_FIELDS = ("data", "messages", "conversations")
+_USER = {"user", "human"}
+_ASSISTANT = {"assistant", "gpt"}
+
+
+def ultrachat(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
+    """UltraChat: the seed is the first user turn. Reads the original rows (`data`: texts in turn, user first) and
+    UltraChat 200k (`messages` with role and content)."""
+    for item in json_rows(path):
+        yield item if isinstance(item, BadRow) else _ultrachat(*item)
+
+
+def _ultrachat(place: str, row: Any) -> Row:
+    try:
+        name, turns = _turns(row)
+        text = next((words for speaker, words in turns if speaker in _USER), None)
+        if text is None:
+            raise BadField("missing_turn", name, "no user turn")
+        native_id = optional_text(row, "id") or optional_text(row, "prompt_id") or digest(text)
+        return RawSeed(native_id=native_id, text=text)
+    except BadField as bad:
+        return bad.row(place)
+
+
+def openhermes(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
+    """OpenHermes-2.5 (one JSON array, or JSON Lines): the seed is the first human turn, a line end, the first answer.
+    Most rows have no id: theirs is a digest of the text."""
+    chosen = {**OPENHERMES_OPTIONS, **options}
+    for item in json_rows(path):
+        yield item if isinstance(item, BadRow) else _openhermes(*item, chosen)
+
+
+def _openhermes(place: str, row: Any, options: Mapping[str, Any]) -> Row:
+    try:
+        if optional_text(row, "source") in options["exclude_sources"]:
+            return Skipped(place, "excluded_source")
+        if optional_text(row, "category") in options["exclude_categories"]:
+            return Skipped(place, "excluded_category")
+        if (optional_text(row, "language") or "English") not in options["languages"]:
+            return Skipped(place, "excluded_language")
+        name, turns = _turns(row)
+        question = next((index for index, (speaker, _) in enumerate(turns) if speaker in _USER), None)
+        if question is None:
+            raise BadField("missing_turn", name, "no human turn")
+        answer = next((words for speaker, words in turns[question + 1 :] if speaker in _ASSISTANT), None)
+        if answer is None:
+            raise BadField("missing_turn", name, "no answer")
+        text = f"{turns[question][1]}\n{answer}"
+        return RawSeed(optional_text(row, "id") or digest(text), text, title=optional_text(row, "title"))
+    except BadField as bad:
+        return bad.row(place)
+
+
+def _turns(row: Any) -> tuple[str, list[tuple[str, str]]]:
+    """The name of the field that holds the turns, and the turns as (speaker, words).
+
+    Raises:
+        BadField: there is none, or it has another shape, or the first turn that counts is empty.
+    """
+    name = next((name for name in _TURN_FIELDS if field(row, name) is not None), None)
+    if name is None:
+        raise BadField("missing_field", _TURN_FIELDS[0], f"none of {', '.join(_TURN_FIELDS)}")
+    value = field(row, name)
+    if not isinstance(value, list):
+        raise BadField("wrong_type", name, "expected a list of turns")
+    turns: list[tuple[str, str]] = []
+    for number, turn in enumerate(value):
+        speaker: Any
+        words: Any
+        if isinstance(turn, str):
+            speaker, words = ("user", "assistant")[number % 2], turn
+        elif isinstance(turn, Mapping):
+            speaker = turn.get("from", turn.get("role"))
+            words = turn.get("value", turn.get("content"))
+        else:
+            speaker = words = None
+        if not isinstance(speaker, str) or not isinstance(words, str):
+            raise BadField("wrong_type", f"{name}.{number}", "expected a speaker and his words")
+        if not words.strip() and speaker in _USER | _ASSISTANT and number < 2:
+            raise BadField("empty_field", f"{name}.{number}")
+        turns.append((speaker, sound(words)))
+    return name, turns

@@ -1,0 +1,169 @@
+"""Readers of records: one row, one document, the fields named by the recipe (JSON Lines, CSV, Parquet).
+
+Belongs here: formats in which a row is a document. Does not belong here: rows that hold conversations
+(`conversations`) or courses (`courses`).
+"""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cosmo_assets.seeds.readers.base import RECORD_OPTIONS, BadRow, Row, record
+from cosmo_assets.seeds.readers.streams import MAX_ROW_BYTES, Line, json_rows, lines
+from cosmo_resources.errors import CosmoError
+
+CSV_OPTIONS: Mapping[str, Any] = {**RECORD_OPTIONS, "delimiter": ","}
+BATCH_ROWS = 500
+
+
+def jsonl(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
+    """JSON Lines (plain, .gz, .zst, .bz2 or .xz), or one JSON array of objects; options `RECORD_OPTIONS`.
+
+    AutoMathText is read with `id: url`, 20 Newsgroups with `title: subject`.
+    """
+    for item in json_rows(path):
+        yield item if isinstance(item, BadRow) else record(*item, options)
+
+
+def csv_table(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
+    """CSV with a header, UTF-8, quoted as RFC 4180 says; plain or compressed; options `CSV_OPTIONS`. A row's place is
+    the line on which it ends.
+
+    Raises:
+        CosmoError: no header, or it lacks the text's column or one that the options name.
+    """
+    names = {**CSV_OPTIONS, **options}
+    csv.field_size_limit(MAX_ROW_BYTES)
+    damage: list[BadRow] = []
+    try:
+        rows = csv.reader(_csv_lines(path, damage), delimiter=names["delimiter"], strict=True)
+    except (TypeError, ValueError) as error:
+        raise CosmoError(f"{path}: option delimiter: {error}", remedy="set it to one character") from error
+    header: list[str] | None = None
+    count = 0
+    while True:
+        try:
+            cells = next(rows)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            if header is None:
+                raise CosmoError(
+                    f"{path}: it is not CSV: {error}", remedy="check the file and its delimiter"
+                ) from error
+            count += 1
+            yield BadRow(f"{path.name}:{rows.line_num}", "invalid_csv", detail=str(error))
+            continue
+        if not cells:
+            continue
+        if header is None:
+            header = cells
+            _require(path, header, names, options)
+            continue
+        count += 1
+        yield _csv_row(f"{path.name}:{rows.line_num}", header, cells, names)
+    if not count and not damage:
+        damage.append(BadRow(path.name, "empty_file", detail="a header and no rows"))
+    yield from damage
+
+
+def _csv_lines(path: Path, damage: list[BadRow]) -> Iterator[str]:
+    """The lines, each with its end, for a quoted field may hold several; a lost line is recorded and left blank."""
+    for line in lines(path, errors="surrogateescape"):
+        if isinstance(line, Line):
+            yield line.text + "\n" if line.ended else line.text
+        else:
+            damage.append(line)
+            yield "\n"
+
+
+def _csv_row(place: str, header: list[str], cells: list[str], names: Mapping[str, Any]) -> Row:
+    if len(cells) != len(header):
+        return BadRow(place, "wrong_field_count", detail=f"{len(cells)} fields, the header has {len(header)}")
+    for name, cell in zip(header, cells, strict=True):
+        if any("\udc80" <= char <= "\udcff" for char in cell):
+            return BadRow(place, "not_utf8", name)
+    return record(place, dict(zip(header, cells, strict=True)), names)
+
+
+def parquet(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
+    """Parquet, streamed in batches of 500 rows; only the columns that are needed are read; options `RECORD_OPTIONS`.
+    A row's place is its number from 1. A damaged row group is one bad row that says how many rows are lost.
+
+    Raises:
+        CosmoError: it is no Parquet file, or lacks the text's column or one that the options name.
+    """
+    names = {**RECORD_OPTIONS, **options}
+    try:
+        if path.stat().st_size == 0:
+            yield BadRow(path.name, "empty_file")
+            return
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        _require(path, file.schema_arrow.names, names, options)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise CosmoError(f"{path}: it cannot be read as Parquet: {error}", remedy="fetch the file again") from error
+    with file:
+        if file.metadata.num_rows == 0:
+            yield BadRow(path.name, "empty_file")
+        columns = [name for name in {*names.values()} if _column(name, file.schema_arrow.names) is not None]
+        first = 1
+        for group in range(file.metadata.num_row_groups):
+            size = file.metadata.row_group(group).num_rows
+            yield from _row_group(file, group, first, size, columns, path, names)
+            first += size
+
+
+def _row_group(
+    file: pq.ParquetFile, group: int, first: int, size: int, columns: list[str], path: Path, names: Mapping[str, Any]
+) -> Iterator[Row]:
+    done = 0
+    try:
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
+            for offset, row in enumerate(_rows(batch)):
+                place = f"{path.name}:{first + done + offset}"
+                yield _unsound(place, row) if isinstance(row, Exception) else record(place, row, names)
+            done += batch.num_rows
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        detail = f"row group {group}: {size - done} rows from here on are lost: {error}"
+        yield BadRow(f"{path.name}:{first + done}", "damaged_file", detail=detail)
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[Any]:
+    """The rows of a batch as objects; where the batch is not sound (bad UTF-8 above all), each row by itself."""
+    try:
+        batch.validate(full=True)
+        yield from batch.to_pylist()
+        return
+    except (pa.ArrowException, UnicodeDecodeError):
+        pass
+    for index in range(batch.num_rows):
+        row = batch.slice(index, 1)
+        try:
+            row.validate(full=True)
+            yield row.to_pylist()[0]
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            yield error
+
+
+def _unsound(place: str, error: Exception) -> BadRow:
+    bad_text = "utf8" in str(error).lower().replace("-", "")
+    return BadRow(place, "not_utf8" if bad_text else "damaged_row", detail=str(error))
+
+
+def _column(name: str, columns: list[str]) -> str | None:
+    """The column that holds a field: of that name, or of the first part of a dotted name."""
+    return next((column for column in (name, name.split(".")[0]) if column in columns), None)
+
+
+def _require(path: Path, columns: list[str], names: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse a table without the text's column, or without another that the recipe's options name."""
+    for option in RECORD_OPTIONS:
+        if (option == "text" or option in given) and _column(names[option], columns) is None:
+            raise CosmoError(
+                f"{path}: no column {names[option]!r} for the {option}; it has {', '.join(map(repr, columns))}",
+                remedy=f"set the source's option {option!r} to one of these columns",
+            )

@@ -1,0 +1,47 @@
+"""What every stage is given and how it builds: the workspace.
+
+Belongs here: the few things that all stages share, without Dagster. Does not belong here: anything that only some of
+them need; that comes as an argument of the stage's own function.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.schemas import TABLES
+from cosmo_resources.storage.manifest import InputRef, Manifest
+from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore
+from cosmo_resources.storage.writer import DatasetWriter
+
+
+def silent(done: int, total: int, unit: str) -> None:
+    """The progress sink that tells nobody."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A corpus at work: its store, its recipe, who runs it, and whom to tell about progress."""
+
+    store: CorpusStore
+    recipe: Recipe
+    run_id: str = ""
+    progress: Callable[[int, int, str], None] = field(default=silent)
+    """Called with (done, total, unit); the receiver throttles."""
+
+    def build(
+        self,
+        asset: str,
+        produce: Callable[[DatasetWriter], None],
+        *,
+        stage_version: str,
+        inputs: tuple[InputRef, ...],
+        params: Mapping[str, Any],
+        bucket: str = ALL,
+        fresh: Callable[[Manifest], bool] = lambda manifest: True,
+    ) -> Manifest:
+        """Build an asset's bucket once (see `CorpusStore.build`). `params` is the part of the recipe that the stage's
+        output depends on: whatever it leaves out cannot make the stage run again."""
+        plan = BuildPlan(asset, stage_version, TABLES[asset], params, inputs, bucket)
+        run = {"run_id": self.run_id, "recipe": self.recipe.digest, "buckets": self.recipe.buckets}
+        return self.store.build(plan, produce, run=run, fresh=fresh)

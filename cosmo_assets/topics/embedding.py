@@ -1,0 +1,86 @@
+"""Seed embeddings: one unit vector per seed, taken over from the version before where the seed is unchanged.
+
+Belongs here: the stage. Does not belong here: the embedding model (`cosmo_resources.embedding`).
+"""
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cosmo_assets.schemas import EMBEDDING_DIMENSION, SEED_EMBEDDINGS
+from cosmo_assets.stage import Workspace
+from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.store import Dataset
+from cosmo_resources.storage.writer import DatasetWriter
+
+STAGE_VERSION = "1"
+CHUNK = 4096
+"""Seeds embedded and written at a time."""
+
+
+class Embedder(Protocol):
+    """A sentence embedding model: texts to float32 (n, 384), each row of unit length."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def revision(self) -> str: ...
+
+    def encode(self, texts: list[str]) -> npt.NDArray[np.float32]: ...
+
+
+def build(workspace: Workspace, embedder: Embedder) -> Manifest:
+    """Build `seed_embeddings`. Cost: the model's, once per new seed; memory for one chunk."""
+    seeds = workspace.store.open("seed_documents")
+    return workspace.build(
+        "seed_embeddings",
+        lambda writer: _produce(writer, workspace, embedder, seeds),
+        stage_version=STAGE_VERSION,
+        inputs=(seeds.ref(),),
+        params={"model": embedder.name, "revision": embedder.revision},
+    )
+
+
+def matrix(table: pa.Table) -> npt.NDArray[np.float32]:
+    """The embeddings of a table as float32 (n, 384)."""
+    column = table["embedding"].combine_chunks()
+    values = column.values if isinstance(column, pa.FixedSizeListArray) else column.flatten()
+    flat = values.to_numpy(zero_copy_only=False).astype(np.float32)
+    return flat.reshape(-1, EMBEDDING_DIMENSION)
+
+
+def _produce(writer: DatasetWriter, workspace: Workspace, embedder: Embedder, seeds: Dataset) -> None:
+    known = _known(workspace, embedder)
+    total, done, reused = seeds.manifest.rows, 0, 0
+    for table in seeds.tables(["seed_id", "title", "text"]):
+        for start in range(0, max(table.num_rows, 1), CHUNK):
+            rows = table.slice(start, CHUNK).to_pylist()
+            new = [row for row in rows if row["seed_id"] not in known]
+            vectors = embedder.encode([embedded_text(row["title"], row["text"]) for row in new])
+            known.update(zip((row["seed_id"] for row in new), vectors.astype(np.float16), strict=True))
+            reused += len(rows) - len(new)
+            stacked = np.array([known[row["seed_id"]] for row in rows], np.float16).reshape(-1)
+            embeddings = pa.FixedSizeListArray.from_arrays(pa.array(stacked, pa.float16()), EMBEDDING_DIMENSION)
+            ids = pa.array([row["seed_id"] for row in rows], pa.string())
+            writer.write(pa.table({"seed_id": ids, "embedding": embeddings}, schema=SEED_EMBEDDINGS))
+            done += len(rows)
+            workspace.progress(done, total, "seeds")
+    writer.flow("seeds", total, done)
+    writer.run["reused_rows"] = reused
+
+
+def embedded_text(title: str | None, text: str) -> str:
+    """What is embedded of a seed: its title, where it has one that its text does not begin with, then its text."""
+    return text if not title or text.startswith(title) else f"{title}\n{text}"
+
+
+def _known(workspace: Workspace, embedder: Embedder) -> dict[str, npt.NDArray[np.float16]]:
+    """Embeddings of the current version, if the same model made them."""
+    current = workspace.store.current("seed_embeddings")
+    if current is None or current.manifest.params != {"model": embedder.name, "revision": embedder.revision}:
+        return {}
+    table = current.table()
+    return dict(zip(table["seed_id"].to_pylist(), matrix(table).astype(np.float16), strict=True))

@@ -1,0 +1,107 @@
+"""Deployments: which resources a place of work has. Chosen once, by COSMO_DEPLOYMENT.
+
+Belongs here: the mapping from a deployment's name to its resources, and every environment variable that Cosmo reads
+besides those in recipes. Does not belong here: assets, checks or partitions; they are the same everywhere.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.resources import (
+    EmbedderResource,
+    EngineResource,
+    LocalPoolResource,
+    StoreResource,
+    TrackerResource,
+)
+from cosmo_resources.tokenizers import EMBEDDED
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The environment as Cosmo reads it."""
+
+    deployment: str
+    recipe: str
+    data: Path
+    state: Path
+    endpoints: tuple[str, ...]
+    model: str
+    workers: int
+    concurrency: int
+    mlflow: str | None
+
+
+def settings(environment: Mapping[str, str]) -> Settings:
+    """Read the environment: COSMO_DEPLOYMENT, COSMO_RECIPE, COSMO_DATA, COSMO_STATE, COSMO_ENDPOINTS (base URLs,
+    separated by commas), COSMO_MODEL (what the embedded server serves), COSMO_WORKERS, COSMO_CONCURRENCY,
+    COSMO_MLFLOW (a tracking URI; `off` logs nothing).
+
+    Raises:
+        CosmoError: a value is not usable.
+    """
+    state = Path(environment.get("COSMO_STATE") or ".cosmo/state").absolute()
+    return Settings(
+        deployment=environment.get("COSMO_DEPLOYMENT") or "laptop",
+        recipe=environment.get("COSMO_RECIPE") or "demo",
+        data=Path(environment.get("COSMO_DATA") or ".cosmo/data").absolute(),
+        state=state,
+        endpoints=tuple(url.strip() for url in environment.get("COSMO_ENDPOINTS", "").split(",") if url.strip()),
+        model=environment.get("COSMO_MODEL") or EMBEDDED,
+        workers=_positive(environment, "COSMO_WORKERS", 1),
+        concurrency=_positive(environment, "COSMO_CONCURRENCY", 32),
+        mlflow=environment.get("COSMO_MLFLOW") or None,
+    )
+
+
+def deployment(chosen: Settings, corpus: str) -> dict[str, Any]:
+    """The resources of a deployment, by name: store, engine, pool, embedder, tracker.
+
+    Raises:
+        CosmoError: there is no such deployment, or it lacks a setting.
+    """
+    if chosen.deployment not in _DEPLOYMENTS:
+        raise CosmoError(
+            f"COSMO_DEPLOYMENT is {chosen.deployment!r}", remedy=f"set it to one of {', '.join(sorted(_DEPLOYMENTS))}"
+        )
+    return _DEPLOYMENTS[chosen.deployment](chosen, corpus)
+
+
+def _laptop(chosen: Settings, corpus: str) -> dict[str, Any]:
+    """One machine: the embedded model unless endpoints are given, workers beside it, MLflow in a sqlite file."""
+    engine = EngineResource(
+        endpoints=list(chosen.endpoints),
+        model=chosen.model,
+        logs=str(chosen.state / "servers"),
+        concurrency=chosen.concurrency,
+    )
+    uri = f"sqlite:///{chosen.state / 'mlflow.db'}" if chosen.mlflow is None else chosen.mlflow
+    return {
+        "store": StoreResource(root=str(chosen.data / corpus)),
+        "engine": engine,
+        "pool": LocalPoolResource(engine=engine, workers=chosen.workers),
+        "embedder": EmbedderResource(),
+        "tracker": TrackerResource(
+            uri="" if uri == "off" else uri, experiment=corpus, artifacts=str(chosen.state / "mlflow-artifacts")
+        ),
+    }
+
+
+def _test(chosen: Settings, corpus: str) -> dict[str, Any]:
+    """As a laptop, but it never starts a model: the endpoints are the test's own server."""
+    if not chosen.endpoints:
+        raise CosmoError("the deployment `test` starts no server", remedy="set COSMO_ENDPOINTS to the test's server")
+    return _laptop(chosen, corpus)
+
+
+def _positive(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdigit() or int(text) < 1:
+        raise CosmoError(f"{name} is {text!r}", remedy="set it to a whole number of at least 1")
+    return int(text)
+
+
+_DEPLOYMENTS: dict[str, Callable[[Settings, str], dict[str, Any]]] = {"laptop": _laptop, "test": _test}

@@ -1,0 +1,107 @@
+"""Writing files so that a reader sees all of a file or none of it.
+
+Belongs here: atomic writes, fsync, linking, advisory locks. Does not belong here: what the files mean.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cosmo_resources.errors import CosmoError
+
+COMPRESSION = "zstd"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically and durably: temporary name, fsync, rename."""
+    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a parquet file atomically and durably: temporary name, fsync, rename."""
+    with _replacing(path) as temporary:
+        pq.write_table(table, temporary, compression=COMPRESSION)
+        sync(temporary)
+
+
+def sync(path: Path) -> None:
+    """Make a file or folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a finished file a second name without copying its bytes, or copy it where the file system cannot link."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:
+        temporary = target.with_name(f".{target.name}.tmp")
+        shutil.copyfile(source, temporary)
+        sync(temporary)
+        temporary.replace(target)
+
+
+@contextmanager
+def exclusive(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock file at `path`; the kernel releases it when the process ends, however it ends.
+
+    Yields whether the lock was got; it can be False only with `wait=False`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Turn the operating system's word for a full or unwritable disk into one that says where and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise CosmoError(
+                f"{place}: no space left to write ({error.strerror}); nothing was published, finished work is kept",
+                remedy="free space there, or point COSMO_DATA at a larger disk, and run the same command again",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise CosmoError(
+                f"{place}: not writable ({error.strerror})",
+                remedy="give this user write permission there, or point COSMO_DATA somewhere else",
+            ) from error
+        raise
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
+            sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)

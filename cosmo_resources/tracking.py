@@ -1,0 +1,54 @@
+"""Tracking: figures of finished work, logged to MLflow.
+
+Belongs here: the tracker. Does not belong here: what is worth logging (the stages' assets).
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+
+class Tracker(Protocol):
+    """Somewhere to log to."""
+
+    def log(self, name: str, version: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        """Log one finished piece of work; `version` identifies it, and is logged at most once."""
+        ...
+
+
+class NoTracker:
+    """Logs nothing."""
+
+    def log(self, name: str, version: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        return None
+
+
+class MlflowTracker:
+    """Logs to an MLflow server or file (sqlite:///PATH). MLflow is loaded at the first use: that takes seconds."""
+
+    def __init__(self, uri: str, experiment: str, artifacts: str = "") -> None:
+        self._uri = uri
+        self._experiment = experiment
+        self._artifacts = artifacts
+
+    def log(self, name: str, version: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        """See `Tracker.log`."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(tracking_uri=self._uri)
+        experiment = client.get_experiment_by_name(self._experiment)
+        if experiment is None:
+            location = Path(self._artifacts).resolve().as_uri() if self._artifacts else None
+            number = client.create_experiment(self._experiment, artifact_location=location)
+        else:
+            number = experiment.experiment_id
+        if client.search_runs([number], f"tags.`cosmo.version` = '{version}' and tags.`cosmo.name` = '{name}'"):
+            return
+        run = client.create_run(number, tags={"cosmo.version": version, "cosmo.name": name}, run_name=name)
+        for key, value in params.items():
+            client.log_param(run.info.run_id, key, value)
+        for key, figure in metrics.items():
+            client.log_metric(run.info.run_id, key, figure)
+        client.set_terminated(run.info.run_id)
