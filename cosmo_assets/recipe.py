@@ -48,7 +48,7 @@ class Source(Section):
 class SeedPolicy(Section):
     """Cleaning of seeds, before anything is spent on them. Lengths in characters."""
 
-    min_chars: dict[SourceKind, int] = {"web": 200, "maths": 200, "book": 200, "conversation": 80, "course": 60}
+    min_chars: dict[SourceKind, int] = {"web": 200, "maths": 200, "book": 200, "conversation": 15, "course": 60}
     max_chars: Count = 50_000
     languages: tuple[str, ...] = ("en",)
     mask_personal_data: bool = True
@@ -74,6 +74,8 @@ class Labelling(Section):
     extract_chars: Count = 420
     attempts: Count = 3
     max_tokens: Count = 60
+    shortlist: Count = 3
+    """Where the recipe has headings: how many of the nearest ones the model chooses from."""
 
 
 class TopicPolicy(Section):
@@ -81,7 +83,9 @@ class TopicPolicy(Section):
 
     min_score: Annotated[float, Field(ge=1, le=10)] = 1.0
     deny: tuple[str, ...] = ()
-    """Regular expressions, case-insensitive, searched in the topic label."""
+    """Regular expressions, case-insensitive, searched in the topic that the model answered."""
+    deny_headings: tuple[str, ...] = ()
+    """Headings of the recipe: a cluster whose nearest heading is one of them is excluded."""
     overrides: dict[str, Literal["keep", "drop"]] = {}
     """Decisions of a reviewer by topic label; they go before everything else."""
     unlabelled: Literal["keep", "drop"] = "drop"
@@ -89,6 +93,9 @@ class TopicPolicy(Section):
 
 class Topics(Section):
     embedding: Literal["all-MiniLM-L6-v2"] = "all-MiniLM-L6-v2"
+    headings: dict[str, str] = {}
+    """Subject headings and what each is about. With them the model chooses a topic from those nearest to the cluster
+    (by embedding) instead of inventing one: needed by small models, and the same words from any model."""
     clustering: Clustering
     labelling: Labelling = Labelling()
     policy: TopicPolicy = TopicPolicy()
@@ -238,6 +245,8 @@ class Recipe(Section):
             raise ValueError(f"sources: names must differ, got {names}")
         if unknown := set(self.mixture.components) - set(names):
             raise ValueError(f"mixture.components: no such source: {sorted(unknown)}")
+        if unknown := set(self.topics.policy.deny_headings) - set(self.topics.headings):
+            raise ValueError(f"topics.policy.deny_headings: no such heading: {sorted(unknown)}")
         if missing := {source.kind for source in self.sources} - set(self.prompts.mixes):
             raise ValueError(f"prompts.mixes: no templates for source kind: {sorted(missing)}")
         return self

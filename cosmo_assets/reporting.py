@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
@@ -32,7 +32,10 @@ Listener = Callable[[str, int, int, str], None]
 LISTENER: ContextVar[Listener | None] = ContextVar("LISTENER", default=None)
 """Who else hears of progress in this process, unthrottled: the terminal."""
 
-Result = dg.MaterializeResult[Any]
+if TYPE_CHECKING:
+    Result = dg.MaterializeResult[Any]
+else:  # Dagster reads the annotation of an asset, and knows the plain class only
+    Result = dg.MaterializeResult
 Verdict = tuple[bool, Mapping[str, Any]]
 
 

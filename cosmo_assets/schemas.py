@@ -102,6 +102,8 @@ TOPIC_LABELS = pa.schema(
             null=True,
         ),
         _column("score", REAL, "Educational value, 1 to 10", source="cluster_model.extracts", null=True),
+        _column("heading", TEXT, "Nearest heading of the recipe", source="cluster_model.centroid", null=True),
+        _column("similarity", REAL, "Cosine similarity to it", source="cluster_model.centroid", null=True),
         _column("status", TEXT, "ok, or why no answer could be used"),
         _column("answers", pa.list_(TEXT), "The model's raw answers, refused ones included"),
     ]

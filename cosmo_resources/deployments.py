@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.resources import (
     EmbedderResource,
     EngineResource,
@@ -17,7 +18,6 @@ from cosmo_resources.resources import (
     StoreResource,
     TrackerResource,
 )
-from cosmo_resources.tokenizers import EMBEDDED
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from cosmo_resources.embedding.minilm import MiniLmEmbedder
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
+from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.inference.servers import EmbeddedServer, RemoteServer, Server
 from cosmo_resources.pools.local import LocalPool
 from cosmo_resources.storage.store import CorpusStore
-from cosmo_resources.tokenizers import EMBEDDED
 from cosmo_resources.tracking import MlflowTracker, NoTracker, Tracker
 
 

@@ -11,11 +11,9 @@ from pathlib import Path
 import tokenizers
 
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.inference.embedded_server import find_model
 from cosmo_resources.inference.gguf_tokenizer import tokenizer_from_gguf
+from cosmo_resources.inference.models import EMBEDDED, find_model
 from cosmo_resources.storage.digest import digest
-
-EMBEDDED = "smollm2-135m-instruct"
 
 
 @dataclass(frozen=True)

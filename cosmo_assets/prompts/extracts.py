@@ -30,8 +30,8 @@ _OPENING = re.compile(
     r"|(?<!\\)(?P<math>\$\$|\$(?=[^\s$])|\\\(|\\\[|\\begin\{(?P<name>[a-zA-Z]+\*?)\})",
     re.MULTILINE,
 )
-# A lone $ is mostly money. Pandoc's rule: mathematics opens before and closes after a non-space, no digit following.
-_CLOSING = {"$$": r"\$\$", "$": r"(?<![\s\\])\$(?!\d)", r"\(": r"(?<!\\)\\\)", r"\[": r"(?<!\\)\\\]"}
+# A lone $ is often money. Pandoc's rule: mathematics opens before and closes after a non-space, no digit following.
+_CLOSING = {"$$": r"\$\$", "$": r"(?<![\s\\$])\$(?![\d$])", r"\(": r"(?<!\\)\\\)", r"\[": r"(?<!\\)\\\]"}
 _BLANK_LINE = r"\n[^\S\n]*\n"
 
 
@@ -106,7 +106,8 @@ def _unbroken(text: str) -> Iterator[tuple[int, int]]:
             _, position = following(rf"^ {{0,3}}{code[0]}{{{len(code)},}}[ \t]*$", position)
             yield opening.start(), position
         else:
-            closing, end = following(_CLOSING.get(opening["math"]) or rf"\\end\{{{re.escape(opening['name'])}\}}", position)
+            environment_end = rf"\\end\{{{re.escape(opening['name'] or '')}\}}"
+            closing, end = following(_CLOSING.get(opening["math"], environment_end), position)
             if closing < following(_BLANK_LINE, position)[0]:
                 position = end
                 yield opening.start(), position

@@ -67,7 +67,7 @@ def figure(value: object) -> str:
 
 def marked(text: str, span: str) -> Markup:
     """A text with the first occurrence of a span in it set off."""
-    before, found, after = (text.partition(span) if span else (text, "", ""))
+    before, found, after = text.partition(span) if span else (text, "", "")
     middle = Markup("<mark>{}</mark>").format(_clean(found)) if found else ""
     return escape(_clean(before)) + middle + escape(_clean(after))
 

@@ -4,7 +4,8 @@ Belongs here: which tokenizer a recipe means. Does not belong here: loading one 
 """
 
 from cosmo_assets.recipe import Recipe
-from cosmo_resources.tokenizers import EMBEDDED, NamedTokenizer, load_tokenizer
+from cosmo_resources.inference.models import EMBEDDED
+from cosmo_resources.tokenizers import NamedTokenizer, load_tokenizer
 
 
 def recipe_tokenizer(recipe: Recipe) -> NamedTokenizer:

@@ -99,15 +99,19 @@ def topic_labels(
     store: StoreResource,
     recipe: dg.ResourceParam[Recipe],
     engine: EngineResource,
+    embedder: EmbedderResource,
 ) -> Result:
     """Topic and educational value of every cluster, as the model answers from its extracts."""
-    manifest = labelling.build(workspace(context, store, recipe), lambda: engine.client(recipe.generation.model.name))
+    manifest = labelling.build(
+        workspace(context, store, recipe), lambda: engine.client(recipe.generation.model.name), embedder.create
+    )
     labels = store.create().open("topic_labels").table().to_pylist()
     table = [
         {
             "cluster": label["cluster_id"],
             "topic": label["topic"],
             "score": label["score"],
+            "nearest heading": label["heading"],
             "status": label["status"],
             "excluded by the policy": decide(label, recipe.topics.policy) or "",
         }

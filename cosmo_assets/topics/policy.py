@@ -11,14 +11,16 @@ from cosmo_assets.recipe import TopicPolicy
 
 
 def decide(label: Mapping[str, Any], policy: TopicPolicy) -> str | None:
-    """Why a cluster is excluded, or None where it is kept. Rules in order: a reviewer's override, no usable label,
-    a denied topic, a score below the least."""
+    """Why a cluster is excluded, or None where it is kept. Rules in order: no usable label, a reviewer's override,
+    a denied heading or topic, a score below the least."""
     topic, score = label["topic"], label["score"]
     if topic is None:
         return None if policy.unlabelled == "keep" else "unlabelled"
     override = policy.overrides.get(topic)
     if override is not None:
         return None if override == "keep" else "overridden"
+    if label["heading"] in policy.deny_headings:
+        return "denied_heading"
     if any(re.search(pattern, topic, re.IGNORECASE) for pattern in policy.deny):
         return "denied_topic"
     return "low_score" if score is not None and score < policy.min_score else None

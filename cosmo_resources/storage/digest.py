@@ -16,6 +16,8 @@ DIGEST_BYTES = 16
 VOLATILE = b"volatile"
 """Field metadata key. A column marked with it (seconds, attempts) is stored but is no part of a table's identity."""
 
+_BATCH_ROWS = 1 << 16
+
 
 def digest(*parts: str | bytes) -> str:
     """Digest of a sequence of parts, each prefixed with its length, so that ("ab", "c") differs from ("a", "bc")."""
@@ -58,11 +60,20 @@ def content_columns(schema: pa.Schema) -> list[str]:
 
 
 def table_digest(table: pa.Table) -> str:
-    """Digest of a table's content columns in row order, independent of chunking and of how it was compressed."""
-    content = table.select(content_columns(table.schema)).combine_chunks().replace_schema_metadata(None)
+    """Digest of a table's content columns in row order: of names, types, nullability and values, whatever the chunks,
+    the compression, or the columns' descriptions.
+
+    The rows are copied in batches first, because Arrow serializes more than values: a slice brings the bits beside it
+    along, and a null whatever was computed in its place.
+    """
+    names = content_columns(table.schema)
+    bare = [table.schema.field(name).remove_metadata() for name in names]
+    content = pa.Table.from_arrays([table[name] for name in names], schema=pa.schema(bare))
     sink = _HashSink()
-    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), content.schema.remove_metadata()) as stream:
-        stream.write_table(content)
+    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), content.schema) as stream:
+        for start in range(0, content.num_rows, _BATCH_ROWS):
+            batch = content.slice(start, _BATCH_ROWS)
+            stream.write_table(batch.take(pa.array(range(batch.num_rows))).combine_chunks())
     return sink.state.hexdigest()
 
 

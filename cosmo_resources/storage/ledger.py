@@ -77,23 +77,32 @@ class ShardLedger:
         return done
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """All finished rows, of sealed and of open shards, in no particular order."""
-        for path in sorted(self.folder.glob("shard-*.parquet")):
-            yield from read_table(path).to_pylist()
-        for path in sorted(self.folder.glob("shard-*.rows.jsonl")):
+        """All finished rows, of sealed and of open shards, in no particular order. Those of a shard whose file is
+        damaged are left out: they are worked again."""
+        sealed = self._sealed()
+        for index in sealed:
+            yield from read_table(self.parquet(index)).to_pylist()
+        for path in self._open_logs(sealed):
             yield from read_log(path)
 
     def finished_rows(self) -> int:
         """How many rows are finished, for progress: reads markers and counts the lines of the open logs."""
-        sealed = 0
-        for path in self.folder.glob("shard-*.done.json"):
-            sealed += int(json.loads(path.read_text(encoding="utf-8"))["rows"])
-        for path in self.folder.glob("shard-*.rows.jsonl"):
+        sealed = self._sealed()
+        rows = sum(done.rows for done in sealed.values())
+        for path in self._open_logs(sealed):
             try:
-                sealed += path.read_bytes().count(b"\n")
+                rows += path.read_bytes().count(b"\n")
             except FileNotFoundError:  # sealed between the listing and the reading
                 continue
-        return sealed
+        return rows
+
+    def _sealed(self) -> dict[int, ShardDone]:
+        found = (self.done(_index_of(path)) for path in sorted(self.folder.glob("shard-*.done.json")))
+        return {done.index: done for done in found if done}
+
+    def _open_logs(self, sealed: Mapping[int, ShardDone]) -> list[Path]:
+        """The logs that count: one beside a done marker was left by a kill just before its removal."""
+        return [path for path in sorted(self.folder.glob("shard-*.rows.jsonl")) if _index_of(path) not in sealed]
 
     def _log(self, index: int) -> Path:
         return self.folder / f"shard-{index:05d}.rows.jsonl"
@@ -118,9 +127,10 @@ class RowLog:
             self._stream.flush()
 
     def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with disk_errors(self.path.parent):  # closing writes what a full disk refused before
+                stream.close()
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
@@ -139,6 +149,10 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
 def work_folders(bucket_folder: Path) -> list[Path]:
     """The plan folders with unpublished work of a bucket, whatever plan they belong to."""
     return sorted(path for path in (bucket_folder / WORK_NAME).glob("*") if (path / "plan.json").is_file())
+
+
+def _index_of(path: Path) -> int:
+    return int(path.name.removeprefix("shard-").split(".")[0])
 
 
 def _drop_cut_line(path: Path) -> None:

@@ -90,7 +90,7 @@ class Manifest(Frozen):
         """How a later stage names this version as its input: the whole of it, or one bucket's files of it."""
         if bucket is None or bucket == self.bucket:
             return InputRef(asset=self.asset, bucket=self.bucket, version=self.version)
-        contents = [[entry.name, entry.content] for entry in self.files if entry.bucket == bucket]
+        contents = [entry.content for entry in self.files if entry.bucket == bucket]  # part names count all buckets
         return InputRef(asset=self.asset, bucket=bucket, version=json_digest([self.schema_fingerprint, contents]))
 
 

@@ -4,7 +4,6 @@ Belongs here: the layout `<root>/<asset>/<bucket>/<version>/`, the `CURRENT` poi
 Does not belong here: what any dataset contains.
 """
 
-import os
 import shutil
 import time
 import uuid
@@ -17,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.digest import file_digest, frozen_mapping, json_digest
+from cosmo_resources.storage.digest import file_digest, frozen_mapping, json_digest, schema_fingerprint
 from cosmo_resources.storage.files import disk_errors, exclusive, sync, write_text
 from cosmo_resources.storage.manifest import MANIFEST_NAME, InputRef, Manifest, read_manifest
 from cosmo_resources.storage.writer import DatasetWriter, read_table
@@ -44,7 +43,8 @@ class BuildPlan:
     def digest(self) -> str:
         """Equal plans have equal digests; a version that carries this digest need not be built again."""
         inputs = [ref.model_dump() for ref in self.inputs]
-        return json_digest([self.asset, self.bucket, self.stage_version, frozen_mapping(self.params), inputs])
+        schema = schema_fingerprint(self.schema)
+        return json_digest([self.asset, self.bucket, self.stage_version, schema, frozen_mapping(self.params), inputs])
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,15 @@ class CorpusStore:
         return dataset
 
     def versions(self, asset: str, bucket: str = ALL) -> list[Dataset]:
-        """All readable versions of a bucket, in the order of their names; damaged ones are left out."""
+        """All readable versions of a bucket, in the order of their names; damaged ones are left out, and so are copies
+        under other names."""
         found = []
         for path in sorted(self.place(asset, bucket).glob(f"*/{MANIFEST_NAME}")):
             try:
                 found.append(self._load(path.parent))
             except CosmoError:
                 continue
-        return found
+        return [dataset for dataset in found if dataset.folder.name == dataset.manifest.version]
 
     def buckets(self, asset: str) -> list[str]:
         """The buckets of an asset that hold anything, sorted."""

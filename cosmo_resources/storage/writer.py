@@ -60,7 +60,8 @@ class DatasetWriter:
 
     def reject(self, place: str, reason: str, *, field: str | None = None, detail: str | None = None) -> None:
         """Record a row that was dropped or failed, so that it can be found again."""
-        self._rejected.append({"place": place, "field": field, "reason": reason, "detail": detail})
+        row = {"place": place, "field": field, "reason": reason, "detail": detail}
+        self._rejected.append({key: value and value.encode("utf-8", "replace").decode() for key, value in row.items()})
 
     def artifact(self, name: str, produce: Callable[[Path], None]) -> None:
         """Add a file that is no part of the table (a report, token shards); `produce` writes it at the given path."""

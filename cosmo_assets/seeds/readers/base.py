@@ -62,7 +62,7 @@ RECORD_OPTIONS: Mapping[str, Any] = {"text": "text", "id": "id", "title": "title
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class BadField(Exception):
+class BadFieldError(Exception):
     """A field that is missing or has the wrong type; a reader turns it into a `BadRow`."""
 
     def __init__(self, reason: str, field: str, detail: str | None = None) -> None:
@@ -80,10 +80,10 @@ def field(row: Any, name: str) -> Any:
     ("messages.0.content"); a key that itself has the dots goes first. NaN, pandas' null, counts as missing.
 
     Raises:
-        BadField: the row is not an object.
+        BadFieldError: the row is not an object.
     """
     if not isinstance(row, Mapping):
-        raise BadField("wrong_type", name, f"expected an object with fields, got {_kind(row)}")
+        raise BadFieldError("wrong_type", name, f"expected an object with fields, got {_kind(row)}")
     value: Any = row
     for part in [name] if name in row else name.split("."):
         if isinstance(value, Mapping):
@@ -99,18 +99,18 @@ def required_text(row: Any, name: str) -> str:
     """The text in a field.
 
     Raises:
-        BadField: missing_field, wrong_type or empty_field.
+        BadFieldError: missing_field, wrong_type or empty_field.
     """
     value = field(row, name)
     if value is None:
         present = name in row
-        raise BadField(
+        raise BadFieldError(
             "missing_field", name, "it is null" if present else f"fields: {', '.join(map(str, list(row)[:12]))}"
         )
     if not isinstance(value, str):
-        raise BadField("wrong_type", name, f"expected text, got {_kind(value)}")
+        raise BadFieldError("wrong_type", name, f"expected text, got {_kind(value)}")
     if not value.strip():
-        raise BadField("empty_field", name)
+        raise BadFieldError("empty_field", name)
     return sound(value)
 
 
@@ -118,13 +118,13 @@ def optional_text(row: Any, name: str) -> str | None:
     """The text in a field, or None where it is missing, null or blank. A number is taken as text ("1984").
 
     Raises:
-        BadField: wrong_type.
+        BadFieldError: wrong_type.
     """
     value = field(row, name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadField("wrong_type", name, f"expected text, got {_kind(value)}")
+        raise BadFieldError("wrong_type", name, f"expected text, got {_kind(value)}")
     text = sound(str(value)).strip()
     return text or None
 
@@ -138,7 +138,7 @@ def record(place: str, row: Any, options: Mapping[str, Any]) -> RawSeed | BadRow
         url = optional_text(row, names["url"])
         native_id = optional_text(row, names["id"]) or url or digest(text)
         return RawSeed(native_id=native_id, text=text, title=optional_text(row, names["title"]), url=url)
-    except BadField as bad:
+    except BadFieldError as bad:
         return bad.row(place)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cosmo_assets.seeds.readers.base import BadField, BadRow, RawSeed, Row, Skipped, field, optional_text, sound
+from cosmo_assets.seeds.readers.base import BadFieldError, BadRow, RawSeed, Row, Skipped, field, optional_text, sound
 from cosmo_assets.seeds.readers.streams import json_rows
 from cosmo_resources.storage.digest import digest
 
@@ -33,10 +33,10 @@ def _ultrachat(place: str, row: Any) -> Row:
         name, turns = _turns(row)
         text = next((words for speaker, words in turns if speaker in _USER), None)
         if text is None:
-            raise BadField("missing_turn", name, "no user turn")
+            raise BadFieldError("missing_turn", name, "no user turn")
         native_id = optional_text(row, "id") or optional_text(row, "prompt_id") or digest(text)
         return RawSeed(native_id=native_id, text=text)
-    except BadField as bad:
+    except BadFieldError as bad:
         return bad.row(place)
 
 
@@ -59,13 +59,13 @@ def _openhermes(place: str, row: Any, options: Mapping[str, Any]) -> Row:
         name, turns = _turns(row)
         question = next((index for index, (speaker, _) in enumerate(turns) if speaker in _USER), None)
         if question is None:
-            raise BadField("missing_turn", name, "no human turn")
+            raise BadFieldError("missing_turn", name, "no human turn")
         answer = next((words for speaker, words in turns[question + 1 :] if speaker in _ASSISTANT), None)
         if answer is None:
-            raise BadField("missing_turn", name, "no answer")
+            raise BadFieldError("missing_turn", name, "no answer")
         text = f"{turns[question][1]}\n{answer}"
         return RawSeed(optional_text(row, "id") or digest(text), text, title=optional_text(row, "title"))
-    except BadField as bad:
+    except BadFieldError as bad:
         return bad.row(place)
 
 
@@ -73,14 +73,14 @@ def _turns(row: Any) -> tuple[str, list[tuple[str, str]]]:
     """The name of the field that holds the turns, and the turns as (speaker, words).
 
     Raises:
-        BadField: there is none, or it has another shape, or the first turn that counts is empty.
+        BadFieldError: there is none, or it has another shape, or the first turn that counts is empty.
     """
     name = next((name for name in _TURN_FIELDS if field(row, name) is not None), None)
     if name is None:
-        raise BadField("missing_field", _TURN_FIELDS[0], f"none of {', '.join(_TURN_FIELDS)}")
+        raise BadFieldError("missing_field", _TURN_FIELDS[0], f"none of {', '.join(_TURN_FIELDS)}")
     value = field(row, name)
     if not isinstance(value, list):
-        raise BadField("wrong_type", name, "expected a list of turns")
+        raise BadFieldError("wrong_type", name, "expected a list of turns")
     turns: list[tuple[str, str]] = []
     for number, turn in enumerate(value):
         speaker: Any
@@ -93,8 +93,8 @@ def _turns(row: Any) -> tuple[str, list[tuple[str, str]]]:
         else:
             speaker = words = None
         if not isinstance(speaker, str) or not isinstance(words, str):
-            raise BadField("wrong_type", f"{name}.{number}", "expected a speaker and his words")
+            raise BadFieldError("wrong_type", f"{name}.{number}", "expected a speaker and his words")
         if not words.strip() and speaker in _USER | _ASSISTANT and number < 2:
-            raise BadField("empty_field", f"{name}.{number}")
+            raise BadFieldError("empty_field", f"{name}.{number}")
         turns.append((speaker, sound(words)))
     return name, turns

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmo_assets.seeds.readers.base import (
-    BadField,
+    BadFieldError,
     BadRow,
     RawSeed,
     Row,
@@ -77,10 +77,10 @@ def _course(place: str, row: Any, number_field: str, seen: set[str]) -> Row:
         subject = required_text(row, "subject").strip()
         number = optional_text(row, "number")
         if number is None:
-            raise BadField("missing_field", number_field)
+            raise BadFieldError("missing_field", number_field)
         title = _CROSS_LISTED.sub("", unescaped(required_text(row, "title"))).strip()
         description = unescaped(optional_text(row, "description") or "")
-    except BadField as bad:
+    except BadFieldError as bad:
         return bad.row(place)
     if not description:
         return Skipped(place, "empty_description")

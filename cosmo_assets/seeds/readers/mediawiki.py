@@ -20,8 +20,9 @@ _REDIRECT = re.compile(r"\s*#\s*redirect\b", re.IGNORECASE)
 
 def mediawiki(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     """One seed per article of a dump (.xml, .xml.bz2, .xml.gz, .xml.xz), streamed: native id is the page id, text the
-    lead section and the body. Of a page with its history, the last revision counts. Redirects and pages outside the
-    main namespace are skipped, and so is a page that is all templates. The licence is left to the recipe, for the dump does not state it."""
+    lead section and the body. Of a page with its history, the last revision counts. Skipped are redirects, pages
+    outside the main namespace and pages that are all templates. The licence is left to the recipe, for the dump does
+    not state it."""
     for item in elements(path, "page"):
         yield item if isinstance(item, BadRow) else _page(path, item)
 

@@ -13,17 +13,20 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from xml.etree import ElementTree
 
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row, Skipped, sound
 from cosmo_assets.seeds.readers.cnxml import module_text
-from cosmo_assets.seeds.readers.streams import XML_ERRORS, DamagedFile, blocks, local_name
+from cosmo_assets.seeds.readers.streams import XML_ERRORS, DamagedFileError, blocks, local_name
 from cosmo_resources.errors import CosmoError
 
 OPENSTAX_OPTIONS: Mapping[str, Any] = {}
 
-_MEMBER = re.compile(r"(?P<root>.*?)/?(?P<name>META-INF/books\.xml|collections/[^/]+\.xml|modules/[^/]+/index\.cnxml)")
+_NAME = "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,150}"
+_MEMBER = re.compile(
+    rf"(?:(?P<root>.*)/)?(?P<name>META-INF/books\.xml|collections/{_NAME}\.xml|modules/{_NAME}/index\.cnxml)"
+)
 _MAX_MEMBER_BYTES = 32 << 20
 _CREATIVE_COMMONS = re.compile(
     r"creativecommons\.org/(?:licenses/(?P<kind>[a-z-]+)|publicdomain/(?P<zero>zero))/(?P<version>\d\.\d)"
@@ -46,7 +49,8 @@ def openstax(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     folder, or an archive of one (.tar.xz, .tar.gz, .tar.zst, .tar, .zip), which is unpacked to a temporary folder.
 
     A module that stands in several collections is given once, by the first that books.xml names; a module that stands
-    in none is skipped, and so is one without words (a chapter's opening picture). Text and licence of the modules are those of `cnxml.module_text` and `licence_name`.
+    in none is skipped, and so is one without words (a chapter's opening picture). Text and licence of a module are
+    those of `cnxml.module_text` and `licence_name`.
 
     Raises:
         CosmoError: no collections are where they should be, or it is no archive.
@@ -55,16 +59,16 @@ def openstax(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
         root = path if path.is_dir() else path.parent.parent
         yield from _books(root, "")
         return
+    if path.is_file() and path.stat().st_size == 0:
+        yield BadRow(path.name, "empty_file")
+        return
     with tempfile.TemporaryDirectory(prefix="cosmo-openstax-") as folder:
         damage: list[BadRow] = []
         roots = _unpack(path, Path(folder), damage)
-        if not roots and not damage:
-            raise CosmoError(
-                f"{path}: no collections or modules of a book in it", remedy="check that it is the right file"
-            )
-        for root, label in roots.items():
-            if damage and not (root / "collections").is_dir():
-                continue
+        books = [(root, label) for root, label in roots.items() if (root / "collections").is_dir()]
+        if not books and not damage:
+            raise CosmoError(f"{path}: no collections of a book in it", remedy="check that it is the right file")
+        for root, label in books:
             yield from _books(root, f"{path.name}/{label}")
         yield from damage
 
@@ -73,59 +77,62 @@ def _unpack(path: Path, folder: Path, damage: list[BadRow]) -> dict[Path, str]:
     """Write the members that matter under `folder`, and give the books' roots there with their names in the archive.
     Members are written under names of our own making, so that none can leave the folder."""
     roots: dict[str, Path] = {}
-    for name, stream in _members(path, damage):
-        match = _MEMBER.fullmatch(name)
-        if not match or ".." in name:
+    for match, content in _members(path, damage):
+        if len(content) > _MAX_MEMBER_BYTES:
+            detail = f"more than {_MAX_MEMBER_BYTES} bytes"
+            damage.append(BadRow(f"{path.name}/{match[0]}", "too_long", detail=detail))
             continue
-        root = roots.setdefault(match["root"], folder / str(len(roots)))
+        root = roots.setdefault(match["root"] or "", folder / str(len(roots)))
         target = root / match["name"]
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            content = stream.read(_MAX_MEMBER_BYTES + 1)
-        except _ARCHIVE_ERRORS as error:
-            damage.append(BadRow(f"{path.name}/{name}", "damaged_file", detail=str(error)))
-            continue
-        if len(content) > _MAX_MEMBER_BYTES:
-            damage.append(BadRow(f"{path.name}/{name}", "too_long", detail=f"more than {_MAX_MEMBER_BYTES} bytes"))
-            continue
         target.write_bytes(content)
     return {root: f"{label}/" if label else "" for label, root in roots.items()}
 
 
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+def _members(path: Path, damage: list[BadRow]) -> Iterator[tuple[re.Match[str], bytes]]:
+    """The members of an archive whose names are those of a book's parts, each with its content, or a byte more of it
+    than is allowed. Damage is recorded; what comes before it, or beside it in a zip archive, is given."""
+    return _zip_members(path, damage) if path.suffix.lower() == ".zip" else _tar_members(path, damage)
 
 
-def _members(path: Path, damage: list[BadRow]) -> Iterator[tuple[str, IO[bytes]]]:
-    """The plain files of an archive, each with a stream that is to be read before the next is asked for."""
-    if path.suffix.lower() == ".zip":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for info in archive.infolist():
-                    if not info.is_dir():
-                        try:
-                            stream = archive.open(info)
-                        except _ARCHIVE_ERRORS as error:
-                            damage.append(BadRow(f"{path.name}/{info.filename}", "damaged_file", detail=str(error)))
-                            continue
-                        with stream:
-                            yield info.filename, stream
-        except _ARCHIVE_ERRORS as error:
-            raise CosmoError(
-                f"{path}: it cannot be read as a zip archive: {error}", remedy="fetch the file again"
-            ) from error
-        return
-    count = 0
-    source = _Bytes(blocks(path))
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+
+
+def _zip_members(path: Path, damage: list[BadRow]) -> Iterator[tuple[re.Match[str], bytes]]:
     try:
-        with tarfile.open(fileobj=source, mode="r|") as archive:
+        archive = zipfile.ZipFile(path)
+    except _ZIP_ERRORS as error:
+        raise CosmoError(
+            f"{path}: it cannot be read as a zip archive: {error}", remedy="fetch the file again"
+        ) from error
+    with archive:
+        for info in archive.infolist():
+            match = _MEMBER.fullmatch(info.filename)
+            if not match:
+                continue
+            try:
+                with archive.open(info) as stream:
+                    content = stream.read(_MAX_MEMBER_BYTES + 1)
+            except _ZIP_ERRORS as error:
+                damage.append(BadRow(f"{path.name}/{info.filename}", "damaged_file", detail=str(error)))
+                continue
+            yield match, content
+
+
+def _tar_members(path: Path, damage: list[BadRow]) -> Iterator[tuple[re.Match[str], bytes]]:
+    count = 0
+    try:
+        with tarfile.open(fileobj=_Bytes(blocks(path)), mode="r|") as archive:
             for member in archive:
-                content = archive.extractfile(member) if member.isreg() else None
-                if content is not None:
+                match = _MEMBER.fullmatch(member.name)
+                stream = archive.extractfile(member) if match and member.isreg() else None
+                if match and stream is not None:
+                    content = stream.read(_MAX_MEMBER_BYTES + 1)
                     count += 1
-                    yield member.name, content
-    except DamagedFile as error:
+                    yield match, content
+    except DamagedFileError as error:
         damage.append(BadRow(path.name, error.reason, detail=f"{error.detail}; {count} files were read"))
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, UnicodeError) as error:
         if not count:
             raise CosmoError(
                 f"{path}: it cannot be read as an archive: {error}", remedy="fetch the file again"
@@ -187,7 +194,7 @@ def _collection_names(root: Path, label: str) -> Iterator[tuple[str | None, BadR
     if not present:
         raise CosmoError(
             f"{root}: no collections/*.collection.xml",
-            remedy="set the source's path to META-INF/books.xml of a book, with collections/ and modules/ beside META-INF/",
+            remedy="set the source's path to META-INF/books.xml, with collections/ and modules/ beside META-INF/",
         )
     try:
         books = _parsed(root / "META-INF" / "books.xml")
@@ -207,7 +214,7 @@ _DOCUMENT_ERRORS = (*XML_ERRORS, OSError, RecursionError)
 
 
 def _parsed(path: Path) -> ElementTree.Element:
-    return ElementTree.parse(path).getroot()
+    return ElementTree.parse(path).getroot()  # noqa: S314 - expat bounds expansion and fetches nothing
 
 
 def _bad_document(place: str, error: Exception) -> BadRow:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cosmo_assets.seeds.readers.base import BadField, BadRow, RawSeed, Row, Skipped, optional_text, sound
-from cosmo_assets.seeds.readers.streams import MAX_ROW_BYTES, DamagedFile, blocks, lines
+from cosmo_assets.seeds.readers.base import BadFieldError, BadRow, RawSeed, Row, Skipped, optional_text, sound
+from cosmo_assets.seeds.readers.streams import MAX_ROW_BYTES, DamagedFileError, blocks, lines
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest
 
@@ -38,11 +38,11 @@ def topic_tree(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
         place = f"{path.name}:{'/'.join(slugs) or '/'}"
         try:
             if not isinstance(node, Mapping):
-                raise BadField("wrong_type", "children", "expected an object with title and children")
+                raise BadFieldError("wrong_type", "children", "expected an object with title and children")
             title, slug = optional_text(node, "title"), optional_text(node, "slug")
             children = node.get("children") or []
             if not isinstance(children, list):
-                raise BadField("wrong_type", "children", "expected a list")
+                raise BadFieldError("wrong_type", "children", "expected a list")
             is_root = slug == "root" and not slugs
             own = slugs if is_root else (*slugs, slug or title or "?")
             if children:
@@ -51,7 +51,7 @@ def topic_tree(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
                 continue
             place = f"{path.name}:{'/'.join(own)}"
             yield _leaf(place, node, own, titles, title)
-        except BadField as bad:
+        except BadFieldError as bad:
             yield bad.row(place)
 
 
@@ -61,7 +61,7 @@ def _leaf(
     if optional_text(node, "kind") == "Topic":
         return Skipped(place, "empty_topic")
     if title is None:
-        raise BadField("missing_field", "title")
+        raise BadFieldError("missing_field", "title")
     text = optional_text(node, "description") or title
     return RawSeed("/".join(slugs), text, title=title, context=titles, url=optional_text(node, "url"))
 
@@ -76,7 +76,7 @@ def _json(path: Path) -> Any:
         if not held.strip():
             return None
         tree = json.loads(held.decode("utf-8-sig"))
-    except DamagedFile as error:
+    except DamagedFileError as error:
         raise CosmoError(f"{path}: {error.detail}", remedy="fetch the file again") from error
     except RecursionError as error:
         raise CosmoError(f"{path}: it is nested too deeply", remedy="check that it is the right file") from error

@@ -34,10 +34,11 @@ XML_ERRORS = (ElementTree.ParseError, ValueError, LookupError, OverflowError)
 """What ElementTree raises on input that is not well-formed: ValueError and LookupError come from odd encodings."""
 
 _STRUCTURE = re.compile(rb'["{}\[\],]')
+_NEXT_ELEMENT = re.compile(rb"\n\{")
 _STRING_STOP = re.compile(rb'["\\\n]')
 
 
-class DamagedFile(Exception):
+class DamagedFileError(Exception):
     """The rest of a file cannot be read. Carries the reason's slug and a detail; rows before it are good."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -79,7 +80,7 @@ def blocks(path: Path) -> Iterator[bytes]:
 
     Raises:
         CosmoError: it cannot be opened or read, or it is not in the format that its suffix says.
-        DamagedFile: the compressed stream is cut off or corrupt; what comes before it was yielded.
+        DamagedFileError: the compressed stream is cut off or corrupt; what comes before it was yielded.
     """
     suffix = _SUFFIXES.get(path.suffix.lower(), path.suffix.lower())
     try:
@@ -118,7 +119,7 @@ def _decompressed(raw: Iterable[bytes], codec: Callable[[], _Decompressor]) -> I
                     ready.append(decoder.decompress(portion))
                 except _CODEC_ERRORS as error:
                     yield b"".join(ready)
-                    raise DamagedFile("damaged_file", f"the compressed stream is corrupt: {error}") from error
+                    raise DamagedFileError("damaged_file", f"the compressed stream is corrupt: {error}") from error
                 portion = b""
                 if decoder.eof:
                     portion, decoder = decoder.unused_data, None
@@ -127,7 +128,7 @@ def _decompressed(raw: Iterable[bytes], codec: Callable[[], _Decompressor]) -> I
                 ready = []
     yield b"".join(ready)
     if decoder is not None:
-        raise DamagedFile("truncated_file", "the compressed stream ends too early")
+        raise DamagedFileError("truncated_file", "the compressed stream ends too early")
 
 
 def lines(path: Path, *, errors: str = "strict") -> Iterator[Line | BadRow]:
@@ -142,7 +143,7 @@ def lines(path: Path, *, errors: str = "strict") -> Iterator[Line | BadRow]:
     return _lines(_guarded(path), path, errors)
 
 
-def _guarded(path: Path) -> Iterator[bytes | DamagedFile]:
+def _guarded(path: Path) -> Iterator[bytes | DamagedFileError]:
     """The blocks, the damage as a last item instead of an exception; byte-order mark removed."""
     first = True
     try:
@@ -156,15 +157,15 @@ def _guarded(path: Path) -> Iterator[bytes | DamagedFile]:
                     )
                 block = block.removeprefix(b"\xef\xbb\xbf")
             yield block
-    except DamagedFile as damage:
+    except DamagedFileError as damage:
         yield damage
 
 
-def _lines(stream: Iterable[bytes | DamagedFile], path: Path, errors: str) -> Iterator[Line | BadRow]:
-    number, size, any_content = 1, 0, False
+def _lines(stream: Iterable[bytes | DamagedFileError], path: Path, errors: str) -> Iterator[Line | BadRow]:
+    number, size, blank = 1, 0, True
     parts: list[bytes] = []
     for block in stream:
-        if isinstance(block, DamagedFile):
+        if isinstance(block, DamagedFileError):
             yield BadRow(f"{path.name}:{number}", block.reason, detail=f"{block.detail}; read up to here")
             return
         first, *others = block.split(b"\n")
@@ -172,14 +173,13 @@ def _lines(stream: Iterable[bytes | DamagedFile], path: Path, errors: str) -> It
             parts.append(first)
         size += len(first)
         for following in others:
-            line = _line(parts, size, number, path, errors, ended=True)
-            any_content |= size > 0
-            yield line
+            blank = blank and not any(part.strip() for part in parts)
+            yield _line(parts, size, number, path, errors, ended=True)
             number, parts, size = number + 1, [following], len(following)
+    blank = blank and not any(part.strip() for part in parts)
     if size:
-        any_content = True
         yield _line(parts, size, number, path, errors, ended=False)
-    if not any_content:
+    if blank:
         yield BadRow(path.name, "empty_file")
 
 
@@ -202,10 +202,10 @@ def json_rows(path: Path) -> Iterator[tuple[str, Any] | BadRow]:
         CosmoError: as `lines`.
     """
     stream = _guarded(path)
-    ahead: list[bytes | DamagedFile] = []
+    ahead: list[bytes | DamagedFileError] = []
     for block in stream:
         ahead.append(block)
-        if isinstance(block, DamagedFile) or block.strip():
+        if isinstance(block, DamagedFileError) or block.strip():
             break
     start = next((block.lstrip()[:1] for block in ahead if isinstance(block, bytes) and block.strip()), b"")
     everything = itertools.chain(ahead, stream)
@@ -220,32 +220,43 @@ def json_rows(path: Path) -> Iterator[tuple[str, Any] | BadRow]:
             yield _value(line.text, place, "invalid_json" if line.ended else "truncated_file")
 
 
-def _array(stream: Iterable[bytes | DamagedFile], path: Path) -> Iterator[tuple[str, Any] | BadRow]:
+def _array(stream: Iterable[bytes | DamagedFileError], path: Path) -> Iterator[tuple[str, Any] | BadRow]:
     """The elements of a JSON array, found by counting brackets outside strings, so that one bad element costs only
-    itself. A line end inside a string (which JSON forbids) ends the string: a missing quote does not swallow the file.
-    """
-    number, depth, position, in_string = 1, 0, 0, False
+    itself. A line end inside a string, which JSON forbids, says that a quote is missing: reading goes on with the next
+    line that begins like the first element, so that the rest of the file is not swallowed."""
+    number, depth, position = 1, 0, 0
+    next_element: re.Pattern[bytes] | None = None
+    in_string = broken = False
     held = bytearray()
-    damage = DamagedFile("truncated_file", "the array is not closed")
+    damage = DamagedFileError("truncated_file", "the array is not closed")
     for block in stream:
-        if isinstance(block, DamagedFile):
+        if isinstance(block, DamagedFileError):
             damage = block
             break
         held += block
         taken = 0
-        while found := (_STRING_STOP if in_string else _STRUCTURE).search(held, position):
+        while found := _array_mark(broken, in_string, next_element).search(held, position):
             mark, position = found[0], found.end()
-            if in_string:
+            if broken:
+                yield BadRow(f"{path.name}:{number}", "invalid_json", detail="a line end in a string: a missing quote?")
+                number, depth, broken = number + 1, 1, False
+                taken = position = found.end() - 1
+            elif in_string:
                 if mark == b"\\":
                     position += 1
                 else:
                     in_string = False
+                    if mark == b"\n":
+                        broken, position = True, found.start()
             elif mark == b'"':
                 in_string = True
             elif mark in b"{[":
                 depth += 1
                 if depth == 1:
                     taken = position
+                elif next_element is None:
+                    indent = bytes(held[taken : position - 1]).rpartition(b"\n")[2]
+                    next_element = re.compile(rb"\n" + re.escape(indent) + re.escape(mark))
             elif depth == 1:  # the end of an element: a comma or the closing bracket
                 element = bytes(held[taken : position - 1]).strip()
                 if element:
@@ -264,7 +275,7 @@ def _array(stream: Iterable[bytes | DamagedFile], path: Path) -> Iterator[tuple[
                     return
             elif mark in b"}]":
                 depth -= 1
-        position = max(position, len(held)) - taken
+        position = (position if broken else max(position, len(held))) - taken
         del held[:taken]
         if len(held) > MAX_ROW_BYTES:
             detail = (
@@ -273,6 +284,13 @@ def _array(stream: Iterable[bytes | DamagedFile], path: Path) -> Iterator[tuple[
             yield BadRow(f"{path.name}:{number}", "too_long", detail=detail)
             return
     yield BadRow(f"{path.name}:{number}", damage.reason, detail=damage.detail)
+
+
+def _array_mark(broken: bool, in_string: bool, next_element: re.Pattern[bytes] | None) -> re.Pattern[bytes]:
+    """What to look for next in an array."""
+    if broken:
+        return next_element or _NEXT_ELEMENT
+    return _STRING_STOP if in_string else _STRUCTURE
 
 
 def _element(raw: bytes, place: str) -> tuple[str, Any] | BadRow:
@@ -299,7 +317,7 @@ def elements(path: Path, tag: str) -> Iterator[ElementTree.Element | BadRow]:
     Raises:
         CosmoError: as `blocks`; or the file does not begin as XML.
     """
-    parser = ElementTree.XMLPullParser(events=("start", "end"))
+    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(events=("start", "end"))
     open_elements: list[ElementTree.Element] = []
     inside, begun, count, size = 0, False, 0, 0
     try:
@@ -323,7 +341,7 @@ def elements(path: Path, tag: str) -> Iterator[ElementTree.Element | BadRow]:
                         yield element
                 if not inside and open_elements:
                     open_elements[-1].remove(element)
-    except DamagedFile as damage:
+    except DamagedFileError as damage:
         yield BadRow(f"{path.name}:{count + 1}", damage.reason, detail=damage.detail)
     except XML_ERRORS as error:
         if not begun:

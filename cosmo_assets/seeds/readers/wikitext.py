@@ -17,8 +17,12 @@ _APPENDICES = {
 """Sections that hold lists of links and citations; they are left out, with what stands under them."""
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-_MATH = re.compile(r"<(math|chem)\b[^>]*?(?:/>|>(.*?)</\1\s*>)", re.DOTALL | re.IGNORECASE)
-_DROPPED_TAG = re.compile(
+_PAIRED = re.compile(
+    r"<(?P<end>/?)(?P<name>math|chem|ref|gallery|timeline|imagemap|score|graph|references|templatedata|hiero|mapframe)\b"
+    r"(?P<rest>[^<>]*?)(?P<alone>/?)>",
+    re.IGNORECASE,
+)
+_TAG = re.compile(
     r"<(ref|gallery|timeline|imagemap|score|graph|references|templatedata|hiero|mapframe)\b(?:[^>/]|/(?!>))*(?:/>|>.*?</\1\s*>)",
     re.DOTALL | re.IGNORECASE,
 )
@@ -31,13 +35,13 @@ _MEDIA = re.compile(
     r"\s*(?:file|image|media|category|datei|bild|fichier|archivo|kategorie|catégorie|categoría)\s*:", re.IGNORECASE
 )
 _INTERLANGUAGE = re.compile(r"\s*[a-z]{2,3}(?:-[a-z-]+)?\s*:")
-_EXTERNAL = re.compile(r"\[(?:https?:|ftp:|mailto:|//)[^\s\]]*\s*([^\]\n]*)\]")
+_EXTERNAL = re.compile(r"\[(?:https?:|ftp:|mailto:|//)[^\s\[\]]*+[^\S\n]*+([^\[\]\n]*+)\]")
 _HEADING = re.compile(r"(={1,6})\s*(.+?)\s*\1\s*")
 _MAGIC = re.compile(r"__[A-Z]{3,30}__")
 _QUOTES = re.compile(r"'{2,5}")
 _EMPTY_BRACKETS = re.compile(r"\s?\((?:[\s,;:–-]|or|and)*\)")
 _BRACKET_START = re.compile(r"\([ \t]*(?:[,;:][ \t]*)*")
-_BRACKET_END = re.compile(r"[ \t]+\)")
+_BRACKET_END = re.compile(r"(?<![ \t])[ \t]+\)")
 _LIST_MARK = re.compile(r"([*#:;]+)\s*")
 _HOLD = re.compile("\x02(\\d+)\x03")
 _DASHES = {
@@ -60,16 +64,8 @@ def plain_text(wikitext: str) -> str:
 
     Shape of cost: linear in the length of the text.
     """
-    text = wikitext.replace("\x02", "").replace("\x03", "")
-    text = _COMMENT.sub("", text)
     formulas: list[str] = []
-
-    def hold(match: re.Match[str]) -> str:
-        formulas.append(" ".join((match[2] or "").split()))
-        return f"\x02{len(formulas) - 1}\x03"
-
-    text = _MATH.sub(hold, text)
-    text = _DROPPED_TAG.sub("", text)
+    text = _without_pairs(_COMMENT.sub("", wikitext.replace("\x02", "").replace("\x03", "")), formulas)
     text = _brackets(text)
     text = _EXTERNAL.sub(r"\1", text)
     text = _TAG.sub("", _BREAK.sub("\n", text))
@@ -80,12 +76,40 @@ def plain_text(wikitext: str) -> str:
     return _HOLD.sub(lambda match: f"${formulas[int(match[1])]}$" if formulas[int(match[1])] else "", text)
 
 
+def _without_pairs(text: str, formulas: list[str]) -> str:
+    """The text without footnotes, galleries and the like, each formula put aside and a mark left in its place. A tag
+    that is never closed, or opened again before it is, is a stray one: what follows it stays."""
+    kept: list[str] = []
+    position = 0
+    opened: re.Match[str] | None = None
+    for tag in _PAIRED.finditer(text):
+        name = tag["name"].lower()
+        if tag["end"]:
+            if opened is None or opened["name"].lower() != name or tag["rest"].strip():
+                continue
+            kept.append(text[position : opened.start()])
+            if name in ("math", "chem"):
+                kept.append(f"\x02{len(formulas)}\x03")
+                formulas.append(" ".join(text[opened.end() : tag.start()].split()))
+            position, opened = tag.end(), None
+        elif tag["alone"]:
+            if opened is None:
+                kept.append(text[position : tag.start()])
+                position = tag.end()
+        elif opened is None or opened["name"].lower() == name:
+            opened = tag
+    return "".join([*kept, text[position:]])
+
+
 @dataclass
 class _Frame:
     """An open bracket and what was read since: for a template or link, split at its bars."""
 
     opener: str
     parts: list[list[str]] = field(default_factory=lambda: [[]])
+
+    def pieces(self) -> list[str]:
+        return ["".join(part) for part in self.parts]
 
 
 def _brackets(text: str) -> str:
@@ -104,29 +128,27 @@ def _brackets(text: str) -> str:
 
     while found := _TOKEN.search(text, position):
         put(text[position : found.start()])
-        token, position = found[0], found.end()
-        if token not in _CLOSES:
-            at_line_start = not text[: found.start()].rpartition("\n")[2].strip(" :*") if token == "{|" else True
-            if at_line_start:
-                stack.append(_Frame(token))
+        bracket, position = found[0], found.end()
+        if bracket not in _CLOSES:
+            before = text[max(0, found.start() - 20) : found.start()].rpartition("\n")[2]
+            if bracket != "{|" or not before.strip(" :*"):  # a table begins its line
+                stack.append(_Frame(bracket))
             else:
                 position = found.start() + 1
                 put("{")
             continue
-        if token == "|}" and stack[-1].opener != "{|":
+        if bracket == "|}" and stack[-1].opener != "{|":
             position = found.start() + 1
             put("|")
             continue
-        if not any(frame.opener == _CLOSES[token] for frame in stack[-_MAX_LOOKBACK:]):
+        if not any(frame.opener == _CLOSES[bracket] for frame in stack[-_MAX_LOOKBACK:]):
             continue
-        while stack[-1].opener != _CLOSES[token]:
+        while stack[-1].opener != _CLOSES[bracket]:
             _give_up(stack)
         frame = stack.pop()
         stack[-1].parts[-1].append(_closed(frame))
     put(text[position:])
-    while len(stack) > 1:
-        _give_up(stack)
-    return "".join(stack[0].parts[0])
+    return "".join("|".join(frame.pieces()) for frame in stack)  # those still open are stray: their content stays
 
 
 _MAX_LOOKBACK = 40
@@ -136,12 +158,11 @@ _MAX_LOOKBACK = 40
 def _give_up(stack: list[_Frame]) -> None:
     """Treat the innermost open bracket as a stray one: its content belongs to the text around it."""
     frame = stack.pop()
-    pieces = ["".join(part) for part in frame.parts]
-    stack[-1].parts[-1].append("|".join(pieces))
+    stack[-1].parts[-1].append("|".join(frame.pieces()))
 
 
 def _closed(frame: _Frame) -> str:
-    parts = ["".join(part) for part in frame.parts]
+    parts = frame.pieces()
     if frame.opener == "[[":
         return _link(parts)
     return _template(parts) if frame.opener == "{{" else ""

@@ -1,0 +1,56 @@
+# The project's verbs. Everything they need beyond Python 3.11 or 3.12 and make is installed into .venv.
+
+SUPPORTED := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+PORT ?= 3000
+BIN := .venv/bin
+
+export DAGSTER_HOME ?= $(CURDIR)
+export COSMO_DATA ?= $(CURDIR)/.cosmo/data
+export COSMO_STATE ?= $(CURDIR)/.cosmo/state
+
+.PHONY: help setup demo ui test check docs screenshots constraints clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/installed ## the environment, from pinned packages
+
+.venv/installed: constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' || \
+		{ echo 'Python 3.11 or 3.12 is needed: make setup PYTHON=/path/to/python3.11'; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## the whole graph on the demo recipe; a second time, nothing is left to do
+	$(BIN)/cosmo --recipe demo run
+
+ui: setup ## the Dagster UI on what is there, at http://127.0.0.1:$(PORT)
+	@mkdir -p $(COSMO_STATE)
+	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+
+test: setup ## every test that can run on this machine
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: setup ## lint, format, spelling, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+
+docs: setup ## the documentation, into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+screenshots: setup ## the pictures of README and docs, from the state that `make demo` left (needs Chromium)
+	$(BIN)/python docs/screenshots.py
+
+constraints: setup ## resolve the pinned packages anew
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header --upgrade --output-file constraints.txt
+
+clean: ## the environment and everything generated, the data excepted
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,181 @@
+"""What the report reads: the current version of every asset, sums over buckets, the funnel, a few documents.
+
+Belongs here: reading manifests, columns and chosen rows. Does not belong here: what the report says about them
+(`figures`, `examples`).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cosmo_assets.decontamination.stage import benchmark_files
+from cosmo_assets.ids import bucket_name
+from cosmo_assets.stage import Workspace
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.digest import file_digest
+from cosmo_resources.storage.manifest import Flow, InputRef, Manifest
+from cosmo_resources.storage.store import ALL, Dataset
+
+WHOLE = (
+    "seed_documents",
+    "seed_embeddings",
+    "cluster_model",
+    "seed_clusters",
+    "topic_labels",
+    "prompt_table",
+    "duplicate_clusters",
+    "mixture",
+    "tokenized_shards",
+    "token_lineage",
+)
+BUCKETED = ("generations", "generation_quality", "decontaminated", "minhash_signatures", "deduplicated")
+"""The assets that the report reads: those with one dataset, and those with one per bucket."""
+
+FUNNEL = (
+    "seed_documents",
+    "prompt_table",
+    "generations",
+    "generation_quality",
+    "decontaminated",
+    "deduplicated",
+    "mixture",
+    "tokenized_shards",
+    "token_lineage",
+)
+"""The stages at which something can be lost, in order."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report: what the page's template asks for by name, charts, and figures for the table."""
+
+    name: str
+    content: Mapping[str, Any] = field(default_factory=dict)
+    charts: Sequence[str] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the funnel, summed over buckets. `holds`: every bucket accounts for its rows, and what goes in is
+    what came out of the step before."""
+
+    asset: str
+    flow: Flow
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The current version of everything that the report reads, by asset and bucket, and the benchmarks' files."""
+
+    workspace: Workspace
+    datasets: Mapping[str, Mapping[str, Dataset]]
+    benchmarks: Sequence[tuple[str, Path]]
+
+    @property
+    def inputs(self) -> tuple[InputRef, ...]:
+        return (*(dataset.ref() for group in self.datasets.values() for dataset in group.values()), *self.external)
+
+    @property
+    def external(self) -> list[InputRef]:
+        """The benchmarks as inputs, as decontamination names them."""
+        return [
+            InputRef(asset=f"benchmarks/{name}", bucket=ALL, version=file_digest(path))
+            for name, path in self.benchmarks
+        ]
+
+    def one(self, asset: str) -> Dataset:
+        return self.datasets[asset][ALL]
+
+    def summary(self, asset: str) -> dict[str, Any]:
+        return self.one(asset).manifest.summary
+
+    def manifests(self, asset: str) -> list[Manifest]:
+        return [dataset.manifest for dataset in self.datasets[asset].values()]
+
+    def flow(self, asset: str) -> Flow:
+        """The flow of all buckets together."""
+        flows = [manifest.flow for manifest in self.manifests(asset)]
+        dropped, failed = Counter[str](), Counter[str]()
+        for flow in flows:
+            dropped.update(flow.dropped)
+            failed.update(flow.failed)
+        rows_in, rows_out = sum(flow.rows_in for flow in flows), sum(flow.rows_out for flow in flows)
+        return Flow(unit=flows[0].unit, rows_in=rows_in, rows_out=rows_out, dropped=dropped, failed=failed)
+
+    def funnel(self) -> list[Stage]:
+        """The steps from source rows to spans of tokens. Where the unit changes, what goes in is known from elsewhere:
+        prompts times samples, and documents times copies."""
+        flows = {asset: self.flow(asset) for asset in FUNNEL}
+        expected = {after: flows[before].rows_out for before, after in pairwise(FUNNEL)}
+        samples = self.manifests("generations")[0].params["samples"]
+        expected["generations"] = self.summary("prompt_table")["prompts"] * samples
+        expected["tokenized_shards"] = self.scan("mixture").select(pl.col("copies").sum()).collect().item()
+        return [
+            Stage(
+                asset,
+                flow,
+                all(manifest.flow.balanced for manifest in self.manifests(asset))
+                and flow.rows_in == expected.get(asset, flow.rows_in),
+            )
+            for asset, flow in flows.items()
+        ]
+
+    def stale(self) -> list[tuple[str, str]]:
+        """Pairs of an asset and an input that it was built from in another version than the current one. The cluster
+        model is in none of them: it is pinned on purpose, and new seeds are assigned to it."""
+        found = set()
+        for asset, group in self.datasets.items():
+            for ref in (ref for dataset in group.values() for ref in dataset.manifest.inputs):
+                known = self.datasets.get(ref.asset, {})
+                current = known.get(ref.bucket) or known.get(ALL)
+                if asset != "cluster_model" and current is not None and current.ref(ref.bucket) != ref:
+                    found.add((asset, ref.asset))
+        return sorted(found)
+
+    def scan(self, asset: str) -> pl.LazyFrame:
+        """All rows of an asset, of every bucket."""
+        return scan([path for dataset in self.datasets[asset].values() for path in dataset.paths()])
+
+    def documents(self, bucket_of: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """Documents joined with their prompts, by doc_id. `bucket_of` says where each is: no other bucket is read.
+
+        Raises:
+            CosmoError: one of them is not among the current generations and prompts.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for bucket in sorted(set(bucket_of.values())):
+            wanted = [doc for doc, place in bucket_of.items() if place == bucket]
+            documents = scan(self.datasets["generations"][bucket].paths()).filter(pl.col("doc_id").is_in(wanted))
+            columns = documents.select("doc_id", "prompt_id", "text", "completion_tokens")
+            prompts = scan(self.one("prompt_table").paths(bucket=bucket))
+            found |= {row["doc_id"]: row for row in columns.join(prompts, on="prompt_id").collect().to_dicts()}
+        if lost := sorted(set(bucket_of) - set(found)):
+            raise CosmoError(
+                f"document {lost[0]} (and {len(lost) - 1} more) is not among the current generations and prompts",
+                remedy="these were built again since the later stages were: run `cosmo run` to the end",
+            )
+        return found
+
+
+def read_corpus(workspace: Workspace) -> Corpus:
+    """The current versions of a corpus.
+
+    Raises:
+        CosmoError: an asset is not built yet, or a benchmark of the recipe is not there.
+    """
+    store = workspace.store
+    buckets = [bucket_name(index) for index in range(workspace.recipe.buckets)]
+    whole = {asset: {ALL: store.open(asset)} for asset in WHOLE}
+    bucketed = {asset: {bucket: store.open(asset, bucket) for bucket in buckets} for asset in BUCKETED}
+    return Corpus(workspace, whole | bucketed, benchmark_files(workspace.recipe))
+
+
+def scan(paths: list[Path]) -> pl.LazyFrame:
+    return pl.scan_parquet(paths, hive_partitioning=False)

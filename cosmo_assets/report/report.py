@@ -1,0 +1,95 @@
+"""The corpus report: the whole corpus on one page, `report.html`, and its key figures as a table.
+
+Belongs here: the stage, and the order of the report's parts. Does not belong here: what a part holds (`figures`,
+`examples`), what is read (`corpus`), HTML (`html`).
+
+The page's digest is part of the report's identity, so the page is a function of the versions that it reads: it holds
+nothing of a manifest's `run`, no volatile column, and no order that a hash table chose.
+"""
+
+from functools import partial
+
+import pyarrow as pa
+
+from cosmo_assets.report import examples, figures
+from cosmo_assets.report.corpus import WHOLE, Corpus, read_corpus
+from cosmo_assets.report.html import Table, page
+from cosmo_assets.schemas import CORPUS_REPORT
+from cosmo_assets.stage import Workspace
+from cosmo_resources.storage.files import write_text
+from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.store import ALL
+from cosmo_resources.storage.writer import DatasetWriter
+
+STAGE_VERSION = "1"
+PAGE = "report.html"
+
+SECTIONS = (
+    figures.headline,
+    figures.funnel,
+    figures.topics,
+    figures.prompts,
+    figures.generation,
+    figures.quality,
+    examples.decontamination,
+    examples.duplicates,
+    figures.mixture,
+    figures.tokens,
+    figures.licences,
+    examples.samples,
+    examples.traces,
+)
+
+
+def build(workspace: Workspace) -> Manifest:
+    """Build `corpus_report`. Cost: a few columns of the token index and of the verdicts, the benchmarks' files, the
+    chosen documents; memory for the latter.
+
+    Raises:
+        CosmoError: an asset is not built yet, or a benchmark of the recipe is not there.
+    """
+    corpus = read_corpus(workspace)
+    return workspace.build(
+        "corpus_report",
+        lambda writer: _produce(writer, corpus),
+        stage_version=STAGE_VERSION,
+        inputs=corpus.inputs,
+        params=figures.described(workspace.recipe),
+    )
+
+
+def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
+    recipe = corpus.workspace.recipe
+    sections = []
+    for number, section in enumerate(SECTIONS):
+        corpus.workspace.progress(number, len(SECTIONS), "sections")
+        sections.append(section(corpus))
+    content = {name: value for section in sections for name, value in section.content.items()}
+    content |= {
+        "name": recipe.name,
+        "description": recipe.description,
+        "stale": corpus.stale(),
+        "versions": _versions(corpus),
+    }
+    rows = [
+        {"section": section.name, "name": name, "value": float(value)}
+        for section in sections
+        for name, value in section.figures.items()
+    ]
+    writer.write(pa.Table.from_pylist(rows, schema=CORPUS_REPORT))
+    html = page(content, {section.name: section.charts for section in sections})
+    writer.artifact(PAGE, partial(write_text, text=html))
+    documents = corpus.one("mixture").manifest.rows
+    writer.flow("documents", documents, documents)
+    writer.summary = dict(sections[0].figures)
+
+
+def _versions(corpus: Corpus) -> Table:
+    """Everything that the report depends on; the buckets last, folded away."""
+    external = [*corpus.one("seed_documents").manifest.inputs, *corpus.external]
+    rows: list[tuple[object, ...]] = [(ref.asset, None, None, None, ref.version) for ref in external]
+    for asset, group in corpus.datasets.items():
+        for bucket, manifest in ((bucket, dataset.manifest) for bucket, dataset in group.items()):
+            name = None if bucket == ALL else bucket
+            rows.append((asset, name, manifest.stage_version, manifest.rows, manifest.version))
+    return Table(("Asset", "Bucket", "Stage version", "Rows", "Version"), rows, shown=len(external) + len(WHOLE))

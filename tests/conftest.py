@@ -1,0 +1,27 @@
+"""Fixtures that more than one folder of tests needs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.corpora import ROOT
+from tests.doubles.replay_server import ReplayServer, replaying
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def replay() -> Iterator[ReplayServer]:
+    with replaying() as server:
+        yield server
+
+
+@pytest.fixture
+def samples() -> Path:
+    """The folder of shared sample data, or a skip."""
+    folder = Path(os.environ.get("COSMO_SAMPLES") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no sample data: neither COSMO_SAMPLES is set nor does {folder} exist")
+    return folder

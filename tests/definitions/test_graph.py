@@ -1,0 +1,116 @@
+"""The asset graph: a golden file that is reviewed as a diff, and what every asset must have."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.instance.ref import InstanceRef
+
+from cosmo_assets.build import ASSETS, STEPS, build_defs
+from cosmo_assets.recipe import load_recipe
+from cosmo_assets.schemas import TABLES
+from cosmo_resources.deployments import deployment, settings
+from tests.corpora import ROOT
+
+GOLDEN = Path(__file__).parent / "graph.json"
+
+
+def definitions() -> dg.Definitions:
+    recipe = load_recipe("demo")
+    return build_defs(recipe, deployment(settings({}), recipe.name))
+
+
+def picture() -> dict[str, Any]:
+    """Everything about the graph that a reviewer wants to see change."""
+    graph = definitions().resolve_asset_graph()
+    assets = {}
+    for key in sorted(graph.get_all_asset_keys()):
+        node = graph.get(key)
+        partitions = node.partitions_def
+        assets[key.to_user_string()] = {
+            "deps": sorted(parent.to_user_string() for parent in node.parent_keys),
+            "group": node.group_name,
+            "owners": list(node.owners),
+            "kinds": sorted(node.kinds),
+            "code_version": node.code_version,
+            "partitions": list(partitions.get_partition_keys()) if partitions else None,
+            "checks": sorted(
+                f"{check.name}{' (blocking)' if graph.get_check_spec(check).blocking else ''}"
+                for check in node.check_keys
+            ),
+            "pools": sorted(node.pools),
+            "materializable": node.is_materializable,
+        }
+    return {"assets": assets, "jobs": sorted(job.name for job in definitions().jobs or [])}
+
+
+def test_the_graph_is_the_golden_one() -> None:
+    found = json.dumps(picture(), indent=1, sort_keys=True) + "\n"
+    if os.environ.get("COSMO_UPDATE_GOLDEN"):
+        GOLDEN.write_text(found, encoding="utf-8")
+    assert found == GOLDEN.read_text(encoding="utf-8"), "look at the diff; COSMO_UPDATE_GOLDEN=1 accepts it"
+
+
+def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:
+    names = [asset.key.to_user_string() for asset in ASSETS]
+    assert names == list(TABLES)
+    assert sorted(name for step, _ in STEPS for name in step) == sorted(names)
+
+
+@pytest.mark.parametrize("asset", ASSETS, ids=lambda asset: asset.key.to_user_string())
+def test_every_asset_says_what_it_is(asset: dg.AssetsDefinition) -> None:
+    (spec,) = asset.specs
+    assert spec.description
+    assert spec.owners
+    assert spec.kinds
+    assert spec.code_version
+    assert spec.group_name != "default"
+    columns = spec.metadata["dagster/column_schema"].columns
+    assert columns
+    assert all(column.description for column in columns)
+    assert list(asset.check_specs)
+
+
+def test_column_lineage_names_columns_that_exist() -> None:
+    derived = 0
+    for asset in ASSETS:
+        (spec,) = asset.specs
+        for column, origins in spec.metadata["dagster/column_lineage"].deps_by_column.items():
+            assert column in TABLES[spec.key.to_user_string()].names
+            for origin in origins:
+                assert origin.column_name in TABLES[origin.asset_key.to_user_string()].names
+                derived += 1
+    assert derived > 60
+
+
+def test_every_asset_but_the_first_has_column_lineage() -> None:
+    for asset in ASSETS[1:]:
+        (spec,) = asset.specs
+        assert spec.metadata["dagster/column_lineage"].deps_by_column, spec.key
+
+
+def test_dg_checks_the_definitions(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "COSMO_STATE": str(tmp_path),
+        "COSMO_DATA": str(tmp_path),
+        "DG_CLI_CONFIG": "/dev/null",
+    }
+    command = [str(Path(sys.executable).with_name("dg")), "check", "defs", "--no-check-yaml"]
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_workspace_and_the_instance_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COSMO_STATE", str(tmp_path))
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(ROOT))) as instance:
+        assert instance.get_concurrency_config().pool_config.default_pool_limit == 1
+    from dagster._core.workspace.load import location_origins_from_yaml_paths
+
+    (origin,) = location_origins_from_yaml_paths([str(ROOT / "workspace.yaml")]).values()
+    assert origin.loadable_target_origin.module_name == "cosmo_assets.definitions"

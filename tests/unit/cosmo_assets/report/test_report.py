@@ -1,0 +1,168 @@
+from typing import Any
+
+import lxml.html
+import pytest
+
+from cosmo_assets.report import report
+from cosmo_assets.report.corpus import read_corpus
+from cosmo_assets.report.html import Share, Table, figure, marked
+from cosmo_assets.stage import Workspace
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.store import Dataset
+
+HOSTILE = "<script>alert('cosmo')</script>"
+
+
+@pytest.fixture(scope="module")
+def built(workspace: Workspace) -> Dataset:
+    report.build(workspace)
+    return workspace.store.open("corpus_report")
+
+
+@pytest.fixture(scope="module")
+def text(built: Dataset) -> str:
+    return (built.folder / report.PAGE).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Any:
+    return lxml.html.document_fromstring(text)
+
+
+def figures(dataset: Dataset, section: str) -> dict[str, float]:
+    return {row["name"]: row["value"] for row in dataset.table().to_pylist() if row["section"] == section}
+
+
+def table_of(page: Any, heading: str) -> list[list[str]]:
+    """The first table after a heading, as text."""
+    (found,) = page.xpath(f'//h2[@id="{heading}"]')
+    table = found.xpath("following::table")[0]
+    return [[cell.text_content() for cell in row.iter("th", "td")] for row in table.iter("tr")]
+
+
+def test_the_page_is_whole_and_stands_by_itself(page: Any, text: str) -> None:
+    assert text.startswith("<!doctype html>")
+    assert text.endswith("</html>\n")
+    headings = [heading.get("id") for heading in page.iter("h2")]
+    assert [link.get("href") for link in page.xpath("//nav/a")] == [f"#{heading}" for heading in headings]
+    assert not page.xpath("//script | //img | //link | //iframe | //object | //embed | //form | //base")
+    assert all(value.startswith("#") for value in page.xpath("//@href | //@src | //@action | //@data"))
+    assert not page.xpath("//@*[starts-with(name(), 'on')]")
+    assert "url(" not in text
+    assert "@import" not in text
+    assert len(page.xpath("//*[name()='svg']")) > 12
+
+
+def test_hostile_texts_are_shown_and_not_obeyed(page: Any, text: str) -> None:
+    assert HOSTILE not in text
+    assert "<script" not in text.lower()
+    assert HOSTILE in page.xpath("//header")[0].text_content()
+    assert any(HOSTILE in row[0] for row in table_of(page, "topics"))
+    assert any(HOSTILE in sample.text_content() for sample in page.xpath("//details/summary"))
+    assert "\x00" not in text
+
+
+def test_figures_equal_the_manifests(workspace: Workspace, built: Dataset, page: Any) -> None:
+    store = workspace.store
+    headline, funnel = figures(built, "headline"), figures(built, "funnel")
+    answered = [store.open("generations", bucket).manifest for bucket in ("b000", "b001")]
+    lineage = store.open("token_lineage").manifest
+    assert headline["seeds"] == store.open("seed_documents").manifest.rows
+    assert headline["prompts"] == store.open("prompt_table").manifest.rows
+    assert headline["documents"] == store.open("mixture").manifest.rows
+    assert headline["tokens"] == lineage.summary["tokens"]
+    assert headline["shards"] == len(store.open("tokenized_shards").manifest.summary["shards"])
+    assert headline["share_kept"] == pytest.approx(headline["documents"] / headline["prompts"], abs=1e-6)
+    assert built.manifest.summary == headline
+    assert funnel["generations.in"] == sum(manifest.flow.rows_in for manifest in answered)
+    assert funnel["generations.failed.refused"] == sum(manifest.flow.failed["refused"] for manifest in answered)
+    assert figures(built, "generation")["completion_tokens"] == sum(
+        manifest.summary["completion_tokens"] for manifest in answered
+    )
+    tokens = figures(built, "tokens")
+    for column in ("source", "template", "topic", "format", "audience", "licence"):
+        parts = {name: value for name, value in tokens.items() if name.startswith(f"{column}.")}
+        assert sum(parts.values()) == headline["tokens"], column
+    topics = table_of(page, "topics")[1:]
+    assert sum(int(row[3].replace(",", "")) for row in topics) == headline["tokens"]
+    assert sum(int(row[2].replace(",", "")) for row in topics) == headline["seeds"]
+    assert sum(figures(built, "licences").values()) == headline["tokens"]
+
+
+def test_the_funnel_adds_up(built: Dataset, page: Any) -> None:
+    rows = table_of(page, "funnel")[1:]
+    assert len(rows) == 9
+    assert {row[-1] for row in rows} == {"yes"}
+    funnel = figures(built, "funnel")
+    for asset in {name.split(".")[0] for name in funnel}:
+        lost = sum(
+            value for name, value in funnel.items() if name.startswith((f"{asset}.dropped.", f"{asset}.failed."))
+        )
+        assert funnel[f"{asset}.in"] == funnel[f"{asset}.out"] + lost
+
+
+def test_what_was_planted_is_shown(page: Any) -> None:
+    benchmark = table_of(page, "decontamination")[1]
+    assert benchmark[0] == "bench"
+    assert int(benchmark[2]) > 0
+    assert benchmark[3] == "1"
+    marks = page.xpath('//h2[@id="decontamination"]/following::div[@class="pair"][1]//mark')
+    assert [mark.text_content() for mark in marks] == [
+        "which lamp did the keeper of the far northern island light every evening before dusk"
+    ] * 2
+    stays, goes = page.xpath('//h2[@id="duplicates"]/following::div[@class="pair"][1]//blockquote')
+    assert stays.text_content()[:300] == goes.text_content()[:300]
+    policies = {row[-1] for row in table_of(page, "topics")[1:]}
+    assert policies == {"kept", "excluded: denied topic"}
+
+
+def test_samples_and_traces_are_there_and_the_tokens_decode(page: Any) -> None:
+    samples = page.xpath('//h2[@id="samples"]/following-sibling::details[following-sibling::h2[@id="traces"]]')
+    assert len(samples) == 6
+    assert all(sample.get("open") is None for sample in samples)
+    ids = [sample.xpath('.//p[@class="note"]')[0].text_content().split()[-1] for sample in samples]
+    assert ids == sorted(ids)
+    chains = page.xpath('//div[@class="chain"]')
+    assert len(chains) == 3
+    assert all("equal to the document" in chain[0].text_content() for chain in chains)
+    assert all([step[0].text for step in chain] == ["Token", "Document", "Prompt", "Seed"] for chain in chains)
+
+
+def test_the_same_corpus_elsewhere_gives_the_same_report(
+    workspace: Workspace, other_workspace: Workspace, built: Dataset, text: str
+) -> None:
+    seconds = [
+        found.store.open("generations", "b000").table()["seconds"].to_pylist() for found in (workspace, other_workspace)
+    ]
+    assert seconds[0] != seconds[1]
+    other = report.build(other_workspace)
+    assert other.version == built.manifest.version
+    assert other.run["run_id"] != built.manifest.run["run_id"]
+    assert str(workspace.store.root) not in text
+
+
+def test_a_corpus_that_is_not_of_one_piece_says_so(workspace: Workspace, page: Any) -> None:
+    assert not page.xpath('//div[@class="warn"]')
+    corpus = read_corpus(workspace)
+    quality = corpus.datasets["generation_quality"]["b000"]
+    other = quality.manifest.model_copy(update={"version": "0" * 32})
+    changed = {**corpus.datasets["generation_quality"], "b000": Dataset(quality.folder, other)}
+    mixed = type(corpus)(workspace, {**corpus.datasets, "generation_quality": changed}, corpus.benchmarks)
+    assert mixed.stale() == [("decontaminated", "generation_quality")]
+    assert corpus.stale() == []
+    with pytest.raises(CosmoError, match=r"document gone \(and 0 more\) is not among the current generations"):
+        corpus.documents({"gone": "b001"})
+
+
+def test_cells() -> None:
+    assert [figure(value) for value in (None, 1234567, 0.5, 7.0, Share(0.1234), "x")] == [
+        "–",
+        "1,234,567",
+        "0.5",
+        "7",
+        "12.3%",
+        "x",
+    ]
+    assert Table(("a", "b", "c"), [("x", 1, None), ("y", None, Share(1))]).numeric == {1, 2}
+    assert marked("a <b> c", "<b>") == "a <mark>&lt;b&gt;</mark> c"
+    assert marked("a <b> c", "z") == "a &lt;b&gt; c"

@@ -1,0 +1,242 @@
+"""Every reader on files that are cut off or damaged at random: rows, bad rows or a CosmoError, and always an end."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import random
+import tarfile
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Skipped
+from cosmo_assets.seeds.readers.registry import READERS, read
+from cosmo_resources.errors import CosmoError
+
+WORDS = ("rain", "river", "stone", "bridge", "light", "number", "letter", "market", "music", "cell", "star", "engine")
+DAMAGES = 40
+
+
+def sentence(rng: random.Random, count: int = 12) -> str:
+    return " ".join(rng.choices(WORDS, k=count)).capitalize() + ". Naïve café – “quoted”."
+
+
+def records() -> list[dict[str, Any]]:
+    rng = random.Random(1)
+    return [
+        {"id": str(n), "text": sentence(rng, 40), "title": sentence(rng, 3), "url": f"https://x.y/{n}"}
+        for n in range(60)
+    ]
+
+
+def json_lines() -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in records()).encode()
+
+
+def csv_file() -> bytes:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, ["id", "text", "title", "url"])
+    writer.writeheader()
+    writer.writerows(records())
+    return stream.getvalue().encode()
+
+
+def parquet_file() -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(records()), stream, row_group_size=20)
+    return stream.getvalue()
+
+
+def chats() -> list[dict[str, Any]]:
+    keys = ("human", "gpt")
+    return [
+        {
+            "conversations": [{"from": keys[n % 2], "value": row["text"]} for n in range(4)],
+            "source": "s",
+            "language": None,
+        }
+        for row in records()
+    ]
+
+
+def catalogue() -> bytes:
+    entries = "".join(
+        f"<course><subject>CS</subject><code>{row['id']}</code><title>{row['title']}</title>"
+        f"<description>{row['text']}</description></course>"
+        for row in records()
+    )
+    return f'<?xml version="1.0" encoding="UTF-8"?><xml><courses>{entries}</courses></xml>'.encode()
+
+
+def courses() -> bytes:
+    rows = [
+        {"subject": "CS", "number": row["id"], "title": row["title"], "description": row["text"]} for row in records()
+    ]
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def tree() -> bytes:
+    leaves = [{"title": row["title"], "slug": row["id"], "description": row["text"]} for row in records()]
+    return json.dumps({"title": "All", "slug": "root", "children": [{"title": "Top", "children": leaves}]}).encode()
+
+
+def wiki() -> bytes:
+    pages = "".join(
+        f"<page><title>{row['title']}</title><ns>0</ns><id>{row['id']}</id><revision><text>'''{row['text']}''' "
+        "{{box|a=[[b]]}} [[x|y]] &lt;ref&gt;z&lt;/ref&gt;\n== H ==\n{| t\n|}\n* i</text></revision></page>"
+        for row in records()
+    )
+    return f"<mediawiki><siteinfo/>{pages}</mediawiki>".encode()
+
+
+def book_files() -> dict[str, str]:
+    files = {
+        "META-INF/books.xml": '<container><book href="../collections/a.collection.xml"/></container>',
+        "collections/a.collection.xml": "<collection><metadata><title>A</title></metadata><content>"
+        + "".join(f'<module document="m{n}"/>' for n in range(12))
+        + "</content></collection>",
+    }
+    for n, row in enumerate(records()[:12]):
+        maths = "<math><mfrac><mi>a</mi><mn>2</mn></mfrac></math>"
+        content = (
+            f"<para>{row['text']} {maths}</para><list><item>x</item></list><table><row><entry>1</entry></row></table>"
+        )
+        files[f"modules/m{n}/index.cnxml"] = f"<document><title>{n}</title><content>{content}</content></document>"
+    return files
+
+
+def tar_file() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, text in book_files().items():
+            member = tarfile.TarInfo(f"book/{name}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return stream.getvalue()
+
+
+def zip_file() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in book_files().items():
+            archive.writestr(f"book/{name}", text)
+    return stream.getvalue()
+
+
+def text_file() -> bytes:
+    return "\n".join(row["text"] for row in records()).encode()
+
+
+FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "a.jsonl": ("jsonl", json_lines),
+    "a.jsonl.gz": ("jsonl", lambda: gzip.compress(json_lines())),
+    "a.jsonl.bz2": ("jsonl", lambda: bz2.compress(json_lines())),
+    "a.jsonl.xz": ("jsonl", lambda: lzma.compress(json_lines())),
+    "a.jsonl.zst": ("jsonl", lambda: zstandard.compress(json_lines())),
+    "a.csv": ("csv", csv_file),
+    "a.parquet": ("parquet", parquet_file),
+    "chat.jsonl": ("ultrachat", lambda: "\n".join(map(json.dumps, chats())).encode()),
+    "chat.json": ("openhermes", lambda: json.dumps(chats(), indent=1, ensure_ascii=False).encode()),
+    "courses.xml": ("explorecourses", catalogue),
+    "courses.jsonl": ("course_jsonl", courses),
+    "tree.json": ("topic_tree", tree),
+    "titles.txt": ("title_list", text_file),
+    "wiki.xml": ("mediawiki", wiki),
+    "wiki.xml.bz2": ("mediawiki", lambda: bz2.compress(wiki())),
+    "text.txt": ("plain_text", text_file),
+    "book.tar": ("openstax", tar_file),
+    "book.tar.xz": ("openstax", lambda: lzma.compress(tar_file())),
+    "book.zip": ("openstax", zip_file),
+}
+
+
+@cache
+def whole(name: str) -> bytes:
+    return FILES[name][1]()
+
+
+def seeds(name: str, path: Path) -> int | None:
+    """How many seeds a file gives; None where it is an error. Whatever comes is complete and can be stored."""
+    count = 0
+    try:
+        for row in read("fuzz", FILES[name][0], path, {}):
+            assert isinstance(row, RawSeed | BadRow | Skipped)
+            if isinstance(row, RawSeed):
+                count += 1
+                assert row.text.strip()
+                for value in (row.native_id, row.text, row.title, row.url, *row.context):
+                    assert value is None or value.encode("utf-8")
+            else:
+                assert row.place.startswith(("modules", "META-INF", "collections", path.name))
+                assert row.reason.replace("_", "").isalnum()
+    except CosmoError as error:
+        assert path.name in error.message
+        assert error.remedy
+        return None
+    return count
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(rng.choice((1, 1, 4, 40))):
+        place = rng.randrange(len(changed))
+        match rng.randrange(4):
+            case 0:
+                changed[place] = rng.randrange(256)
+            case 1:
+                del changed[place : place + rng.randrange(1, 40)]
+            case 2:
+                changed[place:place] = rng.randbytes(rng.randrange(1, 20))
+            case _:
+                changed[place] = rng.choice(b'"{}[]<>\n\r\\,&\0')
+        if not changed:
+            break
+    return bytes(changed)
+
+
+def test_every_reader_is_put_to_the_test() -> None:
+    assert {reader for reader, _ in FILES.values()} == set(READERS)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.timeout(60)
+def test_a_file_that_is_cut_off_anywhere_never_raises_or_hangs(tmp_path: Path, name: str) -> None:
+    content, path = whole(name), tmp_path / name
+    path.write_bytes(content)
+    everything = seeds(name, path)
+    assert everything
+    rng = random.Random(name)
+    for length in [0, 1, 2, 7, len(content) - 1, *(rng.randrange(len(content)) for _ in range(DAMAGES))]:
+        path.write_bytes(content[:length])
+        found = seeds(name, path)
+        assert found is None or found <= everything
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.timeout(60)
+def test_random_damage_never_raises_or_hangs(tmp_path: Path, name: str) -> None:
+    path, rng = tmp_path / name, random.Random(name)
+    for _ in range(DAMAGES):
+        path.write_bytes(damaged(whole(name), rng))
+        seeds(name, path)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.timeout(60)
+def test_noise_never_raises_or_hangs(tmp_path: Path, name: str) -> None:
+    path, rng = tmp_path / name, random.Random(name)
+    head = whole(name)[:6]
+    for size in (1, 10, 1000, 20_000):
+        for start in (b"", head):
+            path.write_bytes(start + rng.randbytes(size))
+            seeds(name, path)

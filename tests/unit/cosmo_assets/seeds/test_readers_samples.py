@@ -1,0 +1,181 @@
+"""The readers on real files (`COSMO_SAMPLES`) and on the files of the demo recipe: counts, and rows looked at."""
+
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from cosmo_assets.recipe import SHIPPED
+from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row, Skipped
+from cosmo_assets.seeds.readers.openstax import read_collection
+from cosmo_assets.seeds.readers.registry import read
+
+pytestmark = pytest.mark.samples
+DEMO = SHIPPED / "demo"
+
+
+def rows_of(reader: str, path: Path, **options: Any) -> list[Row]:
+    return list(read("sample", reader, path, options))
+
+
+def outcomes(rows: list[Row]) -> dict[str, int]:
+    return dict(Counter("seed" if isinstance(row, RawSeed) else row.reason for row in rows))
+
+
+def seeds(rows: list[Row]) -> list[RawSeed]:
+    return [row for row in rows if isinstance(row, RawSeed)]
+
+
+def by_id(rows: list[Row]) -> dict[str, RawSeed]:
+    found = {row.native_id: row for row in seeds(rows)}
+    assert len(found) == len(seeds(rows)), "native ids differ"
+    return found
+
+
+def test_twenty_newsgroups(samples: Path) -> None:
+    rows = rows_of("jsonl", samples / "topics_20newsgroups" / "20newsgroups.jsonl", title="subject")
+    assert outcomes(rows) == {"seed": 18308}
+    assert by_id(rows)["20ng/test/alt.atheism/53068"].title == "about the bible quiz answers"
+
+
+def test_the_toy_pile(samples: Path) -> None:
+    assert outcomes(rows_of("jsonl", samples / "web_pile_toy" / "pile_1000.jsonl")) == {"seed": 1000}
+
+
+def test_uiuc_courses(samples: Path) -> None:
+    rows = rows_of("course_jsonl", samples / "curated" / "uiuc_courses.jsonl")
+    assert outcomes(rows) == {"seed": 1028, "logistics_only": 173, "cross_listed": 10, "empty_description": 2}
+    assert all(row.title and "&amp;" not in row.title for row in seeds(rows))
+    skipped = Skipped("uiuc_courses.jsonl:1", "logistics_only")
+    assert rows[0] == skipped, "Same as AFRO 201, LLS 201, and PS 201. See PS 201."
+
+
+def test_wikipedia(samples: Path) -> None:
+    (path,) = (samples / "wiki_dump_sample").glob("*.bz2")
+    rows = rows_of("mediawiki", path)
+    assert outcomes(rows) == {"seed": 106, "redirect": 99, "not_an_article": 1}
+    pages = by_id(rows)
+    assert pages["12"].title == "Anarchism"
+    assert pages["12"].text.startswith("Anarchism is a political philosophy that advocates self-governed societies")
+    assert "E = \\frac{" in pages["736"].text or "$" in pages["736"].text
+    for row in pages.values():
+        prose = "".join(row.text.split("$")[::2])
+        for mark in ("[[", "]]", "{|", "|}", "''", "<ref", "</", "==", "thumb|", "&nbsp;", "{{cite"):
+            assert mark not in prose, (row.title, mark)
+
+
+BOOKS = {
+    "college-success": {"seed": 125, "repeated_module": 43},
+    "introduction-anthropology": {"seed": 121},
+    "introduction-intellectual-property": {"seed": 49, "no_text": 5},
+    "introduction-python-programming": {"seed": 115, "in_no_collection": 1},
+    "principles-economics": {"seed": 190, "repeated_module": 413},
+}
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_openstax_books(samples: Path, name: str) -> None:
+    rows = rows_of("openstax", samples / "openstax_ccby" / f"osbooks-{name}.cnxml.tar.xz")
+    assert outcomes(rows) == BOOKS[name]
+    modules = by_id(rows)
+    assert {row.licence for row in modules.values()} == {"CC-BY-4.0"}
+    assert all(row.title and row.context and len(row.text) > 100 for row in modules.values())
+    crude = samples / "openstax_ccby" / f"osbooks-{name}.text.jsonl"
+    for line in crude.read_text(encoding="utf-8").split("\n"):
+        if not line:
+            continue
+        other = json.loads(line)
+        found = next((row for key, row in modules.items() if key.endswith("/" + other["id"].rpartition("/")[2])), None)
+        if found is not None:
+            assert found.title == " ".join(other["title"].split())
+            words = set(found.text.split())
+            crude_words = other["text"].split()
+            assert len(found.text) > 0.45 * len(other["text"]), "captions and footnotes are all that is left out"
+            assert sum(word in words for word in crude_words) > 0.6 * len(crude_words), found.native_id
+
+
+def test_openstax_attribution_and_formulas(samples: Path) -> None:
+    folder = samples / "openstax_ccby"
+    anthropology = seeds(rows_of("openstax", folder / "osbooks-introduction-anthropology.cnxml.tar.xz"))
+    named = "Introduction to Anthropology, by Jennifer Hasty, David G. Lewis, Marjorie M. Snipes"
+    assert {row.attribution for row in anthropology} == {named}
+    economics = seeds(rows_of("openstax", folder / "osbooks-principles-economics.cnxml.tar.xz"))
+    assert any(r"$$\text{Budget} = P_{1} × Q_{1} + P_{2} × Q_{2}$$" in row.text for row in economics)
+    head = "By the end of this section, you will be able to:\n\n- "
+    assert sum(row.text.startswith(head) for row in economics) > 100
+
+
+def test_the_outlines_of_all_collections_agree_with_the_table_of_contents(samples: Path) -> None:
+    folder = samples / "openstax_toc"
+    expected: dict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
+    titles = {}
+    for line in (folder / "toc.jsonl").read_text(encoding="utf-8").split("\n"):
+        if line:
+            row = json.loads(line)
+            expected[row["collection"]].append((row["module_id"], (row["book"], *row["chapter_path"])))
+            titles[row["collection"]] = row["book"]
+    paths = sorted((folder / "collections").glob("*.xml"))
+    assert len(paths) == 42
+    licences = Counter()
+    for path in paths:
+        collection = read_collection(ElementTree.parse(path).getroot())
+        assert collection.title == titles[path.name]
+        assert list(collection.modules) == expected[path.name], path.name
+        licences[collection.licence] += 1
+    assert set(licences) == {"CC-BY-4.0", "CC-BY-NC-SA-4.0"}
+
+
+def test_fineweb_edu_without_separators(samples: Path) -> None:
+    path = samples / "web_fineweb_edu_sample" / "fineweb_edu_sample.txt"
+    rows = rows_of("plain_text", path, separator="none", document_chars=3000)
+    found = seeds(rows)
+    assert outcomes(rows) == {"seed": len(found)}
+    assert 330 < len(found) < 420
+    assert all(len(row.text) <= 3000 for row in found)
+    original = path.read_text(encoding="utf-8")
+    assert "".join("".join(row.text.split()) for row in found) == "".join(original.split()), "nothing is lost"
+
+
+def test_tinystories_paragraphs(samples: Path) -> None:
+    rows = rows_of("plain_text", samples / "synthetic_tinystories" / "tinystories_sample.txt")
+    assert len(seeds(rows)) > 1000
+
+
+DEMO_SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
+    "automathtext/*.jsonl": ("jsonl", {"id": "url"}),
+    "ultrachat/*.jsonl": ("ultrachat", {}),
+    "openhermes/*.json": ("openhermes", {"exclude_sources": ["camelai"], "exclude_categories": ["coding"]}),
+    "openstax/META-INF/books.xml": ("openstax", {}),
+    "stanford/explorecourses.xml": ("explorecourses", {}),
+    "wikihow/titles.txt": ("title_list", {}),
+    "khan/topic_tree.json": ("topic_tree", {}),
+}
+
+
+@pytest.mark.parametrize("pattern", DEMO_SOURCES)
+def test_a_demo_source_has_seeds_with_ids_of_their_own_and_no_bad_row(pattern: str) -> None:
+    reader, options = DEMO_SOURCES[pattern]
+    paths = sorted(DEMO.glob(pattern))
+    if not paths:
+        pytest.skip(f"no {DEMO / pattern}")
+    for path in paths:
+        rows = rows_of(reader, path, **options)
+        assert not [row for row in rows if isinstance(row, BadRow)]
+        assert len(by_id(rows)) >= 10
+
+
+def test_the_demo_has_planted_what_readers_must_see() -> None:
+    if not (DEMO / "web").is_dir():
+        pytest.skip(f"no {DEMO}")
+    web = outcomes([row for path in sorted((DEMO / "web").glob("*.jsonl")) for row in rows_of("jsonl", path)])
+    assert web["seed"] > 150
+    assert {"invalid_json", "missing_field"} <= set(web)
+    courses = outcomes(rows_of("explorecourses", DEMO / "stanford" / "explorecourses.xml"))
+    assert {"cross_listed", "logistics_only", "empty_description"} < set(courses)
+    assert outcomes(rows_of("title_list", DEMO / "wikihow" / "titles.txt"))["duplicate_title"] == 1
+    book = seeds(rows_of("openstax", DEMO / "openstax" / "META-INF" / "books.xml"))
+    assert {len(row.context) for row in book} == {1, 3}, "front matter outside chapters, and chapters in units"
+    assert any(r"\frac{v^{2}}{2 a}" in row.text for row in book)

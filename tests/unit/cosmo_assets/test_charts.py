@@ -1,0 +1,126 @@
+import base64
+import random
+import re
+from collections.abc import Callable
+
+import pytest
+from lxml import etree
+
+from cosmo_assets.charts import MAX_MARKDOWN_BYTES, bars, histogram, human, markdown, scatter, stacked
+
+HOSTILE = '<script>alert("1")</script> & ]( \x00\x1b `x` *y*'
+SVG = "{http://www.w3.org/2000/svg}"
+Draw = Callable[[str, str], str]
+
+CHARTS: dict[str, Draw] = {
+    "bars": lambda title, label: bars(title, [(label, 12.5), ("b", 0.0)], unit="documents"),
+    "histogram": lambda title, label: histogram(title, [(0, 3), (25, 0), (100, 7)], unit=label),
+    "stacked": lambda title, label: stacked(title, [(label, {"kept": 10, label: 3}), ("next", {})]),
+    "scatter": lambda title, label: scatter(title, [(0.5, 1.5, label), (-2, 3, "b")]),
+}
+
+
+def texts(svg: str) -> list[str]:
+    return ["".join(element.itertext()) for element in etree.fromstring(svg.encode()).iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_well_formed_accessible_and_the_same_again(name: str) -> None:
+    svg = CHARTS[name](HOSTILE, HOSTILE)
+    root = etree.fromstring(svg.encode())
+    assert root.get("role") == "img"
+    assert root[0].tag == f"{SVG}title"
+    assert root[0].text.startswith('<script>alert("1")</script> & ](')
+    assert not list(root.iter(f"{SVG}script"))
+    assert root[1].get("fill") == "#FFFFFF", "a white card, so that it reads in a dark page"
+    assert svg == CHARTS[name](HOSTILE, HOSTILE)
+    assert not re.search(r"(?:href|src|url\()", svg)
+    assert not re.search(r"\d\.\d{2,}[\" ]", svg.split("</title>", 1)[1].split("<text")[0]), "coordinates to a tenth"
+
+
+@pytest.mark.parametrize("svg", [bars("t", []), histogram("t", []), stacked("t", []), scatter("t", [])])
+def test_a_chart_of_nothing_says_so(svg: str) -> None:
+    assert texts(svg) == ["t", "Nothing to show."]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0, "", "0"),
+        (7, "", "7"),
+        (999, "", "999"),
+        (999.6, "", "1k"),
+        (1234, "", "1.23k"),
+        (85_028, "tokens", "85k tokens"),
+        (999_999, "", "1M"),
+        (3_400_000, "", "3.4M"),
+        (25e9, "", "25B"),
+        (1.5e12, "", "1.5T"),
+        (0.123456, "%", "12.3%"),
+        (1, "%", "100%"),
+        (0.00001, "%", "<0.01%"),
+        (0.8890, "", "0.89"),
+    ],
+)
+def test_numbers_in_human_form(value: float, unit: str, text: str) -> None:
+    assert human(value, unit) == text
+
+
+def test_bars_are_in_proportion_and_stay_on_the_card() -> None:
+    root = etree.fromstring(bars("t", [("a", 200), ("b", 50), ("c" * 90, 0)]).encode())
+    marks = [element for element in root.iter(f"{SVG}rect") if len(element)]
+    widths = [float(mark.get("width")) for mark in marks]
+    assert widths[0] == pytest.approx(4 * widths[1], abs=0.2)
+    assert widths[2] == 1
+    assert all(float(mark.get("x")) + float(mark.get("width")) <= 640 for mark in marks)
+    assert [mark[0].text for mark in marks][:2] == ["a: 200", "b: 50"]
+
+
+def test_long_labels_end_in_an_ellipsis_and_many_rows_in_a_count() -> None:
+    svg = bars("t", [(f"a very long label that cannot stand in full, number {number}", number) for number in range(40)])
+    assert sum(text.endswith("…") for text in texts(svg)) == 24
+    assert texts(svg)[-1] == "and 16 more"
+
+
+def test_histogram_leaves_room_for_empty_bins() -> None:
+    root = etree.fromstring(histogram("t", [(0, 5), (25, 5), (100, 10)], unit="words").encode())
+    marks = [element for element in root.iter(f"{SVG}rect") if len(element)]
+    first, second, last = (float(mark.get("x")) for mark in marks)
+    assert last - second == pytest.approx(3 * (second - first), abs=0.3)
+    assert marks[2][0].text == "100 to 125 words: 10"
+    assert float(marks[2].get("height")) == pytest.approx(2 * float(marks[0].get("height")), abs=0.2)
+
+
+def test_stacked_parts_add_up_and_small_ones_are_drawn_together() -> None:
+    parts = {f"reason {number}": 100 - number for number in range(12)}
+    svg = stacked("t", [("row", parts)])
+    root = etree.fromstring(svg.encode())
+    marks = [element for element in root.iter(f"{SVG}rect") if len(element)]
+    assert len(marks) == 9
+    assert marks[-1][0].text == f"row: other {sum(range(89, 93))}"
+    assert len({mark.get("fill") for mark in marks}) == 9
+    ends = [float(mark.get("x")) + float(mark.get("width")) for mark in marks]
+    assert [float(mark.get("x")) for mark in marks[1:]] == pytest.approx(ends[:-1], abs=0.2)
+
+
+def test_scatter_draws_at_most_a_thousand_points_and_eight_groups() -> None:
+    draw = random.Random(1)
+    points = [(draw.random(), draw.random(), f"topic {number % 11}") for number in range(5000)]
+    svg = scatter("t", points)
+    assert svg.count("h0") == 1000
+    assert svg == scatter("t", points)
+    assert {"other", "topic 0"} <= set(texts(svg))
+    assert len(markdown(svg)) < MAX_MARKDOWN_BYTES
+
+
+def test_markdown_holds_the_chart_itself() -> None:
+    svg = bars("A *chart* ](x", [("a", 1)])
+    found = re.fullmatch(r"!\[([^\[\]*]+)\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)", markdown(svg))
+    assert found is not None
+    assert base64.b64decode(found.group(2)).decode() == svg
+
+
+def test_a_chart_that_is_too_large_becomes_a_line() -> None:
+    rows = [(f"row {number}", {f"part {part} {'x' * 200}": 1.0 for part in range(8)}) for number in range(24)]
+    text = markdown(stacked("Everything", rows))
+    assert text == "Everything: the chart is too large to be shown here, it is in the corpus report."

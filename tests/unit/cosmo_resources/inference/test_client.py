@@ -1,0 +1,441 @@
+"""The streaming client: bounded, refilled one by one, patient with what passes and quick with what does not.
+
+Belongs here: the client against servers that misbehave. Does not belong here: where answers are kept
+(`test_generation_worker`).
+"""
+
+import asyncio
+import itertools
+import json
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.inference.client import Answer, ClientOptions, CompletionClient, Request
+from tests.doubles.replay_server import Fault, ReplayServer, replaying
+
+QUICK = 0.005
+
+
+def request(key: str, text: str | None = None, **more: Any) -> Request:
+    return Request(key, {"messages": [{"role": "user", "content": text or key}], **more})
+
+
+def requests(count: int) -> list[Request]:
+    return [request(str(number)) for number in range(count)]
+
+
+def prompt_of(body: dict[str, Any]) -> str:
+    return str(body["messages"][0]["content"])
+
+
+def client(*servers: ReplayServer, **options: Any) -> CompletionClient:
+    chosen = ClientOptions(**{"backoff": QUICK, "timeout": 20.0, **options})
+    return CompletionClient([server.url for server in servers], "replay", chosen)
+
+
+def ask(asked: Iterable[Request], *servers: ReplayServer, **options: Any) -> list[Answer]:
+    return list(client(*servers, **options).answers(asked))
+
+
+def reply(text: Any, **fields: Any) -> dict[str, Any]:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}, **fields}
+
+
+class Slow(web.Response):
+    """An answer that takes its time, and notes in `gone` when nobody waits for it any more."""
+
+    def __init__(self, seconds: float, gone: list[float] | None = None) -> None:
+        super().__init__(text=json.dumps(reply("slow")), content_type="application/json")
+        self._seconds = seconds
+        self._gone = gone
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        deadline = time.monotonic() + self._seconds
+        while time.monotonic() < deadline:
+            if request.transport is None or request.transport.is_closing():
+                if self._gone is not None:
+                    self._gone.append(time.monotonic())
+                break
+            await asyncio.sleep(0.01)
+        return await super().prepare(request)
+
+
+class Reset(web.Response):
+    """A connection that ends instead of an answer."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        assert request.transport is not None
+        request.transport.abort()
+        return await super().prepare(request)
+
+
+class Cut(web.StreamResponse):
+    """An answer whose connection ends in the middle of its body."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        self.content_length = 1000
+        writer = await super().prepare(request)
+        await self.write(b'{"choices": ')
+        assert request.transport is not None
+        request.transport.abort()
+        return writer
+
+
+def first_times(times: int, broken: Any) -> Fault:
+    """Misbehave the first times that a request is seen."""
+    return lambda body, seen: broken() if seen < times else None
+
+
+def dead_url() -> str:
+    """The address of a server that is not there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+
+def test_every_request_is_answered_under_its_key(replay: ReplayServer) -> None:
+    answers = ask(requests(30), replay)
+    assert sorted(answer.key for answer in answers) == sorted(str(number) for number in range(30))
+    assert {(answer.status, answer.error, answer.attempts) for answer in answers} == {("ok", None, 1)}
+
+
+def test_an_answer_says_what_the_server_said(replay: ReplayServer) -> None:
+    (answer,) = ask([request("k", "two words", max_tokens=7)], replay)
+    assert replay.calls == [
+        {"model": "replay", "messages": [{"role": "user", "content": "two words"}], "max_tokens": 7}
+    ]
+    assert answer.text.endswith(".")
+    assert (answer.finish_reason, answer.prompt_tokens) == ("stop", 2)
+    assert answer.completion_tokens == len(answer.text.split())
+    assert 0 <= answer.seconds < 5
+
+
+def test_no_requests_are_no_answers(replay: ReplayServer) -> None:
+    assert ask([], replay) == []
+    assert replay.calls == []
+
+
+def test_no_endpoint_is_an_error_that_says_what_to_set() -> None:
+    with pytest.raises(CosmoError, match="no inference endpoint") as caught:
+        CompletionClient([], "replay")
+    assert "COSMO_ENDPOINTS" in caught.value.remedy
+
+
+@pytest.mark.parametrize("concurrency", [1, 7])
+def test_as_many_requests_are_in_flight_as_allowed_and_no_more(concurrency: int) -> None:
+    with replaying(delay=0.03) as server:
+        ask(requests(4 * concurrency), server, concurrency=concurrency)
+        assert server.most_running == concurrency
+
+
+def test_a_slow_request_holds_no_other_back() -> None:
+    def fault(body: dict[str, Any], _: int) -> web.Response | None:
+        return Slow(1.5) if prompt_of(body) == "0" else None
+
+    with replaying(fault=fault, delay=0.01) as server:
+        started = time.monotonic()
+        ended = {
+            answer.key: time.monotonic() - started for answer in client(server, concurrency=2).answers(requests(30))
+        }
+    assert ended.pop("0") >= 1.5
+    assert len(ended) == 29
+    assert max(ended.values()) < 1.5
+
+
+def test_answers_come_in_the_order_of_completion() -> None:
+    def fault(body: dict[str, Any], _: int) -> web.Response | None:
+        return Slow({"0": 0.6, "1": 0.3, "2": 0.0}[prompt_of(body)])
+
+    with replaying(fault=fault) as server:
+        assert [answer.key for answer in ask(requests(3), server, concurrency=3)] == ["2", "1", "0"]
+
+
+def test_requests_are_drawn_only_when_a_slot_is_free(replay: ReplayServer) -> None:
+    drawn: list[int] = []
+
+    def endless() -> Iterator[Request]:
+        for number in itertools.count():
+            drawn.append(number)
+            yield request(str(number))
+
+    answers = client(replay, concurrency=3).answers(endless())
+    for taken in range(1, 20):
+        next(answers)
+        assert taken <= len(drawn) <= taken + 3
+    answers.close()
+    assert len(drawn) <= 19 + 3
+
+
+def test_requests_that_wait_to_be_retried_are_bounded() -> None:
+    drawn: list[int] = []
+
+    def endless() -> Iterator[Request]:
+        for number in itertools.count():
+            drawn.append(number)
+            yield request(str(number))
+
+    async def listen(url: str) -> None:
+        options = ClientOptions(concurrency=2, attempts=9)
+        async with aclosing(CompletionClient([url], "replay", options).stream(endless())) as stream:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(stream), 0.7)
+
+    with replaying(fault=lambda body, seen: web.Response(status=429, headers={"Retry-After": "50"})) as server:
+        asyncio.run(listen(server.url))
+    assert 2 < len(drawn) <= 4 * 2 + 2
+
+
+def test_a_request_that_waits_to_be_retried_holds_no_slot() -> None:
+    def fault(body: dict[str, Any], seen: int) -> web.Response | None:
+        waits = prompt_of(body) == "0" and not seen
+        return web.Response(status=503, headers={"Retry-After": "0.5"}) if waits else None
+
+    with replaying(fault=fault) as server:
+        assert [answer.key for answer in ask(requests(4), server, concurrency=1)] == ["1", "2", "3", "0"]
+
+
+def test_an_error_while_drawing_requests_reaches_the_caller() -> None:
+    gone: list[float] = []
+
+    def broken() -> Iterator[Request]:
+        yield request("0")
+        raise ZeroDivisionError
+
+    with replaying(fault=lambda body, seen: Slow(20, gone)) as server, pytest.raises(ZeroDivisionError):
+        ask(broken(), server)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: web.Response(status=500, text="out of memory"),
+        lambda: web.Response(status=503),
+        lambda: web.Response(status=429),
+        lambda: web.Response(status=408),
+        lambda: Reset(),
+        lambda: Cut(),
+        lambda: Slow(5),
+        lambda: web.Response(text="<html>gateway</html>", content_type="text/html"),
+        lambda: web.Response(body=b"\xff\xfe\xfd", content_type="application/json"),
+        lambda: web.Response(text=""),
+        lambda: web.json_response([]),
+        lambda: web.json_response({}),
+        lambda: web.json_response({"choices": []}),
+        lambda: web.json_response({"choices": [None]}),
+        lambda: web.json_response(reply("text", usage=["three"])),
+        lambda: web.json_response(reply("text", usage={"prompt_tokens": "three"})),
+    ],
+    ids=[
+        *("500", "503", "429", "408", "reset", "cut body", "timeout", "html", "not UTF-8", "empty"),
+        *("a list", "an empty object", "no choice", "null choice", "usage is a list", "usage is no number"),
+    ],
+)
+def test_what_may_pass_is_tried_again(broken: Any) -> None:
+    with replaying(fault=first_times(2, broken)) as server:
+        (answer,) = ask([request("k")], server, timeout=0.3)
+        calls = len(server.calls)
+    assert (answer.status, answer.attempts, calls) == ("ok", 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        (lambda: web.Response(status=500, text="out of\n  memory"), "HTTP 500: out of memory"),
+        (lambda: Slow(5), "no answer from http://.* within 0.2 s"),
+        (lambda: Reset(), "ServerDisconnectedError"),
+        (lambda: web.json_response({"choices": []}), "not a chat completion"),
+    ],
+    ids=["500", "timeout", "reset", "no choice"],
+)
+def test_what_does_not_pass_fails_with_its_last_error(broken: Any, error: str) -> None:
+    with replaying(fault=first_times(99, broken)) as server:
+        (answer,) = ask([request("k")], server, attempts=2, timeout=0.2)
+        assert len(server.calls) == 2
+    assert (answer.status, answer.text, answer.finish_reason, answer.attempts) == ("failed", "", None, 2)
+    assert answer.error is not None
+    with pytest.raises(CosmoError, match=error):
+        raise CosmoError(answer.error, remedy="")
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_that_the_server_will_not_take_is_not_sent_again(status: int) -> None:
+    def fault(body: dict[str, Any], _: int) -> web.Response:
+        return web.json_response({"error": {"message": "prompt is too long"}}, status=status)
+
+    with replaying(fault=fault) as server:
+        (answer,) = ask([request("k")], server)
+        assert len(server.calls) == 1
+    assert (answer.status, answer.attempts, answer.text) == ("refused", 1, "")
+    assert answer.error == f'HTTP {status}: {{"error": {{"message": "prompt is too long"}}}}'
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wrong_key_address_or_model_is_no_refusal_of_a_request(status: int) -> None:
+    with replaying(fault=first_times(99, lambda: web.Response(status=status, text="no such model"))) as server:
+        (answer,) = ask([request("k")], server)
+        assert len(server.calls) == 1
+    assert (answer.status, answer.error) == ("failed", f"HTTP {status}: no such model")
+
+
+def test_after_too_many_failures_in_a_row_the_run_ends_with_the_last_error() -> None:
+    answers: list[Answer] = []
+    with (
+        replaying(fault=first_times(99, lambda: web.Response(status=500, text="no GPU"))) as server,
+        pytest.raises(CosmoError, match="3 requests in a row failed, the last one with: HTTP 500: no GPU") as caught,
+    ):
+        answers.extend(client(server, attempts=2, give_up_after=3).answers(request(str(n)) for n in itertools.count()))
+    assert "run the command again" in caught.value.remedy
+
+
+def test_a_success_between_failures_goes_on() -> None:
+    def fault(body: dict[str, Any], _: int) -> web.Response | None:
+        return None if int(prompt_of(body)) % 3 == 2 else web.Response(status=500)
+
+    with replaying(fault=fault) as server:
+        answers = ask(requests(30), server, concurrency=1, attempts=1, give_up_after=3)
+    assert Counter(answer.status for answer in answers) == {"failed": 20, "ok": 10}
+
+
+def test_a_server_that_refuses_is_not_taken_for_one_that_is_gone() -> None:
+    with replaying(fault=first_times(99, lambda: web.Response(status=400))) as server:
+        answers = ask(requests(10), server, give_up_after=3)
+    assert Counter(answer.status for answer in answers) == {"refused": 10}
+
+
+def test_servers_that_are_not_there_end_the_run() -> None:
+    lost = CompletionClient([dead_url()], "replay", ClientOptions(backoff=QUICK, attempts=2, give_up_after=2))
+    with pytest.raises(CosmoError, match="2 requests in a row failed.*ClientConnectorError"):
+        list(lost.answers(requests(10)))
+
+
+def test_the_server_says_how_long_to_wait() -> None:
+    fault = first_times(1, lambda: web.Response(status=429, headers={"Retry-After": "0.6"}))
+    with replaying(fault=fault) as server:
+        started = time.monotonic()
+        (answer,) = ask([request("k")], server)
+    assert answer.status == "ok"
+    assert time.monotonic() - started >= 0.6
+
+
+def test_the_server_says_not_to_wait() -> None:
+    fault = first_times(3, lambda: web.Response(status=429, headers={"Retry-After": "0"}))
+    with replaying(fault=fault) as server:
+        started = time.monotonic()
+        (answer,) = ask([request("k")], server, backoff=30.0)
+    assert answer.status == "ok"
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("header", ["nan", "-1", "Wed, 21 Oct 2026 07:28:00 GMT", ""])
+def test_a_wait_that_makes_no_sense_is_the_usual_wait(header: str) -> None:
+    fault = first_times(1, lambda: web.Response(status=429, headers={"Retry-After": header}))
+    with replaying(fault=fault) as server:
+        started = time.monotonic()
+        (answer,) = ask([request("k")], server, backoff=0.4)
+    assert answer.status == "ok"
+    assert 0.2 <= time.monotonic() - started < 5
+
+
+def test_waits_grow_from_attempt_to_attempt() -> None:
+    seen: list[float] = []
+
+    def fault(body: dict[str, Any], _: int) -> web.Response:
+        seen.append(time.monotonic())
+        return web.Response(status=500)
+
+    with replaying(fault=fault) as server:
+        ask([request("k")], server, backoff=0.1, attempts=4)
+    waits = [after - before for before, after in itertools.pairwise(seen)]
+    for wait, shortest in zip(waits, (0.05, 0.1, 0.2), strict=True):
+        assert wait >= shortest
+
+
+def test_equal_servers_share_the_load_equally() -> None:
+    with replaying(delay=0.03) as left, replaying(delay=0.03) as right:
+        ask(requests(40), left, right, concurrency=8)
+        assert left.most_running == right.most_running == 4
+        assert len(left.calls) + len(right.calls) == 40
+
+
+def test_a_slow_server_gets_less_to_do() -> None:
+    with replaying(delay=0.2) as slow, replaying(delay=0.01) as fast:
+        ask(requests(60), slow, fast, concurrency=4)
+        assert 0 < len(slow.calls) < len(fast.calls) / 2
+
+
+@pytest.mark.parametrize("dead_first", [True, False])
+def test_a_dead_server_costs_no_row_while_another_lives(dead_first: bool) -> None:
+    with replaying(delay=0.02) as server:
+        urls = [dead_url(), server.url] if dead_first else [server.url, dead_url()]
+        lame = CompletionClient(urls, "replay", ClientOptions(concurrency=4, backoff=QUICK, attempts=3))
+        answers = list(lame.answers(requests(60)))
+    assert Counter(answer.status for answer in answers) == {"ok": 60}
+
+
+def test_a_server_that_comes_back_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cosmo_resources.inference.client.REST_SECONDS", 0.2)
+    broken = True
+    with (
+        replaying(fault=lambda body, seen: web.Response(status=500) if broken else None, delay=0.01) as lame,
+        replaying(delay=0.01) as sound,
+    ):
+        answers = client(lame, sound, concurrency=2).answers(requests(400))
+        for _ in range(10):
+            next(answers)
+        broken = False
+        before = len(lame.calls)
+        assert {answer.status for answer in answers} == {"ok"}
+        assert len(lame.calls) - before > 20
+
+
+def test_leaving_early_cancels_what_is_in_flight() -> None:
+    gone: list[float] = []
+
+    def fault(body: dict[str, Any], _: int) -> web.Response | None:
+        return None if prompt_of(body) == "0" else Slow(20, gone)
+
+    with replaying(fault=fault) as server:
+        answers = client(server, concurrency=4).answers(requests(50))
+        assert next(answers).key == "0"
+        started = time.monotonic()
+        answers.close()
+        assert time.monotonic() - started < 2
+        calls = len(server.calls)
+        deadline = time.monotonic() + 5
+        while len(gone) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(gone) == 3, "the server was left with requests that nobody waits for"
+        assert len(server.calls) == calls <= 4
+
+
+def test_any_text_goes_and_comes_unchanged() -> None:
+    text = 'zwölf \u2028 日本語 🧪 \U0001f469\u200d🔬 e\u0301 \u0000 \\ " \ud83d end'
+
+    def fault(body: dict[str, Any], _: int) -> web.Response:
+        return web.json_response(reply(prompt_of(body)))
+
+    with replaying(fault=fault) as server:
+        (answer,) = ask([request("k", text)], server)
+    assert answer.text == text
+
+
+def test_an_answer_without_text_is_an_empty_text() -> None:
+    with replaying(fault=lambda body, seen: web.json_response(reply(None))) as server:
+        (answer,) = ask([request("k")], server)
+    assert (answer.status, answer.text) == ("ok", "")
+
+
+def test_a_server_that_does_not_count_tokens_counts_none() -> None:
+    with replaying(fault=lambda body, seen: web.json_response(reply("text", usage=None))) as server:
+        (answer,) = ask([request("k")], server)
+    assert (answer.status, answer.prompt_tokens, answer.completion_tokens) == ("ok", 0, 0)
