@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
 from cosmo_assets.build import STEPS, build_defs
 from cosmo_assets.ids import bucket_name
@@ -20,6 +21,12 @@ from cosmo_resources.deployments import Settings, deployment
 from cosmo_resources.errors import CosmoError
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+UNCAPTURED = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+"""The terminal shows what assets print; capturing it as well costs four processes per run."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ def open_instance(chosen: Settings) -> Iterator[dg.DagsterInstance]:
                 remedy="run the command in the project's folder, or set DAGSTER_HOME to it",
             )
         os.environ["DAGSTER_HOME"] = str(Path.cwd())
-    with dg.DagsterInstance.get() as instance:
+    reference = InstanceRef.from_dir(os.environ["DAGSTER_HOME"], overrides=UNCAPTURED)
+    with dg.DagsterInstance.from_ref(reference) as instance:
         yield instance
 
 

@@ -61,18 +61,23 @@ class Show:
 
 def _conserved(manifest: Manifest, _: Recipe) -> Verdict:
     flow = manifest.flow
-    return flow.balanced, {
+    figures: dict[str, Any] = {
         "unit": flow.unit,
         "in": flow.rows_in,
         "out": flow.rows_out,
         "dropped": sum(flow.dropped.values()),
         "failed": sum(flow.failed.values()),
     }
+    if flow.tokens is not None:
+        figures["tokens in"] = flow.tokens.tokens_in
+        figures["tokens out"] = flow.tokens.tokens_out
+        figures["tokens dropped"] = sum(flow.tokens.dropped.values())
+    return flow.balanced, figures
 
 
 CONSERVATION = Check(
     "conservation",
-    "What came in is what went out, plus what was dropped for a reason, plus what failed.",
+    "What came in is what went out, plus what was dropped for a reason, plus what failed; in rows and in tokens.",
     _conserved,
     blocking=True,
 )

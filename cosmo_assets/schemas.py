@@ -193,6 +193,7 @@ MINHASH_SIGNATURES = pa.schema(
         _column("doc_id", TEXT, "The document", source="decontaminated.doc_id"),
         _column("position", COUNT, "Its position in the bucket's signature files"),
         _column("words", COUNT, "Words", source="generations.text"),
+        _column("tokens", COUNT, "Tokens, as the server counted", source="generations.completion_tokens"),
     ]
 )
 

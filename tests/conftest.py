@@ -19,8 +19,13 @@ def replay() -> Iterator[ReplayServer]:
 
 
 @pytest.fixture
-def samples() -> Path:
+def samples(samples_folder: Path) -> Path:
     """The folder of shared sample data, or a skip."""
+    return samples_folder
+
+
+@pytest.fixture(scope="session")
+def samples_folder() -> Path:
     folder = Path(os.environ.get("COSMO_SAMPLES") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no sample data: neither COSMO_SAMPLES is set nor does {folder} exist")

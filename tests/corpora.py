@@ -1,10 +1,14 @@
 """Small corpora for tests: a recipe and its sources in a folder, and ways to build them."""
 
+import atexit
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +25,10 @@ from cosmo_resources.storage.store import CorpusStore
 from tests.doubles.replay_server import prose
 
 ROOT = Path(__file__).parent.parent
+
+MEMORY = Path(tempfile.mkdtemp(prefix="cosmo-tests-", dir="/dev/shm")) if os.access("/dev/shm", os.W_OK) else None
+if MEMORY:
+    atexit.register(shutil.rmtree, MEMORY, ignore_errors=True)
 
 QUESTION = "Which lamp did the keeper of the far island light every evening before dusk?"
 
@@ -54,6 +62,11 @@ class Corpus:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = self.folder / "data"
+
+    @property
+    def state(self) -> Path:
+        """Dagster's state, in memory where there is such a file system: its event log waits for the disk a lot."""
+        return MEMORY / hashlib.blake2b(str(self.folder).encode()).hexdigest()[:12] if MEMORY else self.folder / "state"
 
     @property
     def recipe_path(self) -> Path:
@@ -110,12 +123,14 @@ class Corpus:
         self.recipe_path.write_text(yaml.safe_dump({**fields, **self.changes}), encoding="utf-8")
         return self
 
-    def environment(self, url: str, *, workers: int = 1, concurrency: int = 4) -> dict[str, str]:
+    def environment(
+        self, url: str, *, workers: int = 1, concurrency: int = 4, deployment: str = "test"
+    ) -> dict[str, str]:
         return {
-            "COSMO_DEPLOYMENT": "test",
+            "COSMO_DEPLOYMENT": deployment,
             "COSMO_RECIPE": str(self.recipe_path),
             "COSMO_DATA": str(self.data),
-            "COSMO_STATE": str(self.folder / "state"),
+            "COSMO_STATE": str(self.state),
             "COSMO_ENDPOINTS": url,
             "COSMO_WORKERS": str(workers),
             "COSMO_CONCURRENCY": str(concurrency),
@@ -123,11 +138,11 @@ class Corpus:
             "DAGSTER_HOME": str(ROOT),
         }
 
-    def settings(self, url: str, **options: int) -> Settings:
+    def settings(self, url: str, **options: Any) -> Settings:
         return settings(self.environment(url, **options))
 
     def build(
-        self, url: str, assets: Sequence[str] = (), *, instance: dg.DagsterInstance | None = None, **options: int
+        self, url: str, assets: Sequence[str] = (), *, instance: dg.DagsterInstance | None = None, **options: Any
     ) -> list[str]:
         """Materialize in this process; the names of the checks that warn."""
         recipe = self.recipe
@@ -138,7 +153,7 @@ class Corpus:
         with dg.DagsterInstance.ephemeral() as ephemeral:
             return materialize(recipe, chosen, ephemeral, runs)
 
-    def command(self, url: str, *arguments: str, **options: int) -> "subprocess.Popen[str]":
+    def command(self, url: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
         """Start a `cosmo` command in a process group of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "cosmo_assets.cli", *arguments],

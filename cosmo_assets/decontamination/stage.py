@@ -66,10 +66,11 @@ def _produce(
     verdict_of_prompt: dict[str, Match | None] = {}
     kept = {row["doc_id"] for table in quality.tables(["doc_id", "keep"]) for row in table.to_pylist() if row["keep"]}
     removed: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
     items: dict[str, set[str]] = {}
     cases: list[dict[str, Any]] = []
     done = 0
-    for table in generations.tables(["doc_id", "prompt_id", "text"]):
+    for table in generations.tables(["doc_id", "prompt_id", "text", "completion_tokens"]):
         rows = []
         for row in table.to_pylist():
             if row["doc_id"] not in kept:
@@ -86,6 +87,7 @@ def _produce(
                 items.setdefault(match.benchmark, set()).add(match.item)
                 cases.append({"doc_id": row["doc_id"], "place": place, **vars(match)})
                 writer.reject(row["doc_id"], f"contaminated_{match.benchmark}", field=place, detail=match.item)
+            tokens[f"contaminated_{match.benchmark}" if match else "keep"] += row["completion_tokens"]
             rows.append(
                 {
                     "doc_id": row["doc_id"],
@@ -100,7 +102,9 @@ def _produce(
         writer.write(pa.Table.from_pylist(rows, schema=DECONTAMINATED))
         workspace.progress(done, len(kept), "documents")
     dropped = {f"contaminated_{name}": count for name, count in removed.items()}
-    writer.flow("documents", done, done - sum(removed.values()), dropped=dropped)
+    flow = quality.manifest.flow
+    kept_now = done - sum(removed.values())
+    writer.flow("documents", flow.rows_out, kept_now, dropped=dropped, tokens=flow.tokens_through(tokens))
     cases.sort(key=lambda case: (-case["ratio"], case["doc_id"]))
     writer.summary = {
         "benchmarks": [
@@ -110,7 +114,7 @@ def _produce(
                 "removed": removed[name],
                 "unique_items": len(items.get(name, ())),
             }
-            for name, _ in files
+            for name in dict.fromkeys(name for name, _ in files)
         ],
         "cases": cases[:MAX_CASES],
     }

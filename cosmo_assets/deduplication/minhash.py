@@ -30,7 +30,7 @@ from cosmo_assets.recipe import Deduplication
 logger.disable("datatrove")
 
 
-class SimplifiedWords(WordTokenizer):
+class SimplifiedWords(WordTokenizer):  # type: ignore[misc] # datatrove has no types
     """Words of a text that datatrove has simplified already (lower case, no punctuation): what stands between spaces.
     datatrove's own English tokenizer needs spaCy and takes 95 % of a signature's time to find nearly the same words."""
 

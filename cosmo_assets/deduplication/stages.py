@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -70,14 +71,14 @@ def build_verdicts(workspace: Workspace, bucket: str) -> Manifest:
 def _sign(writer: DatasetWriter, workspace: Workspace, verdicts: Dataset, generations: Dataset) -> None:
     table = verdicts.table(["doc_id", "keep"])
     kept = {row["doc_id"] for row in table.to_pylist() if row["keep"]}
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
 
     def texts() -> Iterator[str]:
-        for part in generations.tables(["doc_id", "text"]):
+        for part in generations.tables(["doc_id", "text", "completion_tokens"]):
             for row in part.to_pylist():
                 if row["doc_id"] in kept:
-                    words = len(row["text"].split())
-                    rows.append({"doc_id": row["doc_id"], "position": len(rows), "words": words})
+                    measures = {"words": len(row["text"].split()), "tokens": row["completion_tokens"]}
+                    rows.append({"doc_id": row["doc_id"], "position": len(rows), **measures})
                     yield row["text"]
 
     with tempfile.TemporaryDirectory(prefix="build-signatures-", dir=writer.folder.parent) as work:
@@ -86,7 +87,9 @@ def _sign(writer: DatasetWriter, workspace: Workspace, verdicts: Dataset, genera
             name = f"{path.parent.name}.minhash.sig"
             writer.artifact(name, partial(link_or_copy, path))
     writer.write(pa.Table.from_pylist(rows, schema=MINHASH_SIGNATURES))
-    writer.flow("documents", len(rows), len(rows))
+    flow = verdicts.manifest.flow
+    tokens = flow.tokens_through({"keep": sum(row["tokens"] for row in rows)})
+    writer.flow("documents", flow.rows_out, len(rows), tokens=tokens)
 
 
 def _cluster(writer: DatasetWriter, workspace: Workspace, signatures: dict[str, Dataset]) -> None:
@@ -124,8 +127,8 @@ def _cluster(writer: DatasetWriter, workspace: Workspace, signatures: dict[str, 
     for bucket, found in rows.items():
         found.sort(key=lambda row: str(row["doc_id"]))
         writer.write(pa.Table.from_pylist(found, schema=DUPLICATE_CLUSTERS), bucket=bucket)
-    total = sum(len(found) for found in documents.values())
-    writer.flow("documents", total, total)
+    came = sum(dataset.manifest.flow.rows_out for dataset in signatures.values())
+    writer.flow("documents", came, sum(len(found) for found in documents.values()))
     writer.summary = {
         "clusters": len(groups),
         "in_clusters": sum(len(group) for group in groups),
@@ -139,7 +142,8 @@ def _verdicts(writer: DatasetWriter, signatures: Dataset, found: Dataset, bucket
         row["doc_id"]: row["survivor"] for row in found.table(["doc_id", "survivor"], bucket=bucket).to_pylist()
     }
     rows = []
-    for document in signatures.table(["doc_id"])["doc_id"].to_pylist():
+    tokens: Counter[str] = Counter()
+    for document, count in zip(*_columns(signatures, "doc_id", "tokens"), strict=True):
         survivor = survivor_of.get(document, document)
         rows.append(
             {
@@ -148,8 +152,16 @@ def _verdicts(writer: DatasetWriter, signatures: Dataset, found: Dataset, bucket
                 "duplicate_of": None if survivor == document else survivor,
             }
         )
+        tokens["keep" if survivor == document else "near_duplicate"] += count
         if survivor != document:
             writer.reject(document, "near_duplicate", detail=survivor)
     writer.write(pa.Table.from_pylist(rows, schema=DEDUPLICATED))
     kept = sum(bool(row["keep"]) for row in rows)
-    writer.flow("documents", len(rows), kept, dropped={"near_duplicate": len(rows) - kept} if kept < len(rows) else {})
+    flow = signatures.manifest.flow
+    dropped = {"near_duplicate": len(rows) - kept} if kept < len(rows) else {}
+    writer.flow("documents", flow.rows_out, kept, dropped=dropped, tokens=flow.tokens_through(tokens))
+
+
+def _columns(dataset: Dataset, *names: str) -> tuple[list[Any], ...]:
+    table = dataset.table(list(names))
+    return tuple(table[name].to_pylist() for name in names)

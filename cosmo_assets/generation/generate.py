@@ -17,7 +17,7 @@ from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import CompletionClient
 from cosmo_resources.pools.local import Job, Pool
 from cosmo_resources.storage.ledger import ShardLedger, work_folders
-from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.manifest import Manifest, Tokens
 from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
@@ -81,7 +81,8 @@ def _produce(writer: DatasetWriter, workspace: Workspace, pool: Pool, prompts: D
     if not plan.shards:
         writer.write(GENERATIONS.empty_table())
     failed = {status: counters[f"status_{status}"] for status in ("failed", "refused") if counters[f"status_{status}"]}
-    writer.flow("documents", plan.rows, counters["status_ok"], failed=failed)
+    tokens = Tokens(tokens_in=counters["completion_tokens"], tokens_out=counters["completion_tokens"])
+    writer.flow("documents", plan.rows, counters["status_ok"], failed=failed, tokens=tokens)
     writer.summary = {key: counters[key] for key in sorted(counters)}
     new = counters["completion_tokens"] - reused_tokens
     writer.run = {

@@ -57,13 +57,13 @@ def _produce(
             remedy="the shards were built from other generations than the current ones: run `cosmo run` to the end",
         )
     writer.write(joined.to_arrow())
-    writer.flow("spans", spans.height, joined.height)
+    writer.flow("spans", shards.manifest.flow.rows_out, joined.height)
     tokens: dict[str, Counter[str]] = {
         name: Counter() for name in ("source", "topic", "template", "audience", "format", "licence")
     }
     for name, counter in tokens.items():
         totals = joined.group_by(name).agg((pl.col("end") - pl.col("start")).sum().alias("tokens"))
-        counter.update({str(key): int(value) for key, value in totals.iter_rows()})
+        counter.update({"(none)" if key is None else str(key): int(value) for key, value in totals.iter_rows()})
     writer.summary = {
         "tokens": int((joined["end"] - joined["start"]).sum()),
         "documents": joined["doc_id"].n_unique(),

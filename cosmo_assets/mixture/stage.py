@@ -13,7 +13,7 @@ from cosmo_assets.mixture.allocation import allocate, copies
 from cosmo_assets.schemas import MIXTURE
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.manifest import Manifest, total_flow
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
@@ -50,6 +50,7 @@ def _produce(
         available[row["source"]] += row["tokens"]
     shares = allocate(available, workspace.recipe.mixture.components)
     dropped: Counter[str] = Counter()
+    left: Counter[str] = Counter()
     by_bucket: dict[str, list[dict[str, Any]]] = {name: [] for name in verdicts}
     documents: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
@@ -59,9 +60,11 @@ def _produce(
         if not count:
             reason = "not_drawn" if share else "source_not_in_mixture"
             dropped[reason] += 1
+            left[reason] += row["tokens"]
             writer.reject(row["doc_id"], reason, detail=row["source"])
             continue
         by_bucket[row["bucket"]].append({**row, "copies": count})
+        left["keep"] += row["tokens"]
         documents[row["source"]] += 1
         tokens[row["source"]] += count * row["tokens"]
     if not documents:
@@ -71,10 +74,13 @@ def _produce(
         )
     for name, chosen in by_bucket.items():
         writer.write(pa.Table.from_pylist(chosen, schema=MIXTURE), bucket=name)
-    writer.flow("documents", len(rows), sum(documents.values()), dropped=dropped)
+    flow = total_flow([dataset.manifest.flow for dataset in verdicts.values()])
+    chosen_documents = sum(documents.values())
+    writer.flow("documents", flow.rows_out, chosen_documents, dropped=dropped, tokens=flow.tokens_through(left))
     total = sum(tokens.values())
     writer.summary = {
         "tokens": total,
+        "copies": sum(row["copies"] for chosen in by_bucket.values() for row in chosen),
         "components": [
             {
                 "source": name,

@@ -97,6 +97,7 @@ def _produce(
     exempt = {source.name for source in recipe.sources if not source.topic_filter}
     seeds = store.open("seed_documents")
     dropped: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     buckets: dict[str, list[dict[str, Any]]] = {bucket_name(index): [] for index in range(recipe.buckets)}
     done = used = 0
     sizes: Counter[int] = Counter()
@@ -106,13 +107,19 @@ def _produce(
         sizes[cluster] += 1
         chosen = allocate(seed["seed_id"], recipe.prompts.mixes[seed["kind"]])
         if cluster in excluded and seed["source"] not in exempt:
-            dropped[f"topic_{excluded[cluster]}"] += 1
-            writer.reject(seed["seed_id"], f"topic_{excluded[cluster]}", detail=labels[cluster]["topic"])
+            dropped[excluded[cluster]] += 1
+            writer.reject(seed["seed_id"], excluded[cluster], detail=labels[cluster]["topic"])
         elif not chosen:
             dropped["not_drawn"] += 1
         else:
+            try:
+                rows = list(_prompts(seed, chosen, labels[cluster], templates, recipe, tokenizer))
+            except CosmoError as error:  # one seed that a template cannot take does not stop the others
+                failed["not_rendered"] += 1
+                writer.reject(seed["seed_id"], "not_rendered", detail=error.message)
+                continue
             used += 1
-            for row in _prompts(seed, chosen, labels[cluster], templates, recipe, tokenizer):
+            for row in rows:
                 buckets[row["bucket"]].append(row)
         if done % 1000 == 0:
             workspace.progress(done, seeds.manifest.rows, "seeds")
@@ -123,7 +130,7 @@ def _produce(
         for row in rows:
             for column in ("bucket", "source", "template", "audience", "format"):
                 counts[column][row[column]] += 1
-    writer.flow("seeds", done, used, dropped=dropped)
+    writer.flow("seeds", seeds.manifest.rows, used, dropped=dropped, failed=failed)
     ids = [row["prompt_id"] for rows in buckets.values() for row in rows]
     writer.summary = {
         "prompts": len(ids),
@@ -135,6 +142,7 @@ def _produce(
             {
                 "cluster": key,
                 "topic": label["topic"],
+                "heading": label["heading"],
                 "score": label["score"],
                 "seeds": sizes[key],
                 "excluded": excluded.get(key),
@@ -153,6 +161,11 @@ def _prompts(
     tokenizer: NamedTokenizer,
 ) -> Iterator[dict[str, Any]]:
     extract = cut(seed["text"], recipe.prompts.extract_tokens, tokenizer.count)
+    if not extract:
+        raise CosmoError(
+            f"seed {seed['seed_id']}: not even its first word, formula or code block fits an extract",
+            remedy="raise prompts.extract_tokens in the recipe",
+        )
     for key in chosen:
         template = templates[key]
         draw = uniform("topic", seed["seed_id"], key)

@@ -42,17 +42,20 @@ def _produce(writer: DatasetWriter, workspace: Workspace, generations: Dataset, 
     texts = prompt_texts(prompts, bucket)
     policy = workspace.recipe.quality
     verdicts: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
     openers: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     total = words = 0
-    for table in generations.tables(["doc_id", "prompt_id", "status", "text", "finish_reason"]):
+    for table in generations.tables(["doc_id", "prompt_id", "status", "text", "finish_reason", "completion_tokens"]):
         rows = []
         for row in table.to_pylist():
             if row["status"] != "ok":
                 continue
             measures = measure(row["text"], texts[row["prompt_id"]])
             reasons = broken_rules(measures, row["finish_reason"], policy)
-            verdicts[reasons[0] if reasons else "keep"] += 1
+            verdict = reasons[0] if reasons else "keep"
+            verdicts[verdict] += 1
+            tokens[verdict] += row["completion_tokens"]
             openers[measures.opener] += 1
             lengths[min(measures.words // 25, 40)] += 1
             words += measures.words
@@ -73,7 +76,9 @@ def _produce(writer: DatasetWriter, workspace: Workspace, generations: Dataset, 
                 writer.reject(row["doc_id"], reasons[0], detail=measures.boilerplate)
         writer.write(pa.Table.from_pylist(rows, schema=GENERATION_QUALITY))
         workspace.progress(total, generations.manifest.rows, "documents")
-    writer.flow("documents", total, verdicts.pop("keep", 0), dropped=verdicts)
+    kept = verdicts.pop("keep", 0)
+    flow = generations.manifest.flow
+    writer.flow("documents", flow.rows_out, kept, dropped=verdicts, tokens=flow.tokens_through(tokens))
     common = sorted(openers.items(), key=lambda item: (-item[1], item[0]))[:MAX_OPENERS]
     writer.summary = {
         "openers": [[opener, count] for opener, count in common],

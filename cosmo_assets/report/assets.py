@@ -11,6 +11,7 @@ from cosmo_assets.mixture.assets import mixture
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.report import export, report
 from cosmo_assets.report.checks import EXPORT_CHECKS, REPORT_CHECKS
+from cosmo_assets.report.figures import funnel_chart
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_resources.resources import StoreResource, TrackerResource
@@ -46,14 +47,13 @@ def corpus_report(
         },
     )
     headline = [{"figure": row["name"], "value": row["value"]} for row in figures if row["section"] == "headline"]
+    funnel = {row["name"]: row["value"] for row in figures if row["section"] == "funnel"}
     page = dg.MetadataValue.path(str(dataset.folder / "report.html"))
     result = materialized(
         manifest,
         recipe,
         REPORT_CHECKS,
-        Show(
-            {"headline": bars("The corpus", [(row["figure"], row["value"]) for row in headline])}, {"figures": headline}
-        ),
+        Show({"funnel": funnel_chart(funnel)}, {"figures": headline}),
     )
     return result._replace(metadata={**(result.metadata or {}), "page": page})
 

@@ -106,7 +106,7 @@ def _produce(
     writer.write(pa.Table.from_pylist(rows, schema=TOKENIZED_SHARDS))
     sampled = sorted(rows, key=lambda row: uniform("round trip", row["doc_id"]))[:ROUND_TRIPS]
     same = sum(_decoded(writer.folder, row, tokenizer) == texts[row["doc_id"]] for row in sampled)
-    writer.flow("copies", len(order), len(rows))
+    writer.flow("copies", mixture.manifest.summary["copies"], len(rows))
     sizes: dict[str, int] = {}
     for row in rows:
         sizes[row["shard"]] = row["end"]

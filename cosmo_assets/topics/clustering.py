@@ -69,7 +69,7 @@ def assign(workspace: Workspace) -> Manifest:
 
 def centroids(model: pa.Table) -> Vectors:
     """The centroids of a cluster model as float32 (clusters, 384)."""
-    flat = model["centroid"].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    flat: Vectors = model["centroid"].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     return flat.reshape(-1, EMBEDDING_DIMENSION)
 
 

@@ -48,7 +48,7 @@ def matrix(table: pa.Table) -> npt.NDArray[np.float32]:
     """The embeddings of a table as float32 (n, 384)."""
     column = table["embedding"].combine_chunks()
     values = column.values if isinstance(column, pa.FixedSizeListArray) else column.flatten()
-    flat = values.to_numpy(zero_copy_only=False).astype(np.float32)
+    flat: npt.NDArray[np.float32] = values.to_numpy(zero_copy_only=False).astype(np.float32)
     return flat.reshape(-1, EMBEDDING_DIMENSION)
 
 

@@ -15,12 +15,12 @@ def decide(label: Mapping[str, Any], policy: TopicPolicy) -> str | None:
     a denied heading or topic, a score below the least."""
     topic, score = label["topic"], label["score"]
     if topic is None:
-        return None if policy.unlabelled == "keep" else "unlabelled"
+        return None if policy.unlabelled == "keep" else "topic_unlabelled"
     override = policy.overrides.get(topic)
     if override is not None:
-        return None if override == "keep" else "overridden"
+        return None if override == "keep" else "topic_overridden"
     if label["heading"] in policy.deny_headings:
-        return "denied_heading"
+        return "heading_denied"
     if any(re.search(pattern, topic, re.IGNORECASE) for pattern in policy.deny):
-        return "denied_topic"
-    return "low_score" if score is not None and score < policy.min_score else None
+        return "topic_denied"
+    return "topic_low_score" if score is not None and score < policy.min_score else None

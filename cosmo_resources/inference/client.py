@@ -20,6 +20,13 @@ from cosmo_resources.errors import CosmoError
 RETRIED_STATUS = frozenset({408, 425, 429})
 """Client errors that a server asks to be tried again; all other 4xx are final."""
 
+SETUP_STATUS = frozenset({401, 402, 403, 404, 405})
+"""Client errors about the key, the account, the address or the model's name: they say nothing of the request."""
+
+REST_SECONDS = 5.0
+"""How long an endpoint is passed over after an error while others are well. Without it a dead one, which answers
+nothing at once, is always the least loaded."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -33,7 +40,7 @@ class Request:
 @dataclass(frozen=True)
 class Answer:
     """What became of a request: `ok` with text, `refused` (a final 4xx: asking again gives the same), or `failed`
-    (retries used up)."""
+    (retries used up, or the server is not set up for it)."""
 
     key: str
     status: Literal["ok", "refused", "failed"]
@@ -66,6 +73,7 @@ class CompletionClient:
         self.model = model
         self.options = options or ClientOptions()
         self._load = dict.fromkeys(endpoints, 0)
+        self._rests_until = dict.fromkeys(endpoints, 0.0)
         if not self._load:
             raise CosmoError("no inference endpoint", remedy="set COSMO_ENDPOINTS or use the embedded server")
 
@@ -146,9 +154,9 @@ class CompletionClient:
 
     async def _ask(self, session: aiohttp.ClientSession, request: Request, attempt: int) -> Answer | float:
         """One attempt: an answer, or the seconds to wait before the next attempt."""
-        endpoint = min(self._load, key=self._load.__getitem__)
-        self._load[endpoint] += 1
         started = time.monotonic()
+        endpoint = min(self._load, key=lambda name: (self._rests_until[name] > started, self._load[name]))
+        self._load[endpoint] += 1
         wait: float | None = None
         try:
             async with session.post(
@@ -160,16 +168,18 @@ class CompletionClient:
                     )
                 error = f"HTTP {reply.status}: {_message(await reply.text())}"
                 if 400 <= reply.status < 500 and reply.status not in RETRIED_STATUS:
-                    return _no_answer(request.key, "refused", error, attempt, time.monotonic() - started)
+                    status: Literal["refused", "failed"] = "failed" if reply.status in SETUP_STATUS else "refused"
+                    return _no_answer(request.key, status, error, attempt, time.monotonic() - started)
                 wait = _retry_after(reply.headers.get("Retry-After"))
         except TimeoutError:
             error = f"no answer from {endpoint} within {self.options.timeout:g} s"
         except aiohttp.ClientError as problem:
             error = f"{endpoint}: {type(problem).__name__}: {problem}"
-        except (ValueError, KeyError, TypeError, IndexError) as problem:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as problem:
             error = f"{endpoint}: not a chat completion: {type(problem).__name__}: {problem}"
         finally:
             self._load[endpoint] -= 1
+        self._rests_until[endpoint] = time.monotonic() + REST_SECONDS
         if attempt >= self.options.attempts:
             return _no_answer(request.key, "failed", error, attempt, time.monotonic() - started)
         if wait is None:
@@ -204,6 +214,7 @@ def _message(body: str) -> str:
 
 def _retry_after(header: str | None) -> float | None:
     try:
-        return min(float(header), 60.0) if header else None
-    except ValueError:
+        seconds = float(header or "nan")
+    except ValueError:  # a date
         return None
+    return min(seconds, 60.0) if seconds >= 0 else None

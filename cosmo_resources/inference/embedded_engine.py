@@ -5,17 +5,18 @@ Does not belong here: the fields of requests (`embedded_requests`), HTTP and the
 """
 
 import itertools
+import json
 import logging
 import re
 import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -30,6 +31,8 @@ ms alone, 130 ms at 64 sequences), so this is when requests are read and answers
 
 BATCHED_TOKENS = 512
 VERDICTS_KEPT = 4096
+OBJECT = {"type", "properties", "required", "additionalProperties"}
+LIST_ITEMS = 16
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +125,7 @@ class Engine:
             config.rng_seed = secrets.randbits(32) if body.seed is None else body.seed
         constraint = body.constraint()
         if constraint:
-            config.structured_output_config = og.StructuredOutputConfig(**constraint)
+            config.structured_output_config = _structured(constraint)
         job = Job(tokens, config, constraint, Future())
         with self._wake:
             if not self.alive:
@@ -247,7 +250,7 @@ class Engine:
         """What is wrong with a constraint, "" for nothing: one token is generated under it, with nothing
         else."""
         config = og.GenerationConfig(max_new_tokens=1, apply_chat_template=False)
-        config.structured_output_config = og.StructuredOutputConfig(**constraint)
+        config.structured_output_config = _structured(constraint)
         handles = []
         try:
             handles.append(self._add([self._eos], config))
@@ -267,6 +270,40 @@ class Engine:
         self.counts["refused"] += 1
         param = "response_format" if job.constraint else None
         job.settle(ApiError(400, f"the engine refuses the request: {problem}", param))
+
+
+def _structured(constraint: dict[str, str]) -> og.StructuredOutputConfig:
+    """The engine's form of a constraint. JSON is written on one line wherever the schema allows: left to
+    choose its whitespace, a small model often does nothing else until its tokens are used up."""
+    schema = constraint.get("json_schema", "")
+    if not schema or '"$ref"' in schema:
+        return og.StructuredOutputConfig(**constraint)
+    return og.StructuredOutputConfig(structural_tags_config=_one_line(json.loads(schema)))
+
+
+def _one_line(schema: Any) -> Any:
+    """A schema as a tag of the engine. In objects and in lists of a fixed length the brackets, names and
+    commas are literal, and optional properties are always written; any other schema is passed on as it is."""
+    keywords = set(schema) - {"title", "description"} if isinstance(schema, dict) else set()
+    if {"type", "properties"} <= keywords <= OBJECT and schema["type"] == "object":
+        properties, required = schema["properties"], schema.get("required", [])
+        named = isinstance(properties, dict) and isinstance(required, list) and len(properties) > 0
+        if named and all(name in [*properties] for name in required):
+            parts = [(f"{json.dumps(name)}: ", value) for name, value in properties.items()]
+            return _joined("{", parts, "}")
+    if keywords == {"type", "items", "minItems", "maxItems"} and schema["type"] == "array":
+        length = schema["minItems"]
+        if length == schema["maxItems"] and isinstance(length, int) and 0 < length <= LIST_ITEMS:
+            return _joined("[", [("", schema["items"])] * length, "]")
+    return og.StructuredOutputConfig.JSONSchema(json.dumps(schema))
+
+
+def _joined(begin: str, parts: Sequence[tuple[str, Any]], end: str) -> Any:
+    literal = og.StructuredOutputConfig.ConstString
+    tags: list[Any] = []
+    for name, schema in parts:
+        tags += [literal(f"{', ' if tags else begin}{name}"), _one_line(schema)]
+    return og.StructuredOutputConfig.Concat([*tags, literal(end)])
 
 
 def _last_line(error: RuntimeError) -> str:

@@ -5,6 +5,7 @@ Belongs here: the manifest's fields, its identity and its (de)serialization. Doe
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,17 +45,41 @@ class FileEntry(Frozen):
     checksum: str
 
 
+class Tokens(Frozen):
+    """The flow of tokens through a stage that has any: `tokens_in = tokens_out + dropped`."""
+
+    tokens_in: int
+    tokens_out: int
+    dropped: dict[str, int] = {}
+
+    @property
+    def balanced(self) -> bool:
+        return self.tokens_in == self.tokens_out + sum(self.dropped.values())
+
+
 class Flow(Frozen):
-    """What went in and what became of it, in `unit`s: the conservation law `rows_in = rows_out + dropped + failed`."""
+    """What went in and what became of it, in `unit`s: the conservation law `rows_in = rows_out + dropped + failed`,
+    and the same in tokens once there are any."""
 
     unit: str
     rows_in: int
     rows_out: int
     dropped: dict[str, int] = {}
     failed: dict[str, int] = {}
+    tokens: Tokens | None = None
+
+    def tokens_through(self, verdicts: Mapping[str, int]) -> Tokens | None:
+        """The tokens' flow of the next stage: in comes what this one let out, `verdicts` counts tokens by the reason
+        for dropping them, those kept under "keep"."""
+        if self.tokens is None:
+            return None
+        dropped = {reason: count for reason, count in sorted(verdicts.items()) if reason != "keep"}
+        return Tokens(tokens_in=self.tokens.tokens_out, tokens_out=verdicts.get("keep", 0), dropped=dropped)
 
     @property
     def balanced(self) -> bool:
+        if self.tokens is not None and not self.tokens.balanced:
+            return False
         return self.rows_in == self.rows_out + sum(self.dropped.values()) + sum(self.failed.values())
 
 
@@ -118,3 +143,18 @@ def read_manifest(path: Path) -> Manifest:
     if identity_of(manifest.model_dump(mode="json")) != manifest.version:
         raise CosmoError(f"{path}: the manifest does not match its version {manifest.version}", remedy=remedy)
     return manifest
+
+
+def total_flow(flows: Sequence[Flow]) -> Flow:
+    """The flow of several buckets together, as the input of a stage that reads them all."""
+    tokens = [flow.tokens for flow in flows if flow.tokens is not None]
+    return Flow(
+        unit=flows[0].unit,
+        rows_in=sum(flow.rows_in for flow in flows),
+        rows_out=sum(flow.rows_out for flow in flows),
+        tokens=Tokens(
+            tokens_in=sum(part.tokens_in for part in tokens), tokens_out=sum(part.tokens_out for part in tokens)
+        )
+        if len(tokens) == len(flows)
+        else None,
+    )

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import file_digest, frozen_mapping, schema_fingerprint, table_digest
 from cosmo_resources.storage.files import disk_errors, link_or_copy, sync, write_parquet, write_text
-from cosmo_resources.storage.manifest import MANIFEST_NAME, FileEntry, Flow, InputRef, Manifest, identity_of
+from cosmo_resources.storage.manifest import MANIFEST_NAME, FileEntry, Flow, InputRef, Manifest, Tokens, identity_of
 
 REJECTED = pa.schema(
     [
@@ -80,14 +80,17 @@ class DatasetWriter:
         *,
         dropped: Mapping[str, int] | None = None,
         failed: Mapping[str, int] | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
-        """State what went in and what became of it (see `Flow`)."""
+        """State what went in and what became of it (see `Flow`). What went in is what the input's own manifest says
+        came out of it, never a count of what was read: so a row that a stage loses does not balance."""
         self._flow = Flow(
             unit=unit,
             rows_in=rows_in,
             rows_out=rows_out,
             dropped=dict(sorted((dropped or {}).items())),
             failed=dict(sorted((failed or {}).items())),
+            tokens=tokens,
         )
 
     def finish(

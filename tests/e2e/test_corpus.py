@@ -1,6 +1,7 @@
 """A whole corpus, from seeds to shards, with the replay server."""
 
 import json
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +16,7 @@ from cosmo_assets.build import ASSETS, build_defs
 from cosmo_assets.cli import main
 from cosmo_assets.generation.plan import documents_of
 from cosmo_resources.deployments import deployment
+from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus, seeds
 from tests.doubles.replay_server import ReplayServer, replaying
 
@@ -150,14 +152,20 @@ def test_trace_of_random_tokens_returns_what_decodes_there(tmp_path: Path, repla
     assert int((everything["end"] - everything["start"]).sum()) == sum(shards.values())
 
 
-@pytest.fixture
-def built(tmp_path: Path, replay: ReplayServer, monkeypatch: pytest.MonkeyPatch) -> Corpus:
-    """A built corpus that the environment points at."""
-    corpus = Corpus(tmp_path).write(seeds(20))
-    corpus.build(replay.url)
-    for name, value in corpus.environment(replay.url).items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    corpus = Corpus(tmp_path_factory.mktemp("built")).write(seeds(20))
+    with replaying() as server:
+        corpus.build(server.url)
     return corpus
+
+
+@pytest.fixture
+def built(shared: Corpus, monkeypatch: pytest.MonkeyPatch) -> Corpus:
+    """A built corpus that the environment points at, for tests that change nothing in it."""
+    for name, value in shared.environment("http://127.0.0.1:9/v1").items():
+        monkeypatch.setenv(name, value)
+    return shared
 
 
 def test_the_commands_answer(built: Corpus) -> None:
@@ -176,8 +184,12 @@ def test_the_commands_answer(built: Corpus) -> None:
     assert "checksums compared" in doctor.output
 
 
-def test_the_doctor_finds_a_flipped_byte_and_names_the_mend(built: Corpus) -> None:
-    path = built.store.open("prompt_table").paths()[0]
+def test_the_doctor_finds_a_flipped_byte_and_names_the_mend(
+    built: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(built.data, tmp_path / "data")
+    monkeypatch.setenv("COSMO_DATA", str(tmp_path / "data"))
+    path = CorpusStore(tmp_path / "data" / "tiny").open("prompt_table").paths()[0]
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(bytes(damaged))

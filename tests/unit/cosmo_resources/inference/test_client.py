@@ -314,7 +314,7 @@ def test_a_server_that_refuses_is_not_taken_for_one_that_is_gone() -> None:
 
 def test_servers_that_are_not_there_end_the_run() -> None:
     lost = CompletionClient([dead_url()], "replay", ClientOptions(backoff=QUICK, attempts=2, give_up_after=2))
-    with pytest.raises(CosmoError, match="2 requests in a row failed.*ClientConnectorError"):
+    with pytest.raises(CosmoError, match=r"2 requests in a row failed.*ClientConnectorError"):
         list(lost.answers(requests(10)))
 
 

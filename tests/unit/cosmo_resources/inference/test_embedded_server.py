@@ -33,6 +33,9 @@ PERSON = {
 }
 
 
+PLACES = "red black white yellow dead north south inner outer old new cold warm deep shallow calm wild".split()
+
+
 @dataclass
 class Running:
     process: subprocess.Popen[bytes]
@@ -64,16 +67,21 @@ class Running:
 
     def metric(self, name: str) -> float:
         lines: str = self.ask("GET", "/metrics")[1]
-        return next(float(line.rpartition(" ")[2]) for line in lines.splitlines() if line.startswith(name + " "))
+        return next(
+            float(line.rpartition(" ")[2]) for line in lines.splitlines() if line.startswith(name + " ")
+        )
 
 
-def launch(folder: Path, command: list[str], parent: int | None = None) -> Running:
-    """Start a server and wait until it is ready. `command` runs it directly or through a process in between."""
+def launch(folder: Path, command: list[str], parent: bool = True) -> Running:
+    """Start a server and wait until it is ready. `command` runs it directly or through a process in
+    between."""
     ready, log = folder / "ready.json", folder / "log.txt"
     arguments = ["--model", MODEL, "--served-name", "tiny", "--max-num-seqs", "8", "--max-model-len", "512"]
-    arguments += ["--parent", str(os.getpid() if parent is None else parent), "--ready-file", str(ready)]
+    arguments += ["--ready-file", str(ready), *(["--parent", str(os.getpid())] if parent else [])]
     with log.open("wb") as stream:
-        process = subprocess.Popen([sys.executable, *command, *arguments], cwd=ROOT, stdout=stream, stderr=stream)
+        process = subprocess.Popen(
+            [sys.executable, *command, *arguments], cwd=ROOT, stdout=stream, stderr=stream
+        )
     until(lambda: ready.is_file() or process.poll() is not None, 120)
     assert process.poll() is None, log.read_text(encoding="utf-8")
     said = json.loads(ready.read_text(encoding="utf-8"))
@@ -91,11 +99,23 @@ def until(condition: Any, seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = launch(tmp_path_factory.mktemp("server"), COMMAND)
-    yield running
-    running.process.kill()
-    running.process.wait()
+def servers() -> Iterator[list[Running]]:
+    """The server that the tests share is the last one; a test may kill it."""
+    launched: list[Running] = []
+    yield launched
+    for running in launched:
+        running.process.kill()
+        running.process.wait()
+
+
+@pytest.fixture
+def server(servers: list[Running], tmp_path: Path) -> Running:
+    """A server that runs. Its parent is a process in between, so that a test can kill that parent."""
+    if not servers or servers[-1].process.poll() is not None:
+        between = "import os, subprocess, sys; a = sys.argv; p = str(os.getpid()); "
+        between += "sys.exit(subprocess.call([sys.executable, *a[1:], '--parent', p]))"
+        servers.append(launch(tmp_path, ["-c", between, *COMMAND], parent=False))
+    return servers[-1]
 
 
 def test_chat_is_answered_in_openais_shape(server: Running) -> None:
@@ -112,7 +132,12 @@ def test_chat_is_answered_in_openais_shape(server: Running) -> None:
 
 
 def test_completion_continues_the_prompt_without_a_template(server: Running) -> None:
-    body = {"model": "tiny", "prompt": "The capital of France is", "max_completion_tokens": 3, "temperature": 0}
+    body = {
+        "model": "tiny",
+        "prompt": "The capital of France is",
+        "max_completion_tokens": 3,
+        "temperature": 0,
+    }
     status, reply = server.ask("POST", "/v1/completions", body)
     assert status == 200 and reply["object"] == "text_completion"
     assert "Paris" in reply["choices"][0]["text"]
@@ -128,25 +153,50 @@ def test_the_other_routes(server: Running) -> None:
 
 
 def test_an_answer_ends_by_itself_with_stop(server: Running) -> None:
-    status, reply = server.chat("Answer with one word: what color is grass?", temperature=0)
+    status, reply = server.chat("List three colors, one per line.", temperature=0)
     assert (status, reply["choices"][0]["finish_reason"]) == (200, "stop")
+    assert 5 < reply["usage"]["completion_tokens"] < 100
 
 
 def test_stop_strings_cut_the_text_where_they_begin(server: Running) -> None:
-    question = {"text": "List three colors, one per line.", "temperature": 0, "max_tokens": 40}
+    question: dict[str, Any] = {
+        "text": "List three colors, one per line.",
+        "temperature": 0,
+        "max_tokens": 40,
+    }
     whole = server.text(**question)
     for stop in (whole[9:11], whole[11:18], ":\n", "zzz"):
-        status, reply = server.chat(**question, stop=["qqq", stop])
+        _, reply = server.chat(**question, stop=["qqq", stop])
         assert reply["choices"][0]["message"]["content"] == whole.split(stop)[0], stop
     assert server.text(**question, stop=":") == whole.split(":")[0] != whole
 
 
-def test_a_json_schema_is_obeyed(server: Running) -> None:
-    form = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}}
-    for seed in range(3):
-        answer = json.loads(server.text("Write a poem.", response_format=form, seed=seed, max_tokens=80))
-        assert answer["mood"] in {"calm", "wild"} and 20 <= answer["age"] <= 29
-        assert list(answer) == ["mood", "age"]
+def test_a_json_schema_is_obeyed_on_one_line(server: Running) -> None:
+    """Free to choose its whitespace, this model ends hardly any of these answers within the limit."""
+    schema = {
+        "type": "object",
+        "required": ["people", "note"],
+        "properties": {
+            "people": {"type": "array", "items": PERSON, "minItems": 2, "maxItems": 2},
+            "note": {"type": "string", "minLength": 1, "maxLength": 12},
+        },
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "people", "schema": schema}}
+    for seed in range(2):
+        text = server.text("Write a poem.", response_format=form, seed=seed, max_tokens=80)
+        answer = json.loads(text)
+        assert [*answer] == ["people", "note"] and 1 <= len(answer["note"]) <= 12
+        assert len(answer["people"]) == 2
+        for person in answer["people"]:
+            assert person["mood"] in {"calm", "wild"} and 20 <= person["age"] <= 29
+        assert json.dumps(answer, ensure_ascii=False) == text
+
+
+def test_optional_properties_are_written_too(server: Running) -> None:
+    schema = {"type": "object", "properties": {"age": {"enum": [7, 8]}, "pet": {"type": "boolean"}}}
+    form = {"type": "json_schema", "json_schema": {"schema": {**schema, "required": ["age"]}}}
+    answer = json.loads(server.text("Who are you?", response_format=form, temperature=0, max_tokens=30))
+    assert answer["age"] in {7, 8} and answer["pet"] in {True, False}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +206,8 @@ def test_a_json_schema_is_obeyed(server: Running) -> None:
         ({"guided_regex": "[AB]7"}, {"A7", "B7"}),
         ({"guided_grammar": 'root ::= "x" "y"'}, {"xy"}),
         ({"guided_json": {"enum": ["p", "q"]}}, {'"p"', '"q"'}),
+        ({"guided_json": {"anyOf": [{"const": 1}, {"const": None}]}}, {"1", "null"}),
+        ({"guided_json": {"$ref": "#/$defs/x", "$defs": {"x": {"enum": [5, 6]}}}}, {"5", "6"}),
         ({"structured_outputs": {"choice": ["eins", "zwei"]}}, {"eins", "zwei"}),
     ],
 )
@@ -165,30 +217,37 @@ def test_other_constraints_are_obeyed(server: Running, fields: dict[str, Any], a
 
 def test_json_object_gives_an_object(server: Running) -> None:
     form = {"type": "json_object"}
-    assert server.text("Describe a cat.", response_format=form, max_tokens=4, temperature=0).lstrip().startswith("{")
+    assert (
+        server.text("Describe a cat.", response_format=form, max_tokens=4, temperature=0)
+        .lstrip()
+        .startswith("{")
+    )
 
 
 def test_a_lone_request_with_a_seed_is_reproducible(server: Running) -> None:
-    def draw(seed: int | None) -> str:
-        return server.text(max_tokens=16, temperature=1.0, top_p=0.95, **({} if seed is None else {"seed": seed}))
+    """The second time too, when a cache of prompts would have changed the shapes and so the low bits."""
+    question = "Write about " + " and ".join(f"the {place} sea" for place in PLACES)
 
-    assert draw(7) == draw(7)
+    def draw(seed: int | None, max_tokens: int = 6) -> str:
+        return server.text(question, max_tokens=max_tokens, temperature=1.0, top_p=0.95, seed=seed)
+
+    assert draw(7, 40) == draw(7, 40) == draw(7, 40)
     assert len({draw(seed) for seed in (7, 8, 9)}) == 3
     assert draw(None) != draw(None)
 
 
 def test_sampling_parameters_reach_the_engine(server: Running) -> None:
-    greedy = server.text(max_tokens=12, temperature=0)
-    assert server.text(max_tokens=12, temperature=5.0, top_k=1, seed=1) == greedy
-    assert server.text(max_tokens=12, temperature=5.0, top_p=1e-6, seed=1) == greedy
-    assert server.text(max_tokens=12, temperature=5.0, seed=1) != greedy
+    greedy = server.text(max_tokens=6, temperature=0)
+    assert server.text(max_tokens=6, temperature=5.0, top_k=1, seed=1) == greedy
+    assert server.text(max_tokens=6, temperature=5.0, top_p=1e-6, seed=1) == greedy
+    assert server.text(max_tokens=6, temperature=5.0, seed=1) != greedy
     assert server.text(max_tokens=30, temperature=0, repetition_penalty=5.0) != server.text(
         max_tokens=30, temperature=0
     )
 
 
 def test_n_answers_differ_and_are_counted(server: Running) -> None:
-    status, reply = server.chat(n=3, max_tokens=8, temperature=1.2, seed=3)
+    _, reply = server.chat(n=3, max_tokens=8, temperature=1.2, seed=3)
     assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2]
     assert len({choice["message"]["content"] for choice in reply["choices"]}) == 3
     assert reply["usage"]["completion_tokens"] == 24
@@ -218,7 +277,10 @@ def test_n_answers_differ_and_are_counted(server: Running) -> None:
         ({"tools": []}, "tools"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {}}},
+            "response_format.json_schema.schema",
+        ),
         ({"guided_regex": "a", "guided_choice": ["b"]}, "structured_outputs"),
     ],
 )
@@ -231,7 +293,7 @@ def test_a_field_at_fault_is_named(server: Running, fields: dict[str, Any], para
 
 
 @pytest.mark.parametrize(
-    "raw", [b"{", b"", b"[1]", b"\xff\xfe", b"[" * 100_000], ids="cut empty list bytes deep".split()
+    "raw", [b"{", b"", b"[1]", b"\xff\xfe", b"[" * 100_000], ids=["cut", "empty", "list", "bytes", "deep"]
 )
 def test_a_body_that_is_no_json_object_is_refused(server: Running, raw: bytes) -> None:
     status, reply = server.ask("POST", "/v1/chat/completions", raw)
@@ -256,9 +318,9 @@ def test_a_bad_schema_is_refused_and_harms_nobody_else(server: Running) -> None:
     """The engine fails as a whole on a schema that it cannot compile, and must recover from it."""
     bad = {"type": "json_schema", "json_schema": {"schema": {"type": "nonsense"}}}
     good = {"type": "json_schema", "json_schema": {"schema": PERSON}}
-    alone = server.text(max_tokens=40, seed=1, ignore_eos=True)
+    alone = server.text(max_tokens=24, seed=1, ignore_eos=True)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        others = [pool.submit(server.text, max_tokens=40, seed=1, ignore_eos=True) for _ in range(3)]
+        others = [pool.submit(server.text, max_tokens=24, seed=1, ignore_eos=True) for _ in range(3)]
         until(lambda: server.metric("cosmo_requests_running") == 3, 20)
         refused = pool.submit(server.chat, response_format=bad, max_tokens=5)
         sound = pool.submit(server.text, response_format=good, max_tokens=80, seed=2)
@@ -268,14 +330,14 @@ def test_a_bad_schema_is_refused_and_harms_nobody_else(server: Running) -> None:
         assert json.loads(sound.result())["mood"] in {"calm", "wild"}
         assert all(len(other.result()) > 20 for other in others)
     assert server.chat(response_format=bad, max_tokens=5)[0] == 400
-    assert server.text(max_tokens=40, seed=1, ignore_eos=True) == alone
+    assert server.text(max_tokens=24, seed=1, ignore_eos=True) == alone
 
 
 def test_a_client_that_hangs_up_frees_its_place_and_disturbs_nobody(server: Running) -> None:
     raw = json.dumps({"model": "tiny", "prompt": "x", "max_tokens": 500, "ignore_eos": True}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        other = pool.submit(server.text, max_tokens=60, ignore_eos=True)
+        other = pool.submit(server.text, max_tokens=50, ignore_eos=True)
         gone = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(9)]
         for connection in gone:
             connection.sendall(head + raw)
@@ -291,25 +353,19 @@ def test_a_client_that_hangs_up_frees_its_place_and_disturbs_nobody(server: Runn
     assert time.monotonic() - started < 10
 
 
-def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    """The parent is a process in between, killed without a chance to clean up."""
-    between = "import subprocess, sys, os; p = subprocess.Popen([sys.executable, *sys.argv[1:-4], '--parent', "
-    between += "str(os.getpid()), *sys.argv[-2:]]); p.wait()"
-    running = launch(tmp_path, ["-c", between, *COMMAND])
-    assert running.pid != running.process.pid and running.ask("GET", "/health")[0] == 200
-    running.process.kill()
-    running.process.wait()
-    until(lambda: not Path(f"/proc/{running.pid}").exists() or zombie(running.pid), 3)
-    assert "is gone" in running.log.read_text(encoding="utf-8")
-    with pytest.raises(ConnectionRefusedError):
-        running.ask("GET", "/health")
+def test_the_server_ends_when_its_parent_is_killed(server: Running) -> None:
+    """The parent gets no chance to clean up."""
+    assert server.pid != server.process.pid
+    assert server.ask("GET", "/health")[0] == 200
+    server.process.kill()
+    server.process.wait()
+    until(lambda: refuses(server.port), 3)
+    assert "is gone" in server.log.read_text(encoding="utf-8")
 
 
-def zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+def refuses(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_sigterm_lets_a_running_request_finish_and_exits_with_zero(tmp_path: Path) -> None:
@@ -349,7 +405,10 @@ sys.exit(embedded_server.main())
 
 def test_what_cannot_be_served_ends_with_a_reason(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, *COMMAND, "--model", str(tmp_path / "none.gguf")], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, *COMMAND, "--model", str(tmp_path / "none.gguf")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert "none.gguf" in done.stderr and "remedy" in done.stderr and "Traceback" not in done.stderr

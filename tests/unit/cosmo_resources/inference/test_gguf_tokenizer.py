@@ -56,7 +56,9 @@ def random_texts(count: int) -> list[str]:
     return ["".join(character() for _ in range(choose.randrange(1, 60))) for _ in range(count)]
 
 
-def test_ids_equal_the_engines_and_decode_to_the_same_text(tokenizer: Tokenizer, engine: og.Tokenizer) -> None:
+def test_ids_equal_the_engines_and_decode_to_the_same_text(
+    tokenizer: Tokenizer, engine: og.Tokenizer
+) -> None:
     for text in TEXTS + random_texts(300):
         ids = tokenizer.encode(text).ids
         assert ids == engine.encode(text).input_ids.data[0].tolist(), text
@@ -115,7 +117,7 @@ def test_a_file_cut_short_is_named(gguf: Path, tmp_path: Path, size: int) -> Non
 
 
 def test_what_is_no_gguf_or_of_another_family_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CosmoError, match="none.gguf"):
+    with pytest.raises(CosmoError, match=r"none\.gguf"):
         tokenizer_from_gguf(tmp_path / "none.gguf")
     other = tmp_path / "other.gguf"
     other.write_bytes(b"PK\x03\x04" + bytes(100))

@@ -1,0 +1,256 @@
+"""The pictures of README and docs, taken from the state that `make demo` left: `make screenshots`.
+
+Belongs here: which pages are pictured, and how they are brought to show something. Does not belong here: testing the UI
+(`tests/ui`).
+
+Needs chromium and chromedriver on PATH. Reads COSMO_DATA and COSMO_STATE (default: .cosmo/data and .cosmo/state), and
+writes docs/images/*.png.
+"""
+
+import http.client
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from cosmo_assets.recipe import load_recipe
+from cosmo_assets.schemas import TABLES
+from cosmo_resources.deployments import settings
+from cosmo_resources.storage.store import CorpusStore
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
+GRAPH, PAGE, REPORT = (1700, 2000), (1600, 1000), (1300, 1000)
+"""Sizes of the page, in pixels. The graph needs the largest: below a certain zoom its nodes show no more than names."""
+MAX_BYTES = 400_000
+START_SECONDS = 180
+PAGE_SECONDS = 60
+SETTLE_SECONDS = 3.0
+"""A page that has looked the same for so long is finished: before, it fades, slides, and asks for more."""
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+)
+
+
+def main() -> int:
+    """Take every picture.
+
+    Returns: 1 where the demo is not there or the browser is not.
+    """
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(ROOT),
+        "COSMO_RECIPE": "demo",
+        "COSMO_DATA": str(Path(os.environ.get("COSMO_DATA") or ROOT / ".cosmo" / "data").absolute()),
+        "COSMO_STATE": str(Path(os.environ.get("COSMO_STATE") or ROOT / ".cosmo" / "state").absolute()),
+    }
+    recipe = load_recipe("demo")
+    report = CorpusStore(settings(environment).data / recipe.name).current("corpus_report")
+    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    if report is None or missing:
+        print("first: make demo" if report is None else f"not on PATH: {', '.join(missing)}", file=sys.stderr)
+        return 1
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cosmo-screenshots-") as work, browser(Path(work) / "profile") as chrome:
+        picture_report(chrome, report.folder / "report.html")
+        with webserver(environment, Path(work) / "webserver.log") as url:
+            picture_graph(chrome, url)
+            picture_asset(chrome, url)
+            picture_checks(chrome, url)
+    return 0
+
+
+def picture_graph(chrome: webdriver.Chrome, url: str) -> None:
+    """The asset graph with every group open."""
+    resize(chrome, GRAPH)
+    chrome.get(f"{url}/asset-groups")
+    until("the graph's groups", lambda: "report" in words_in_graph(chrome))
+    click(chrome, "//*[.='Hide navigation' and not(*)]")
+    click(chrome, "//input[@placeholder='Jump to…']/following::button[1]")
+    for key in "oe":  # from top to bottom, every group open
+        ActionChains(chrome).key_down(Keys.ALT).send_keys(key).key_up(Keys.ALT).perform()
+    until("every asset in the graph", lambda: set(TABLES) <= words_in_graph(chrome))
+    chrome.refresh()  # what is open is remembered, and the whole of it is brought into view
+    until("every asset in the graph", lambda: set(TABLES) <= words_in_graph(chrome))
+    settle(chrome)
+    save(chrome, "graph")
+
+
+def picture_asset(chrome: webdriver.Chrome, url: str) -> None:
+    """The page of an asset, with the chart that it opens from its metadata."""
+    resize(chrome, PAGE)
+    chrome.get(f"{url}/assets/seed_documents?view=overview")
+    row = "//tr[td[1][.='funnel']]"
+    until("the chart's row", lambda: chrome.find_elements(By.XPATH, row))
+    click(chrome, f"{row}//a[.='[Show Markdown]']")
+    chart = "//*[@role='dialog']//img[starts-with(@src, 'data:')]"
+    until("the chart", lambda: chrome.find_elements(By.XPATH, chart))
+    settle(chrome)
+    save(chrome, "asset")
+
+
+def picture_checks(chrome: webdriver.Chrome, url: str) -> None:
+    """The checks of an asset."""
+    resize(chrome, PAGE)
+    chrome.get(f"{url}/assets/generation_quality?view=checks")
+    until("the checks", lambda: "conservation" in body(chrome) and "openers" in body(chrome))
+    settle(chrome)
+    save(chrome, "checks")
+
+
+def picture_report(chrome: webdriver.Chrome, page: Path) -> None:
+    """The beginning of the report."""
+    resize(chrome, REPORT)
+    chrome.get(page.as_uri())
+    settle(chrome)
+    save(chrome, "report")
+
+
+def resize(chrome: webdriver.Chrome, size: tuple[int, int]) -> None:
+    """Give the page exactly this size: a window's size has the browser's own bars in it."""
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def body(chrome: webdriver.Chrome) -> str:
+    return chrome.find_element(By.TAG_NAME, "body").text
+
+
+def words_in_graph(chrome: webdriver.Chrome) -> set[str]:
+    """The texts of the graph's nodes and groups."""
+    words: list[str] = chrome.execute_script(
+        """return [...document.querySelectorAll('svg foreignObject *')]
+             .filter(element => !element.children.length).map(element => element.textContent);"""
+    )
+    return set(words)
+
+
+def click(chrome: webdriver.Chrome, xpath: str) -> None:
+    def clicked() -> bool:
+        for element in chrome.find_elements(By.XPATH, xpath):
+            if element.is_displayed():
+                element.click()
+                return True
+        return False
+
+    until(f"an element to click, {xpath}", clicked)
+
+
+def until(what: str, condition: Callable[[], Any], *, seconds: float = PAGE_SECONDS) -> Any:
+    """Wait until a condition is true. Elements may be replaced or lie under others for a moment: it is tried again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if value := condition():
+                return value
+        except (StaleElementReferenceException, WebDriverException) as error:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no sign of {what} within {seconds:g} s") from error
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no sign of {what} within {seconds:g} s")
+        time.sleep(0.2)
+
+
+def settle(chrome: webdriver.Chrome) -> None:
+    deadline = time.monotonic() + PAGE_SECONDS
+    before, now = b"", chrome.get_screenshot_as_png()
+    while before != now and time.monotonic() < deadline:
+        time.sleep(SETTLE_SECONDS)
+        before, now = now, chrome.get_screenshot_as_png()
+
+
+def save(chrome: webdriver.Chrome, name: str) -> None:
+    """Write the page as a PNG of at most `MAX_BYTES`: scaled down where it would be larger."""
+    image = Image.open(io.BytesIO(chrome.get_screenshot_as_png())).convert("RGB")
+    path = IMAGES / f"{name}.png"
+    image.save(path, optimize=True)
+    while path.stat().st_size > MAX_BYTES:
+        image = image.resize((image.width * 9 // 10, image.height * 9 // 10), Image.Resampling.LANCZOS)
+        image.save(path, optimize=True)
+    print(f"{path.relative_to(ROOT)}: {image.width}x{image.height}, {path.stat().st_size // 1000} kB")
+
+
+@contextmanager
+def webserver(environment: dict[str, str], log: Path) -> Iterator[str]:
+    """Dagster's web server on a free port: its address. It gets a process group of its own, which is stopped whole."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dagster_webserver", "--workspace", str(ROOT / "workspace.yaml")]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+
+        def ready() -> bool:
+            if process.poll() is not None:
+                raise RuntimeError(f"it ended: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
+            return answers(port)
+
+        until("Dagster's web server", ready, seconds=START_SECONDS)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/server_info")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def browser(profile: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        chrome.set_page_load_timeout(PAGE_SECONDS)
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The demo recipe on the real embedded engine, with fewer prompts than `make demo` renders."""
+
+import re
+from collections import Counter
+
+import datasets
+import pytest
+import yaml
+
+from cosmo_assets.recipe import SHIPPED
+from cosmo_resources.storage.store import CorpusStore
+from tests.corpora import Corpus
+
+LOW_VALUE = ("advertising", "gossip", "obituaries")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> CorpusStore:
+    """The demo corpus with a third of its prompts, built as a user would build it."""
+    folder = tmp_path_factory.mktemp("demo")
+    fields = yaml.safe_load((SHIPPED / "demo.yaml").read_text(encoding="utf-8"))
+    for source in fields["sources"]:
+        source["path"] = str(SHIPPED / source["path"])
+    for benchmark in fields["decontamination"]["benchmarks"]:
+        benchmark["path"] = str(SHIPPED / benchmark["path"])
+    for mix in fields["prompts"]["mixes"].values():
+        mix["per_seed"] /= 3
+    fields["generation"]["max_tokens"] = 160
+    corpus = Corpus(folder)
+    corpus.recipe_path.write_text(yaml.safe_dump(fields), encoding="utf-8")
+    process = corpus.command("", "run", deployment="laptop", concurrency=32)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return CorpusStore(corpus.data / "demo")
+
+
+def seed_rows(store: CorpusStore) -> dict[str, dict[str, object]]:
+    return {row["seed_id"]: row for row in store.open("seed_documents").table().to_pylist()}
+
+
+def test_every_kind_of_source_gives_seeds_and_what_was_planted_is_found(demo: CorpusStore) -> None:
+    manifest = demo.open("seed_documents").manifest
+    assert manifest.rows >= 300
+    assert all(part["kept"] for part in manifest.summary["funnel"].values())
+    assert len(manifest.summary["funnel"]) == 8
+    dropped, failed = manifest.flow.dropped, manifest.flow.failed
+    assert dropped["exact_duplicate"] == 1
+    assert dropped["near_duplicate"] >= 4
+    assert dropped["language"] == 2
+    assert dropped["boilerplate"] == 1
+    assert failed == {"invalid_json": 1, "missing_field": 1}
+    masked = {row["native_id"]: row["masked"] for row in seed_rows(demo).values() if row["masked"]}
+    assert {f"mixed-pii-{number}" for number in range(1, 6)} <= set(masked)
+    texts = " ".join(str(row["text"]) for row in seed_rows(demo).values())
+    assert not re.search(r"[\w.]+@[\w.]+\.example", texts)
+
+
+def test_the_topic_filter_drops_advertising_gossip_and_obituaries_and_little_else(demo: CorpusStore) -> None:
+    seeds = seed_rows(demo)
+    rejected = demo.open("prompt_table").rejected()
+    assert rejected is not None
+    gone = {row["place"] for row in rejected.to_pylist() if row["reason"] == "heading_denied"}
+    kinds: Counter[tuple[bool, bool]] = Counter()
+    for identity, row in seeds.items():
+        if row["source"] == "web_pages":
+            kinds[str(row["native_id"]).startswith(LOW_VALUE), identity in gone] += 1
+    assert kinds[True, True] >= 0.9 * (kinds[True, True] + kinds[True, False])
+    assert kinds[False, True] <= 0.05 * (kinds[False, True] + kinds[False, False])
+    labels = demo.open("topic_labels").table().to_pylist()
+    assert all(label["status"] == "ok" for label in labels)
+    assert len({label["topic"] for label in labels}) >= 8
+
+
+def test_the_contaminated_page_cannot_reach_the_corpus(demo: CorpusStore) -> None:
+    (seed,) = [key for key, row in seed_rows(demo).items() if row["native_id"] == "mixed-contaminated-1"]
+    prompts = [row for row in demo.open("prompt_table").table().to_pylist() if row["seed_id"] == seed]
+    lineage = demo.open("token_lineage").table().to_pylist()
+    assert seed not in {row["seed_id"] for row in lineage}
+    verdicts = [
+        row
+        for bucket in demo.buckets("decontaminated")
+        for row in demo.open("decontaminated", bucket).table().to_pylist()
+    ]
+    found = [row for row in verdicts if not row["keep"]]
+    assert len(found) == len(prompts)
+    assert all((row["benchmark"], row["item"]) == ("reading_qa", "reading-007") for row in found)
+
+
+def test_the_corpus_is_whole(demo: CorpusStore) -> None:
+    lineage = demo.open("token_lineage").manifest
+    shards = demo.open("tokenized_shards").manifest
+    assert lineage.summary["tokens"] == shards.summary["tokens"] > 2000
+    page = (demo.open("corpus_report").folder / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert not re.search(r"(?:src|href)=[\"']https?:", page)
+
+
+def test_datasets_opens_the_export(demo: CorpusStore) -> None:
+    export = demo.open("corpus_export")
+    found = datasets.load_dataset(str(export.folder), split="train")
+    assert found.num_rows == demo.open("mixture").manifest.rows
+    assert set(found["seed_data"]) <= set(demo.open("prompt_table").table()["source"].to_pylist())

@@ -1,0 +1,70 @@
+"""The same factory on real text: FineWeb-Edu, 20 Newsgroups, Wikipedia, OpenStax, a course catalogue."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cosmo_assets.automation import materialize, plan_runs
+from cosmo_assets.recipe import load_recipe
+from cosmo_resources.deployments import settings
+from cosmo_resources.storage.store import CorpusStore
+from tests.corpora import Corpus
+from tests.doubles.replay_server import replaying
+
+pytestmark = pytest.mark.samples
+
+
+@pytest.fixture(scope="module")
+def sample(samples_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> CorpusStore:
+    import dagster as dg
+
+    corpus = Corpus(tmp_path_factory.mktemp("real"))
+    with pytest.MonkeyPatch.context() as patch, replaying() as server, dg.DagsterInstance.ephemeral() as instance:
+        server.topic = lambda prompt: prompt.split("fits them best from: ")[1].split(";")[0]
+        patch.setenv("COSMO_SAMPLES", str(samples_folder))
+        recipe = load_recipe("real-sample")
+        chosen = settings({**corpus.environment(server.url, workers=2, concurrency=16), "COSMO_RECIPE": "real-sample"})
+        materialize(recipe, chosen, instance, plan_runs(recipe))
+    return CorpusStore(corpus.data / "real-sample")
+
+
+def test_every_real_source_gives_seeds(sample: CorpusStore) -> None:
+    manifest = sample.open("seed_documents").manifest
+    kept = {name: part["kept"] for name, part in manifest.summary["funnel"].items()}
+    assert kept["fineweb_edu"] > 90
+    assert kept["newsgroups"] > 120
+    assert kept["wikipedia"] > 90
+    assert kept["openstax"] > 80
+    assert kept["uiuc_courses"] > 80
+    assert manifest.flow.balanced
+
+
+def test_a_topic_is_named_for_nearly_every_seed(sample: CorpusStore) -> None:
+    labels = sample.open("topic_labels").table().to_pylist()
+    assert all(label["status"] == "ok" for label in labels)
+    topics = Counter(row["topic"] for row in sample.open("prompt_table").manifest.summary["topics"])
+    assert len(topics) >= 8
+
+
+def test_real_prompts_become_a_traceable_corpus(sample: CorpusStore) -> None:
+    prompts = sample.open("prompt_table").manifest
+    assert 60 <= prompts.summary["prompts"] <= 300
+    lineage = sample.open("token_lineage")
+    assert lineage.manifest.summary["documents"] > 50
+    assert {row["licence"] for row in lineage.table(["licence"]).to_pylist()} >= {
+        "ODC-By-1.0",
+        "CC-BY-SA-4.0",
+        "CC-BY-4.0",
+    }
+
+
+def test_every_stage_conserves_rows_and_tokens(sample: CorpusStore) -> None:
+    looked_at = 0
+    for asset in sample.assets():
+        for bucket in sample.buckets(asset):
+            dataset = sample.current(asset, bucket)
+            assert dataset is not None
+            assert dataset.manifest.flow.balanced, (asset, bucket)
+            looked_at += 1
+    assert looked_at == 12 + 5 * 4
