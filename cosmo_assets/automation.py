@@ -4,6 +4,7 @@ Belongs here: what starts work. Does not belong here: the assets, or printing (`
 """
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import LISTENER, Listener
 from cosmo_resources.deployments import Settings, deployment
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.files import exclusive
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
+
+PROCESS_TAG = "cosmo/process"
 
 UNCAPTURED = {
     "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
@@ -99,17 +103,45 @@ def materialize(
     """
     definitions = build_defs(recipe, deployment(chosen, recipe.name))
     warnings: list[str] = []
+    processes = chosen.state / "processes"
+    bury_dead_runs(instance, processes)
     token = LISTENER.set(progress)
+    name = uuid.uuid4().hex
     try:
-        for run in runs:
-            started(run)
-            warnings += _materialize(definitions, instance, run, refit)
+        with exclusive(processes / f"{name}.lock"):
+            for run in runs:
+                started(run)
+                warnings += _materialize(definitions, instance, run, refit, name)
     finally:
         LISTENER.reset(token)
+        (processes / f"{name}.lock").unlink(missing_ok=True)
     return warnings
 
 
-def _materialize(definitions: dg.Definitions, instance: dg.DagsterInstance, run: Run, refit: bool) -> list[str]:
+def bury_dead_runs(instance: dg.DagsterInstance, processes: Path) -> list[str]:
+    """End the runs whose process of `materialize` is gone: killed, it could not say so itself, and its runs would hold
+    their pool slots for ever. A living process holds a lock on its own file, whatever its number is on this machine.
+
+    Returns: the ids of the runs that were ended.
+    """
+    buried = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
+        name = run.tags.get(PROCESS_TAG)
+        lock = processes / f"{name}.lock"
+        if name is None or not lock.is_file():  # started by a queue, or on another machine
+            continue
+        with exclusive(lock, wait=False) as gone:
+            if gone:
+                instance.report_run_failed(run, "the process that materialized this run is gone")
+                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+                lock.unlink()
+                buried.append(run.run_id)
+    return buried
+
+
+def _materialize(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, run: Run, refit: bool, process: str
+) -> list[str]:
     config: dict[str, Any] = dict(QUIET)
     if refit and "cluster_model" in run.assets:
         config["ops"] = {"cluster_model": {"config": {"refit": True}}}
@@ -122,6 +154,7 @@ def _materialize(definitions: dg.Definitions, instance: dg.DagsterInstance, run:
             instance=instance,
             resources=dict(resources),
             run_config=config,
+            tags={PROCESS_TAG: process},
         )
     except dg.DagsterError as error:
         raise CosmoError(

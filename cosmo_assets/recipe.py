@@ -5,6 +5,7 @@ Belongs here: every field of a recipe with its meaning, bounds and default. Does
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -25,7 +26,7 @@ SourceKind = Literal["web", "course", "book", "topic_tree", "title_list", "maths
 class Section(pydantic.BaseModel):
     """Base of all parts of a recipe: immutable, unknown fields refused."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Source(Section):
@@ -89,6 +90,16 @@ class TopicPolicy(Section):
     overrides: dict[str, Literal["keep", "drop"]] = {}
     """Decisions of a reviewer by topic label; they go before everything else."""
     unlabelled: Literal["keep", "drop"] = "drop"
+
+    @pydantic.field_validator("deny")
+    @classmethod
+    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return value
 
 
 class Topics(Section):
@@ -261,15 +272,17 @@ class Recipe(Section):
         Raises:
             CosmoError: an environment variable in it is not set, or nothing matches.
         """
-        expanded = os.path.expandvars(pattern)
-        if "$" in expanded:
+        missing = [name for name in re.findall(r"\$\{?(\w+)", pattern) if name not in os.environ]
+        if missing:
             raise CosmoError(
                 f"recipe {self.name}, {field}: {pattern!r} uses an environment variable that is not set",
-                remedy=f"set it, for example: export {expanded.split('$')[1].strip('{').split('}')[0]}=/path/to/data",
+                remedy=f"set it, for example: export {missing[0]}=/path/to/data",
             )
-        base = self.folder / expanded
-        found = sorted(Path(base.anchor or ".").glob(str(base.relative_to(base.anchor)))) if base.anchor else []
-        found = [path for path in found if path.is_file()] or ([base] if base.is_file() else [])
+        base = (self.folder / os.path.expandvars(pattern)).absolute()
+        found = [base] if base.is_file() else []
+        if not base.exists():
+            root = next(parent for parent in base.parents if parent.is_dir())  # no pattern: its name may hold [ or *
+            found = sorted(path for path in root.glob(str(base.relative_to(root))) if path.is_file())
         if not found:
             raise CosmoError(
                 f"recipe {self.name}, {field}: no file matches {base}", remedy="correct the path in the recipe"

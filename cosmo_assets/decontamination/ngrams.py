@@ -56,19 +56,20 @@ def read_items(benchmark: str, path: Path) -> Iterator[Item]:
     Raises:
         CosmoError: a row is no JSON object or lacks a field; a benchmark that is read in part protects in part only.
     """
-    with path.open(encoding="utf-8", newline="\n") as stream:
+    with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-                text = "\n".join(str(row[field]) for field in ("context", "question", "answer") if row.get(field))
-                yield Item(benchmark, str(row["id"]), words_of(text))
+                parts = (row.get("context"), row["question"], row["answer"])
+                item = Item(benchmark, str(row["id"]), words_of("\n".join(str(part) for part in parts if part)))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CosmoError(
                     f"{path}:{number}: benchmark {benchmark}: {type(error).__name__}: {error}",
                     remedy="each line needs the fields id, question and answer; mend the line or remove it",
                 ) from error
+            yield item
 
 
 class BenchmarkIndex:
@@ -99,13 +100,16 @@ class BenchmarkIndex:
         Cost: linear in the text to find candidates; quadratic in characters for each candidate.
         """
         words = words_of(text)
-        best: Match | None = None
+        found = []
         for number in self.candidates(words):
             item = self.items[number]
             matched, span = matched_share(words, item.words)
-            if matched > ratio and (best is None or (-matched, item.benchmark, item.id) < _order(best)):
-                best = Match(item.benchmark, item.id, round(matched, 4), span)
-        return best
+            if matched > ratio:
+                found.append((-matched, item.benchmark, item.id, span))
+        if not found:
+            return None
+        matched, benchmark, worst, span = min(found)
+        return Match(benchmark, worst, round(-matched, 4), span)
 
 
 def matched_share(text: tuple[str, ...], item: tuple[str, ...]) -> tuple[float, str]:
@@ -118,10 +122,6 @@ def matched_share(text: tuple[str, ...], item: tuple[str, ...]) -> tuple[float, 
     if wanted in document:  # also an item too short to form a block
         return 1.0, wanted
     return len(matched) / len(wanted), max(blocks, key=len, default="").strip()
-
-
-def _order(match: Match) -> tuple[float, str, str]:
-    return -match.ratio, match.benchmark, match.item
 
 
 def _grams(words: tuple[str, ...], size: int) -> Iterator[tuple[str, ...]]:

@@ -99,6 +99,8 @@ def prepare(plan: GenerationPlan, folder: Path, store: CorpusStore) -> tuple[int
     found: dict[str, Mapping[str, Any]] = {}
     for row in _earlier_rows(plan, folder, store, wanted):
         found.setdefault(row["doc_id"], row)
+    for row in _reopened(plan, folder):
+        found.setdefault(row["doc_id"], row)
     table = pa.Table.from_pylist([found[key] for key in sorted(found)], schema=GENERATIONS)
     write_parquet(folder / REUSED_NAME, table)
     return table.num_rows, sum(int(row["completion_tokens"]) for row in found.values())
@@ -128,6 +130,18 @@ def _earlier_rows(
                 for row in ShardLedger(work).rows():
                     if row["doc_id"] in wanted and row["status"] != "failed":
                         yield row
+
+
+def _reopened(plan: GenerationPlan, folder: Path) -> Iterator[Mapping[str, Any]]:
+    """The usable rows of this job's own sealed shards that hold failed ones: these shards are open again, since what
+    failed before may not fail now."""
+    ledger = ShardLedger(folder)
+    for index in range(plan.shards):
+        done = ledger.done(index)
+        if done is not None and done.counters.get("status_failed"):
+            rows = read_table(ledger.parquet(index)).to_pylist()
+            ledger.reopen(index)
+            yield from (row for row in rows if row["status"] != "failed")
 
 
 def _may_share(bucket: str, buckets: int, plan: GenerationPlan) -> bool:

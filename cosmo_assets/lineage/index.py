@@ -7,7 +7,7 @@ from collections import Counter
 
 import polars as pl
 
-from cosmo_assets.schemas import TOKEN_LINEAGE
+from cosmo_assets.schemas import PROMPT_TABLE, TOKEN_LINEAGE
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization.shards import mixture_buckets
 from cosmo_resources.errors import CosmoError
@@ -43,7 +43,7 @@ def _produce(
     documents = pl.concat(
         [_frame(dataset, ["doc_id", "prompt_id", "model", "model_revision", "sampling"]) for dataset in generations]
     )
-    columns = [name for name in TOKEN_LINEAGE.names if name in set(prompts.table().column_names) - {"bucket"}]
+    columns = [name for name in TOKEN_LINEAGE.names if name in set(PROMPT_TABLE.names) - {"bucket"}]
     joined = (
         spans.join(_frame(mixture, ["doc_id", "bucket"]), on="doc_id", how="left", maintain_order="left")
         .join(documents, on="doc_id", how="left", maintain_order="left")

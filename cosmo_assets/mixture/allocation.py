@@ -37,7 +37,7 @@ def allocate(available: Mapping[str, int], components: Mapping[str, Component]) 
         name: Share(
             available[name],
             component.weight / total_weight,
-            size * component.weight / total_weight / available[name],
+            min(component.max_epochs, size * component.weight / total_weight / available[name]),
         )
         for name, component in present.items()
     }

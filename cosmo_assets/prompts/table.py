@@ -4,6 +4,7 @@ Belongs here: allocation and assembly. Does not belong here: templates and their
 extract may end (`extracts`).
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -75,10 +76,12 @@ def allocate(seed: str, mix: PromptMix) -> list[str]:
     """The templates that a seed meets, each at most once.
 
     A weighted draw without replacement from keys that depend on the seed and one template alone (Efraimidis and
-    Spirakis, 2006, algorithm A: the largest u^(1/w) win), so that no other seed and no added row can change it.
+    Spirakis, 2006, algorithm A: the largest u^(1/w) win, here by their logarithms, since small weights make all powers
+    zero), so that no other seed and no added row can change it.
     """
     count = int(mix.per_seed) + (uniform("prompts", seed) < mix.per_seed % 1)
-    keys = {use.template: uniform("template", seed, use.template) ** (1 / use.weight) for use in mix.templates}
+    draws = {use.template: max(uniform("template", seed, use.template), 1e-300) for use in mix.templates}
+    keys = {use.template: math.log(draws[use.template]) / use.weight for use in mix.templates}
     return sorted(keys, key=lambda template: (-keys[template], template))[:count]
 
 

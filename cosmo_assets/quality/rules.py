@@ -14,8 +14,8 @@ from cosmo_assets.seeds.cleaning import language_of
 GRAM = 5
 _WORD = re.compile(r"\w+", re.UNICODE)
 _BOILERPLATE = re.compile(
-    r"as an ai\b|as a language model|i cannot (?:fulfil|assist|help)|i'm sorry, (?:but )?i can(?:no|')t"
-    r"|here(?:'s| is) (?:a|an|the|your) (?:\w+ ){0,6}(?:based on|that meets|as requested|you requested|you asked)"
+    r"as an ai\b|as a language model|i cannot (?:fulfil|assist|help)|i['’]m sorry, (?:but )?i can(?:no|['’])t"
+    r"|here(?:['’]s| is) (?:a|an|the|your) (?:\w+ ){0,6}(?:based on|that meets|as requested|you requested|you asked)"
     r"|\bextract (?:above|below|provided)|\[(?:your|insert)\b",
     re.IGNORECASE,
 )

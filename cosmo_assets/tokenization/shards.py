@@ -149,6 +149,7 @@ def _write_shard(writer: DatasetWriter, name: str, texts: list[str], eos: str) -
         shuffle_documents=False,
         save_final_metadata=False,
     )
+    step.tokenizer.encode_special_tokens = True  # a text that spells one out holds its letters, not the end of a text
     step.run((Document(text=text, id=str(number)) for number, text in enumerate(texts)), rank=0, world_size=1)
     (tokens,) = work.glob("*.ds")
     ends = [int(end) for end in np.fromfile(f"{tokens}.index", dtype="<u8")]

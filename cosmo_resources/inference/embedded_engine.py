@@ -209,6 +209,8 @@ class Engine:
             )
         else:
             choices = [self._choice(job, output) for output in handle.read_all()]
+            # the engine leaves out a sequence of which a stop string at its very beginning left nothing
+            choices += [Choice("", 0, "stop")] * (job.config.num_return_sequences - len(choices))
             self.counts["prompt_tokens"] += len(job.tokens)
             self.counts["generation_tokens"] += sum(choice.tokens for choice in choices)
             self.counts["answered"] += 1

@@ -76,6 +76,11 @@ class ShardLedger:
         self._log(index).unlink(missing_ok=True)
         return done
 
+    def reopen(self, index: int) -> None:
+        """Forget that a shard is sealed; the caller has its rows."""
+        self._marker(index).unlink()
+        self.parquet(index).unlink()
+
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """All finished rows, of sealed and of open shards, in no particular order. Those of a shard whose file is
         damaged are left out: they are worked again."""

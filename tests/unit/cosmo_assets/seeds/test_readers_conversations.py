@@ -47,6 +47,13 @@ def test_openhermes_gives_the_first_question_and_its_answer(tmp_path: Path) -> N
     assert rows_of(tmp_path, "openhermes", tuple(content)) == [RawSeed(digest(expected), expected, title="Rain")]
 
 
+def test_an_answer_before_the_question_does_not_count(tmp_path: Path) -> None:
+    greeting = {"from": "gpt", "value": "How can I help?"}
+    (row,) = rows_of(tmp_path, "openhermes", [{"conversations": [greeting, *turns("What is rain?", "Water.")]}])
+    assert isinstance(row, RawSeed)
+    assert row.text == "What is rain?\nWater."
+
+
 def test_openhermes_leaves_out_what_the_recipe_excludes(tmp_path: Path) -> None:
     fields: list[dict[str, Any]] = [
         {"source": "camelai"},

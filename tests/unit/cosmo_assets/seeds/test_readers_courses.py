@@ -1,5 +1,6 @@
 """Course catalogues: cross-listings, logistics, and what is left."""
 
+import gzip
 import json
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -108,6 +109,12 @@ def test_what_is_no_xml_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(CosmoError, match=r"courses\.xml: it is not XML") as error:
         list(read("stanford", "explorecourses", path, {}))
     assert "reader" in error.value.remedy
+
+
+def test_an_empty_catalogue_is_one_bad_row(tmp_path: Path) -> None:
+    for name, content in (("courses.xml", b""), ("courses.xml.gz", gzip.compress(b""))):
+        (tmp_path / name).write_bytes(content)
+        assert list(read("stanford", "explorecourses", tmp_path / name, {})) == [BadRow(name, "empty_file")]
 
 
 def test_course_lines_are_read_alike(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_articles_are_seeds_and_other_pages_are_skipped(tmp_path: Path) -> None:
         page(3, "Talk:Rain", "Hello.", namespace=1),
         page(4, "Also old", "#redirect [[Rain]]"),
         page(5, "Only a box", "{{Box}}"),
+        page(6, "Alt", "#WEITERLEITUNG [[Rain]]", extra='<redirect title="Rain"/>'),
     )
     for name, data in (("dump.xml", content), ("dump.xml.bz2", bz2.compress(content))):
         assert rows_of(tmp_path, data, name) == [
@@ -43,6 +44,7 @@ def test_articles_are_seeds_and_other_pages_are_skipped(tmp_path: Path) -> None:
             Skipped(f"{name}:page 3", "not_an_article"),
             Skipped(f"{name}:page 4", "redirect"),
             Skipped(f"{name}:page 5", "no_text"),
+            Skipped(f"{name}:page 6", "redirect"),
         ]
 
 
@@ -101,6 +103,8 @@ def test_entities_neither_explode_nor_fetch_anything(tmp_path: Path) -> None:
         ("a &amp; b &lt;c&gt; d<br/>e<span style='x'>f</span> __NOTOC__", "a & b <c> d\n\nef"),
         ("Stray }} and {{ open [[ text", "Stray and open text"),
         ("<ref>never closed. Text stays", "never closed. Text stays"),
+        ("<ref>stray, then<ref>real</ref> more", "stray, then more"),
+        ("A<ref>{{cite|a</ref name=x> b}}</ref>.", "A."),
         ("One\n\n\n\nTwo\nlines", "One\n\nTwo\n\nlines"),
     ],
 )

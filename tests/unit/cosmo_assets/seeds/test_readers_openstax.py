@@ -94,11 +94,13 @@ def test_a_module_of_two_books_is_given_once_and_one_of_none_is_skipped(tmp_path
 
 def test_what_is_missing_or_broken_is_a_bad_row_in_its_place(tmp_path: Path) -> None:
     content = NESTED + '<module document="m9"/><module document="../../etc"/><module/>'
-    path = book(tmp_path, logic=collection("col:", "Logic", content))
-    (tmp_path / "modules/m1/index.cnxml").write_text("<document><content>", encoding="utf-8")
-    (tmp_path / "modules/m2/index.cnxml").write_text(module("Picture", "<figure><caption>x</caption></figure>"))
+    path = book(tmp_path / "book", logic=collection("col:", "Logic", content))
+    (tmp_path / "book/modules/m1/index.cnxml").write_text("<document><content>", encoding="utf-8")
+    (tmp_path / "book/modules/m2/index.cnxml").write_text(module("Picture", "<figure><caption>x</caption></figure>"))
     listed = path.read_text(encoding="utf-8").replace("</container>", '<book href="../collections/x.xml"/></container>')
     path.write_text(listed, encoding="utf-8")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/index.cnxml").write_text(module("Outside", "<para>Not of this book.</para>"), encoding="utf-8")
     rows = rows_of(path)
     assert [(row.place, row.reason) for row in rows if isinstance(row, BadRow)] == [
         ("modules/m1/index.cnxml", "truncated_file"),

@@ -16,6 +16,7 @@ import zstandard
 from cosmo_assets.seeds.readers import streams
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row
 from cosmo_assets.seeds.readers.registry import read
+from cosmo_assets.seeds.readers.streams import Line
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest
 
@@ -99,6 +100,12 @@ def test_lines_end_at_line_feeds_only(tmp_path: Path) -> None:
     text = "one\u2028two\u0085three\x0bfour"
     path = written(tmp_path / "a.jsonl", b"\xef\xbb\xbf" + json_lines({"text": text}).replace(b"\n", b"\r\n"))
     assert texts(rows_of("jsonl", path)) == [text]
+
+
+def test_a_line_is_known_by_its_number_and_by_whether_it_ended(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "\ufeffone\r\ntw\ro\u2028x\n\nlast".encode())
+    expected = [Line(1, "one", True), Line(2, "tw\ro\u2028x", True), Line(3, "", True), Line(4, "last", False)]
+    assert list(streams.lines(path)) == expected
 
 
 def test_half_a_surrogate_pair_is_replaced_so_that_the_text_can_be_stored(tmp_path: Path) -> None:

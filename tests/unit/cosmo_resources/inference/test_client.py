@@ -6,7 +6,6 @@ Belongs here: the client against servers that misbehave. Does not belong here: w
 
 import asyncio
 import itertools
-import json
 import socket
 import time
 from collections import Counter
@@ -16,11 +15,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import Answer, ClientOptions, CompletionClient, Request
 from tests.doubles.replay_server import Fault, ReplayServer, replaying
+from tests.unit.cosmo_resources.inference.broken_answers import Cut, Reset, Slow, reply
 
 QUICK = 0.005
 
@@ -44,51 +43,6 @@ def client(*servers: ReplayServer, **options: Any) -> CompletionClient:
 
 def ask(asked: Iterable[Request], *servers: ReplayServer, **options: Any) -> list[Answer]:
     return list(client(*servers, **options).answers(asked))
-
-
-def reply(text: Any, **fields: Any) -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}, **fields}
-
-
-class Slow(web.Response):
-    """An answer that takes its time, and notes in `gone` when nobody waits for it any more."""
-
-    def __init__(self, seconds: float, gone: list[float] | None = None) -> None:
-        super().__init__(text=json.dumps(reply("slow")), content_type="application/json")
-        self._seconds = seconds
-        self._gone = gone
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        deadline = time.monotonic() + self._seconds
-        while time.monotonic() < deadline:
-            if request.transport is None or request.transport.is_closing():
-                if self._gone is not None:
-                    self._gone.append(time.monotonic())
-                break
-            await asyncio.sleep(0.01)
-        return await super().prepare(request)
-
-
-class Reset(web.Response):
-    """A connection that ends instead of an answer."""
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        assert request.transport is not None
-        request.transport.abort()
-        return await super().prepare(request)
-
-
-class Cut(web.StreamResponse):
-    """An answer whose connection ends in the middle of its body."""
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        self.content_length = 1000
-        writer = await super().prepare(request)
-        await self.write(b'{"choices": ')
-        assert request.transport is not None
-        request.transport.abort()
-        return writer
 
 
 def first_times(times: int, broken: Any) -> Fault:

@@ -21,6 +21,7 @@ from cosmo_resources.storage.ledger import ShardLedger
 from tests.doubles.replay_server import replaying
 from tests.unit.cosmo_assets.generation.jobs import job, wait_until
 from tests.unit.cosmo_assets.synthetic import recipe
+from tests.unit.cosmo_resources.inference.broken_answers import Slow
 
 URLS = ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1/"]
 
@@ -150,7 +151,7 @@ def test_leaving_early_ends_the_workers(worker: Path, folder: Path) -> None:
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     _, place = job(tmp_path, recipe(generation={"shard_rows": 4}), 40)
-    with replaying(delay=60) as server:
+    with replaying(fault=lambda body, seen: Slow(60)) as server:
         command = [sys.executable, "-c", PARENT, str(place), server.url]
         parent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_until(lambda: len(server.calls) == 4)

@@ -73,6 +73,14 @@ def test_a_row_is_there_before_the_log_is_closed(ledger: ShardLedger) -> None:
     log.close()
 
 
+def test_a_log_that_was_closed_is_appended_to(ledger: ShardLedger) -> None:
+    log = ledger.open_log(0)
+    for row in ROWS:
+        log.append(row)
+        log.close()
+    assert list(read_log(log.path)) == ROWS
+
+
 def test_a_row_survives_the_kill_of_the_process_that_appended_it(ledger: ShardLedger) -> None:
     subprocess.run([sys.executable, "-c", APPEND, str(log_of(ledger))], check=False)
     assert list(read_log(log_of(ledger))) == [{"id": number} for number in range(3)]

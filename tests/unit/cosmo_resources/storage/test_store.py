@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,16 @@ def test_building_an_equal_plan_again_writes_nothing_at_all(store: CorpusStore) 
     assert snapshot(store.root) == before
 
 
+def test_what_is_built_already_is_had_while_another_process_builds(store: CorpusStore) -> None:
+    first = build(store, Producer("a"))
+    again: list[Manifest] = []
+    with store.lock("things", "b001"):
+        thread = threading.Thread(target=lambda: again.append(build(store, Producer("a"))), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert again == [first]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -189,13 +200,13 @@ def test_a_version_that_is_not_fresh_is_produced_again(store: CorpusStore) -> No
 
 def test_of_two_versions_of_one_plan_the_current_one_is_found(store: CorpusStore) -> None:
     versions = set()
-    for name in ("a", "b", "c"):
+    for name in "abcdefg":
         manifest = build(store, Producer(name), fresh=lambda _: False)
         found = store.find(PLAN)
         assert found is not None
         assert found.manifest == manifest
         versions.add(manifest.version)
-    assert len(versions) == 3
+    assert len(versions) == 7
 
 
 def test_the_same_content_produced_again_keeps_the_published_files(store: CorpusStore) -> None:

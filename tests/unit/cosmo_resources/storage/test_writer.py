@@ -136,6 +136,12 @@ def test_an_artifact_may_lie_in_a_folder_of_its_own(writer: DatasetWriter) -> No
     assert entry.content == file_digest(writer.folder / "charts" / "sizes.svg")
 
 
+def test_artifacts_do_not_count_as_parts(writer: DatasetWriter) -> None:
+    writer.artifact("notes.txt", lambda path: write_text(path, "text"))
+    writer.write(rows("a"))
+    assert [entry.name for entry in finished(writer).files] == ["notes.txt", "part-00000.parquet"]
+
+
 def test_rejected_rows_are_kept_with_place_field_reason_and_detail(writer: DatasetWriter) -> None:
     writer.reject("pages.jsonl:3", "too_short", field="text", detail="Hi")
     writer.reject("pages.jsonl:9", "not_json")

@@ -1,0 +1,316 @@
+"""The tables of docs/recipes.md: fields of a recipe, readers and their options, shipped templates.
+
+Belongs here: what each field and reader is for, in words. Does not belong here: types, bounds and defaults; they are
+read from the code. A field without a meaning here, or a meaning without a field, is an error:
+`tests/unit/test_documents.py` compares the tables with the page.
+"""
+
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+import pydantic
+from pydantic_core import PydanticUndefined
+
+from cosmo_assets.prompts.templates import load_templates
+from cosmo_assets.recipe import Recipe, Section, SourceKind
+from cosmo_assets.seeds.readers.registry import OPTIONS, READERS
+
+MEANINGS: dict[str, dict[str, str]] = {
+    "Recipe": {
+        "name": "Name of the corpus: its folder under the data root",
+        "description": "One line; it stands in the report, on the dataset card and in `cosmo doctor`",
+        "buckets": "Number of buckets, the partitions of the bucketed assets",
+        "sources": "Where the seed documents come from, in order: of two equal texts the earlier source keeps its own",
+        "seeds": "Cleaning of the seeds",
+        "topics": "Embeddings, clusters, labels, topic policy",
+        "prompts": "Which seeds meet which templates",
+        "generation": "Model and sampling",
+        "quality": "Rules that a generated text must pass",
+        "decontamination": "Benchmarks, and the rule",
+        "deduplication": "MinHash parameters for generated texts",
+        "mixture": "Shares of the sources in the corpus",
+        "tokenization": "Tokenizer and shard size",
+        "limits": "Bounds of the checks",
+        "folder": "Set when the recipe is read, not written in it: the recipe's own folder. Relative paths start there",
+    },
+    "Source": {
+        "name": "Name of the source: lower-case letters, digits and `_`",
+        "kind": "What its documents are; chooses the mix of templates",
+        "reader": "Format of its files: a name from the table of readers below",
+        "path": "File or glob, relative to the recipe's file; `${NAME}` is taken from the environment",
+        "licence": "Licence of its texts, for documents that state none themselves",
+        "attribution": "Whom to name, for documents that state nobody themselves",
+        "homepage": "Link that is shown in the asset graph, the report and the dataset card",
+        "options": "Options of the reader",
+        "topic_filter": "Whether its seeds are dropped when the topic policy excludes their cluster",
+        "max_documents": "Seeds taken from the source at most; reading ends there",
+    },
+    "SeedPolicy": {
+        "min_chars": "Shortest seed by kind of source, in characters; kinds that are not named have no such bound",
+        "max_chars": "Longest seed, in characters",
+        "languages": "Languages that are kept (ISO 639-1), as detected",
+        "mask_personal_data": "Whether e-mail addresses, telephone numbers and public IP addresses are replaced by "
+        "reserved ones",
+        "boilerplate_share": "A text with a larger share of lines that look like navigation or notices is dropped",
+        "near_duplicate_threshold": "Jaccard similarity of word 5-grams above which only the first of two seeds is "
+        "kept; `null` switches off",
+    },
+    "Topics": {
+        "embedding": "Embedding model",
+        "headings": "Subject headings and what each is about. With them the model chooses among the headings nearest "
+        "to a cluster; without them it invents a topic",
+        "clustering": "Spherical k-means",
+        "labelling": "How the model is asked for a cluster's topic",
+        "policy": "Which topics may become prompts",
+    },
+    "Clustering": {
+        "clusters": "Number of clusters",
+        "iterations": "Iterations of k-means",
+        "restarts": "Runs of k-means, of which the best is taken",
+        "seed": "Seed of its random numbers",
+    },
+    "Labelling": {
+        "extracts": "Seeds shown for a cluster: half of them the most central, the others drawn by their ids",
+        "extract_chars": "Characters shown of each",
+        "attempts": "Requests for a cluster until an answer can be read",
+        "max_tokens": "Longest answer",
+        "shortlist": "How many of the nearest headings the model chooses from",
+    },
+    "TopicPolicy": {
+        "min_score": "Lowest educational score that is kept (1 to 10, as the model answers)",
+        "deny": "Regular expressions, case-insensitive, searched in the topic",
+        "deny_headings": "Headings: a cluster whose nearest heading is one of them is excluded",
+        "overrides": "Decisions by topic; they go before the rules above",
+        "unlabelled": "What becomes of clusters without a usable answer",
+    },
+    "Prompts": {
+        "mixes": "The mix of templates for each kind of source",
+        "topic_clause": "Chance that a prompt names its topic",
+        "extract_tokens": "Longest part of a seed in a prompt, in tokens of the recipe's tokenizer",
+        "template_folders": "Folders with further templates, relative to the recipe's file; a template there replaces "
+        "a shipped one of the same id",
+    },
+    "PromptMix": {
+        "per_seed": "Prompts per seed: the whole part for every seed, the fraction as a chance of one more",
+        "templates": "Templates to draw from; a seed meets each at most once",
+    },
+    "TemplateUse": {
+        "template": "Id of the template",
+        "weight": "Its weight, relative to the others of the mix",
+    },
+    "Generation": {
+        "model": "The generator",
+        "sampling": "Sampling parameters, sent with every request",
+        "samples": "Documents per prompt",
+        "max_tokens": "Longest answer; a template may set a lower bound",
+        "shard_rows": "Documents in a shard of the ledger, the unit that workers claim",
+    },
+    "Model": {
+        "name": "Name of the model as the server knows it; sent with every request",
+        "revision": "Revision: a label that tells versions of the model apart. Part of every document's id, not sent",
+        "licence": "Licence of the model",
+        "homepage": "Link that is shown in the asset graph, the report and the dataset card",
+    },
+    "Sampling": {
+        "temperature": "Temperature",
+        "top_p": "Nucleus sampling",
+        "top_k": "Top-k sampling",
+        "repetition_penalty": "Repetition penalty",
+    },
+    "QualityPolicy": {
+        "min_words": "Fewest words",
+        "max_repetition": "Largest share of word 5-grams that stood in the text before",
+        "drop_truncated": "Whether texts that were cut at the token limit are dropped",
+        "languages": "Languages that are kept (ISO 639-1), as detected",
+        "max_seed_overlap": "Largest share of the text's word 5-grams that stand in its prompt",
+    },
+    "Decontamination": {
+        "benchmarks": "The benchmarks to keep out",
+        "ngram": "Words in a row that make an item a candidate",
+        "ratio": "Matched share of an item's characters above which the document is dropped",
+    },
+    "Benchmark": {
+        "name": "Name of the benchmark: lower-case letters, digits and `_`",
+        "path": "JSONL file or glob with the fields `id`, `question`, `answer` and, optionally, `context`; relative to "
+        "the recipe's file",
+        "licence": "Licence of the benchmark",
+        "homepage": "Link that is shown in the asset graph, the report and the dataset card",
+    },
+    "Deduplication": {
+        "ngram": "Words in a shingle",
+        "bands": "Bands of a signature",
+        "rows": "Hashes in a band: two texts of similarity s share a band with probability 1 - (1 - s^rows)^bands",
+        "seed": "Seed of the hash functions",
+    },
+    "Mixture": {
+        "components": "The sources in the corpus; a source that is not named is left out",
+    },
+    "Component": {
+        "weight": "Share of the tokens, relative to the other sources",
+        "max_epochs": "How often its documents may be repeated, on average",
+    },
+    "Tokenization": {
+        "tokenizer": "`smollm2-135m-instruct`, or the path of a `tokenizer.json`, relative to the recipe's file",
+        "eos": "The end-of-text token, written after every document",
+        "shard_tokens": "Tokens in a shard: it is closed with the document that reaches this size",
+    },
+    "Limits": {
+        "max_failed": "Share of requests without an answer (`generations: failed`)",
+        "max_truncated": "Share of answers cut at the token limit (`generations: truncated`)",
+        "max_low_quality": "Share of texts that break a quality rule (`generation_quality: low_quality`)",
+        "max_contaminated": "Share of contaminated documents at most (`decontaminated: removed_at_most`)",
+        "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`)",
+        "max_duplicates": "Share of near-duplicates (`deduplicated: duplicates`)",
+        "max_bad_seed_rows": "Share of source rows that could not be read (`seed_documents: bad_rows`)",
+        "max_opener_share": "Share of texts that begin with the same five words (`generation_quality: openers`)",
+    },
+}
+"""What a field is for, by model and field."""
+
+READS = {
+    "jsonl": "JSON Lines, or one JSON array of objects; one row, one document",
+    "csv": "CSV with a header; one row, one document",
+    "parquet": "Parquet; one row, one document",
+    "ultrachat": "UltraChat: the first user turn of a conversation",
+    "openhermes": "OpenHermes-2.5: the first human turn and its answer",
+    "openstax": "OpenStax books: one document per module; `path` names `META-INF/books.xml`, or an archive of a book",
+    "explorecourses": "Stanford ExploreCourses XML: one document per course",
+    "course_jsonl": "JSON Lines of courses",
+    "topic_tree": "JSON tree with `title`, `slug`, `description`, `children`: one document per leaf",
+    "title_list": "Text file, one title a line",
+    "mediawiki": "MediaWiki XML dump: one document per article",
+    "plain_text": "Running text, cut into documents at blank lines (`separator: blank_line`) or by size (`none`)",
+}
+"""What a reader reads, by its name."""
+
+
+def readers() -> str:
+    """The table of readers.
+
+    Raises:
+        KeyError: a reader is not described, or a description has no reader.
+    """
+    if READS.keys() != READERS.keys():
+        raise KeyError(f"readers: {sorted(READS.keys() ^ READERS.keys())}")
+    rows = []
+    for name, text in READS.items():
+        options = ", ".join(f"`{option}` (`{_written(value)}`)" for option, value in OPTIONS[name].items())
+        rows.append(f"| `{name}` | {text} | {options or 'none'} |")
+    return "\n".join(["| reader | reads | options (default) |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def templates() -> str:
+    """The table of shipped templates, by kind of source."""
+    found = sorted(load_templates([]).values(), key=lambda template: (template.kinds, template.id))
+    rows = [
+        f"| {', '.join(item.kinds)} | `{item.id}` | {item.audience} | {item.format} | {item.max_tokens} |"
+        for item in found
+    ]
+    head = ["| kind of source | template | audience | format | tokens at most |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def reference() -> str:
+    """The tables of fields, each under the path that they have in a recipe.
+
+    Raises:
+        KeyError: a field has no meaning, or a meaning no field.
+    """
+    parts = []
+    for path, model in sections(Recipe, ""):
+        meanings = MEANINGS[model.__name__]
+        if unknown := set(meanings) - set(model.model_fields):
+            raise KeyError(f"{model.__name__}: no such field: {sorted(unknown)}")
+        rows = [
+            f"| `{name}` | {_kind(field)} | {_default(field)} | {_cell(meanings[name])} |"
+            for name, field in model.model_fields.items()
+        ]
+        heading = f"### `{path}`" if path else "### The recipe"
+        parts.append(
+            "\n".join([heading, "", "| field | type | default | meaning |", "| --- | --- | --- | --- |", *rows])
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def sections(model: type[Section], path: str) -> Iterator[tuple[str, type[Section]]]:
+    """A model and all models inside it, in the order of their fields, each with its path in a recipe."""
+    yield path, model
+    for name, field in model.model_fields.items():
+        for inner, suffix in _models(field.annotation):
+            yield from sections(inner, f"{path}.{name}{suffix}".lstrip("."))
+
+
+def _models(annotation: Any) -> Iterator[tuple[type[Section], str]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation, ""
+        return
+    suffix = {tuple: "[]", dict: ".<key>"}.get(get_origin(annotation), "")
+    for argument in get_args(annotation):
+        for model, inner in _models(argument):
+            yield model, suffix + inner
+
+
+def _kind(field: pydantic.fields.FieldInfo) -> str:
+    return _cell(_type(field.annotation, field.metadata))
+
+
+def _type(annotation: Any, metadata: list[Any]) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0], [item for extra in arguments[1:] for item in _flat(extra)])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join("`null`" if argument is type(None) else _type(argument, metadata) for argument in arguments)
+    if origin is tuple:
+        return f"list of {_type(arguments[0], [])}s"
+    if origin is dict:
+        key = "kind of source" if arguments[0] == SourceKind else _type(arguments[0], [])
+        return f"mapping of {key} to {_type(arguments[1], [])}"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "section"
+    names = {str: "text", int: "integer", float: "number", bool: "`true` or `false`", Any: "any value"}
+    return " ".join(
+        [names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower()), *_bounds(metadata)]
+    )
+
+
+def _bounds(metadata: list[Any]) -> Iterator[str]:
+    least = next((item.ge for item in metadata if isinstance(item, annotated_types.Ge)), None)
+    most = next((item.le for item in metadata if isinstance(item, annotated_types.Le)), None)
+    above = next((item.gt for item in metadata if isinstance(item, annotated_types.Gt)), None)
+    if least is not None:
+        yield f"≥ {least:g}" if most is None else f"from {least:g} to {most:g}"
+    if above is not None:
+        yield f"> {above:g}"
+
+
+def _flat(extra: Any) -> list[Any]:
+    return list(extra.metadata) if isinstance(extra, pydantic.fields.FieldInfo) else [extra]
+
+
+def _default(field: pydantic.fields.FieldInfo) -> str:
+    value = field.default
+    if value is PydanticUndefined:
+        return "required"
+    if isinstance(value, Section):
+        return "its defaults"
+    if isinstance(value, tuple):
+        return _cell(", ".join(f"`{item}`" for item in value) or "none")
+    if isinstance(value, dict):
+        return _cell(", ".join(f"`{key}: {item}`" for key, item in value.items()) or "none")
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return _cell(f"`{value}`")
+
+
+def _written(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
