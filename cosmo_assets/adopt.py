@@ -5,6 +5,8 @@ Belongs here: rebuilding Dagster's record from manifests. Does not belong here: 
 
 import dagster as dg
 
+from cosmo_assets.partitions import buckets
+from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Show, metadata_of
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest
@@ -13,15 +15,16 @@ from cosmo_resources.storage.store import ALL, CorpusStore
 DATA_VERSION_TAG = "dagster/data_version"
 
 
-def adopt(store: CorpusStore, instance: dg.DagsterInstance) -> tuple[list[Manifest], list[CosmoError]]:
-    """Report every current manifest that the instance does not hold at that version.
+def adopt(recipe: Recipe, store: CorpusStore, instance: dg.DagsterInstance) -> tuple[list[Manifest], list[CosmoError]]:
+    """Report every current manifest that the instance does not hold at that version. Buckets that the recipe does not
+    have (any more) are left alone.
 
     Returns: the manifests that were reported, and the errors of those that are damaged.
     """
     adopted: list[Manifest] = []
     damaged: list[CosmoError] = []
     for asset in store.assets():
-        for bucket in store.buckets(asset):
+        for bucket in (ALL, *buckets(recipe).get_partition_keys()):
             try:
                 dataset = store.current(asset, bucket)
             except CosmoError as error:

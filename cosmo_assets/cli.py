@@ -171,9 +171,9 @@ def adopt() -> None:
     from cosmo_assets.adopt import adopt as adopt_all
     from cosmo_assets.automation import open_instance
 
-    chosen, _, store = _corpus()
+    chosen, recipe, store = _corpus()
     with open_instance(chosen) as instance:
-        adopted, damaged = adopt_all(store, instance)
+        adopted, damaged = adopt_all(recipe, store, instance)
     for manifest in adopted:
         console.print(f"adopted {manifest.asset} {manifest.bucket} {manifest.version}", highlight=False)
     console.print(f"{len(adopted)} adopted, {len(damaged)} damaged")

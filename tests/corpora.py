@@ -19,6 +19,7 @@ import dagster as dg
 import yaml
 
 from cosmo_assets.automation import materialize, plan_runs
+from cosmo_assets.ids import bucket_name
 from cosmo_assets.recipe import Recipe, load_recipe
 from cosmo_resources.deployments import Settings, settings
 from cosmo_resources.storage.store import CorpusStore
@@ -178,7 +179,7 @@ class Corpus:
         return {
             f"{asset}/{bucket}": dataset.manifest.version
             for asset in self.store.assets()
-            for bucket in self.store.buckets(asset)
+            for bucket in ("all", *(bucket_name(index) for index in range(self.recipe.buckets)))
             if (dataset := self.store.current(asset, bucket)) is not None
         }
 

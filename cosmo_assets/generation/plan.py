@@ -95,11 +95,10 @@ def prepare(plan: GenerationPlan, folder: Path, store: CorpusStore) -> tuple[int
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / PLAN_NAME, plan.model_dump_json(indent=1) + "\n")
+    _reopen_failed(plan, ShardLedger(folder))
     wanted = {row["doc_id"] for row in plan.documents(plan.prompt_table(), 0, plan.rows)}
     found: dict[str, Mapping[str, Any]] = {}
     for row in _earlier_rows(plan, folder, store, wanted):
-        found.setdefault(row["doc_id"], row)
-    for row in _reopened(plan, folder):
         found.setdefault(row["doc_id"], row)
     table = pa.Table.from_pylist([found[key] for key in sorted(found)], schema=GENERATIONS)
     write_parquet(folder / REUSED_NAME, table)
@@ -132,16 +131,12 @@ def _earlier_rows(
                         yield row
 
 
-def _reopened(plan: GenerationPlan, folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The usable rows of this job's own sealed shards that hold failed ones: these shards are open again, since what
-    failed before may not fail now."""
-    ledger = ShardLedger(folder)
+def _reopen_failed(plan: GenerationPlan, ledger: ShardLedger) -> None:
+    """Open this job's own sealed shards that hold failed rows again, since what failed before may not fail now."""
     for index in range(plan.shards):
         done = ledger.done(index)
         if done is not None and done.counters.get("status_failed"):
-            rows = read_table(ledger.parquet(index)).to_pylist()
             ledger.reopen(index)
-            yield from (row for row in rows if row["status"] != "failed")
 
 
 def _may_share(bucket: str, buckets: int, plan: GenerationPlan) -> bool:

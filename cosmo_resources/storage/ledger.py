@@ -77,7 +77,9 @@ class ShardLedger:
         return done
 
     def reopen(self, index: int) -> None:
-        """Forget that a shard is sealed; the caller has its rows."""
+        """Make a sealed shard an open one: its rows go back to the log, so that a kill at any moment loses none."""
+        rows = read_table(self.parquet(index)).to_pylist()
+        write_text(self._log(index), "".join(map(_line, rows)))
         self._marker(index).unlink()
         self.parquet(index).unlink()
 
@@ -128,7 +130,7 @@ class RowLog:
             if self._stream is None:
                 _drop_cut_line(self.path)
                 self._stream = self.path.open("a", encoding="utf-8")
-            self._stream.write(json.dumps(row, ensure_ascii=True) + "\n")
+            self._stream.write(_line(row))
             self._stream.flush()
 
     def close(self) -> None:
@@ -154,6 +156,10 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
 def work_folders(bucket_folder: Path) -> list[Path]:
     """The plan folders with unpublished work of a bucket, whatever plan they belong to."""
     return sorted(path for path in (bucket_folder / WORK_NAME).glob("*") if (path / "plan.json").is_file())
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=True) + "\n"
 
 
 def _index_of(path: Path) -> int:

@@ -43,7 +43,7 @@ def picture() -> dict[str, Any]:
                 f"{check.name}{' (blocking)' if graph.get_check_spec(check).blocking else ''}"
                 for check in node.check_keys
             ),
-            "pools": sorted(node.pools),
+            "pools": sorted(node.pools or ()),
             "materializable": node.is_materializable,
         }
     return {"assets": assets, "jobs": sorted(job.name for job in definitions().jobs or [])}
@@ -112,5 +112,5 @@ def test_the_workspace_and_the_instance_load(tmp_path: Path, monkeypatch: pytest
         assert instance.get_concurrency_config().pool_config.default_pool_limit == 1
     from dagster._core.workspace.load import location_origins_from_yaml_paths
 
-    (origin,) = location_origins_from_yaml_paths([str(ROOT / "workspace.yaml")]).values()
+    (origin,) = location_origins_from_yaml_paths([str(ROOT / "workspace.yaml")])
     assert origin.loadable_target_origin.module_name == "cosmo_assets.definitions"

@@ -91,16 +91,16 @@ def test_a_fresh_instance_adopts_what_lies_on_disk(tmp_path: Path, replay: Repla
     corpus = Corpus(tmp_path).write(seeds(20))
     corpus.build(replay.url)
     with dg.DagsterInstance.ephemeral() as instance:
-        adopted, damaged = adopt(corpus.store, instance)
+        adopted, damaged = adopt(corpus.recipe, corpus.store, instance)
         assert len(adopted) == len(corpus.versions_of_everything())
         assert damaged == []
         assert instance.get_materialized_partitions(dg.AssetKey("generations")) == {"b000", "b001"}
         assert set(statuses(corpus, replay.url, instance).values()) <= {StaleStatus.FRESH, StaleStatus.STALE}
-        assert adopt(corpus.store, instance) == ([], [])
+        assert adopt(corpus.recipe, corpus.store, instance) == ([], [])
     victim = next(iter(corpus.store.open("generations", "b001").paths()))
     victim.unlink()
     with dg.DagsterInstance.ephemeral() as instance:
-        adopted, damaged = adopt(corpus.store, instance)
+        adopted, damaged = adopt(corpus.recipe, corpus.store, instance)
         assert len(damaged) == 1
         assert "generations" in damaged[0].message
         assert "cosmo run --asset generations --bucket b001" in damaged[0].remedy

@@ -275,3 +275,60 @@ def test_work_that_is_not_published_is_kept(tmp_path: Path, replay: ReplayServer
     put_prompts(space, prompts(12), version="1")
     build(space, replay)
     assert len(replay.calls) < 12 - 5
+
+
+def order_of(space: Workspace) -> list[str]:
+    """The prompts of the only bucket in the order of its documents."""
+    return space.store.open("prompt_table").table(["prompt"])["prompt"].to_pylist()
+
+
+def sealed_with_a_failed_row(space: Workspace, server: ReplayServer) -> list[str]:
+    """An interrupted build: one row of its first, sealed shard has failed, two of its second are missing. Their
+    prompts."""
+    order = order_of(space)
+    server.fault = failing(*(int(order[index].split()[1]) for index in (1, 6, 7)))
+    with pytest.raises(CosmoError, match="in a row failed"):
+        build(space, server, attempts=1, give_up_after=2, concurrency=1)
+    server.calls.clear()
+    return sorted([order[1], order[6], order[7]])
+
+
+def test_a_failed_row_of_a_sealed_shard_is_asked_when_the_build_goes_on(tmp_path: Path, replay: ReplayServer) -> None:
+    space = workspace(tmp_path, recipe(generation={"shard_rows": 4}))
+    put_prompts(space, prompts(8))
+    missing = sealed_with_a_failed_row(space, replay)
+    replay.fault = None
+    build(space, replay)
+    assert sorted(asked(replay)) == missing
+    assert {row["status"] for row in rows_of(space)} == {"ok"}
+
+
+def test_a_shard_that_is_open_again_loses_nothing_when_the_build_ends_again(
+    tmp_path: Path, replay: ReplayServer
+) -> None:
+    space = workspace(tmp_path, recipe(generation={"shard_rows": 4}))
+    put_prompts(space, prompts(8))
+    missing = sealed_with_a_failed_row(space, replay)
+    for _ in range(2):
+        with pytest.raises(CosmoError, match="in a row failed"):
+            build(space, replay, attempts=1, give_up_after=1, concurrency=1)
+        assert set(asked(replay)) <= set(missing)
+        replay.calls.clear()
+    replay.fault = None
+    build(space, replay)
+    assert sorted(asked(replay)) == missing
+
+
+def test_rows_of_a_shard_that_is_open_again_are_taken_over_by_another_plan(
+    tmp_path: Path, replay: ReplayServer
+) -> None:
+    space = workspace(tmp_path, recipe(generation={"shard_rows": 4}))
+    put_prompts(space, prompts(8))
+    missing = sealed_with_a_failed_row(space, replay)
+    with pytest.raises(CosmoError, match="in a row failed"):
+        build(space, replay, attempts=1, give_up_after=1, concurrency=1)
+    replay.fault = None
+    replay.calls.clear()
+    space = workspace(tmp_path, recipe(generation={"shard_rows": 3}))
+    build(space, replay)
+    assert sorted(asked(replay)) == missing

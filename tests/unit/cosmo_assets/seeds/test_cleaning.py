@@ -171,6 +171,8 @@ def test_prices_do_not_make_a_formula_that_hides_personal_data() -> None:
     text, count = mask_personal_data("It costs $5 (call 415-555-0187) or $6 by mail to ann@shop.org for $7.")
     assert count == 2
     assert "ann@" not in text
+    assert mask_personal_data("in $ (call 415-555-0187) or £/$ now")[1] == 1
+    assert mask_personal_data("for $5 (call 415-555-0187) or/$6 now")[1] == 1
 
 
 @given(st.text(alphabet="0123456789 .-+()@ab$:\n", max_size=80))
@@ -284,5 +286,5 @@ def test_hostile_texts_take_bounded_time(function: Callable[[str], Any]) -> None
     language_of("load the model first")
     for unit in HOSTILE:
         start = time.process_time()
-        function(unit * (12_000 // len(unit)))
+        function(unit * (24_000 // len(unit)) + " @ :")
         assert time.process_time() - start < 2.0, unit

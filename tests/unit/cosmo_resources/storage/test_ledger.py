@@ -171,6 +171,15 @@ def test_a_shard_killed_between_its_file_and_its_marker_is_not_done(ledger: Shar
     assert ledger.done(0) is None
 
 
+def test_a_shard_that_is_open_again_has_its_rows_in_its_log(ledger: ShardLedger) -> None:
+    seal(ledger, 0, ROWS[:2])
+    ledger.reopen(0)
+    assert ledger.done(0) is None
+    assert not ledger.parquet(0).exists()
+    append(ledger, ROWS[2:])
+    assert list(read_log(log_of(ledger))) == ROWS
+
+
 def test_rows_are_those_of_sealed_and_of_open_shards(ledger: ShardLedger) -> None:
     seal(ledger, 0, ROWS[:2])
     append(ledger, ROWS[2:3], 1)
