@@ -97,6 +97,10 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
     generator = _external("models", model.name, "The generator", model.licence, model.homepage, revision=model.revision)
     embedder = _external("models", recipe.topics.embedding, "The sentence embedding model", "Apache-2.0", None)
     tokenizer = _external("models", "tokenizer", f"The tokenizer: {recipe.tokenization.tokenizer}", model.licence, None)
+    benchmarks = [
+        _external("benchmarks", found.name, "Benchmark", found.licence, found.homepage, path=found.path)
+        for found in recipe.decontamination.benchmarks
+    ]
     return {
         "seed_documents": [
             _external(
@@ -110,13 +114,11 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
             for source in recipe.sources
         ],
         "seed_embeddings": [embedder],
-        "topic_labels": [generator],
+        "topic_labels": [generator, embedder],
         "prompt_table": [tokenizer],
         "generations": [generator],
-        "decontaminated": [
-            _external("benchmarks", found.name, "Benchmark", found.licence, found.homepage, path=found.path)
-            for found in recipe.decontamination.benchmarks
-        ],
+        "decontaminated": benchmarks,
+        "corpus_report": benchmarks,
         "tokenized_shards": [tokenizer],
     }
 

@@ -6,20 +6,43 @@ Belongs here: definitions and what they show. Does not belong here: writing them
 import dagster as dg
 
 from cosmo_assets.charts import bars
+from cosmo_assets.decontamination.assets import decontaminated
+from cosmo_assets.deduplication.assets import deduplicated, duplicate_clusters, minhash_signatures
+from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
 from cosmo_assets.mixture.assets import mixture
+from cosmo_assets.prompts.assets import prompt_table
+from cosmo_assets.quality.assets import generation_quality
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.report import export, report
 from cosmo_assets.report.checks import EXPORT_CHECKS, REPORT_CHECKS
 from cosmo_assets.report.figures import funnel_chart
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.tokenization.assets import tokenized_shards
+from cosmo_assets.topics.assets import cluster_model, seed_clusters, seed_embeddings, topic_labels
 from cosmo_resources.resources import StoreResource, TrackerResource
 
 
 @corpus_asset(
     "corpus_report",
-    deps=[token_lineage, tokenized_shards, mixture],
+    deps=[
+        seed_documents,
+        seed_embeddings,
+        cluster_model,
+        seed_clusters,
+        topic_labels,
+        prompt_table,
+        generations,
+        generation_quality,
+        decontaminated,
+        minhash_signatures,
+        duplicate_clusters,
+        deduplicated,
+        mixture,
+        tokenized_shards,
+        token_lineage,
+    ],
     group="report",
     kinds={"html"},
     stage_version=report.STAGE_VERSION,
@@ -60,7 +83,7 @@ def corpus_report(
 
 @corpus_asset(
     "corpus_export",
-    deps=[mixture, token_lineage],
+    deps=[mixture, generations, prompt_table, decontaminated, seed_documents],
     group="report",
     kinds={"huggingface", "parquet"},
     stage_version=export.STAGE_VERSION,

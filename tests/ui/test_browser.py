@@ -64,6 +64,7 @@ FLAGS = (
 
 POLL_SECONDS = 0.2
 START_SECONDS = 150
+STOP_SECONDS = 15
 PAGE_SECONDS = 60
 RUN_SECONDS = 120
 
@@ -239,12 +240,22 @@ def dagster_dev(environment: dict[str, str], log: Path) -> Iterator[Callable[[],
     try:
         yield wait_for_url
     finally:
+        stop_group(process)
+
+
+def stop_group(process: "subprocess.Popen[bytes]") -> None:
+    """Ctrl-C to a process and its children, 15 s for all of them to end, then SIGKILL."""
+    deadline = time.monotonic() + STOP_SECONDS
+    try:
         os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        while time.monotonic() < deadline:
+            process.poll()  # or it stays in its group as a zombie
+            os.killpg(process.pid, 0)
+            time.sleep(POLL_SECONDS)
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # nobody is left
+        pass
+    process.wait()
 
 
 def answers(port: int) -> bool:
@@ -286,7 +297,7 @@ def assert_nothing_runs(folder: Path) -> None:
                 found[int(place.name)] = os.fsdecode(command.replace(b"\0", b" "))[:120]
         return found
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + STOP_SECONDS
     while (left := processes()) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     for process in left:
