@@ -57,6 +57,8 @@ class Show:
     charts: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
+    quotes: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    """Texts to be read, by name: (caption, text)."""
 
 
 def _conserved(manifest: Manifest, _: Recipe) -> Verdict:
@@ -180,6 +182,9 @@ def metadata_of(manifest: Manifest, show: Show) -> dict[str, Any]:
     for name, rows in show.tables.items():
         if rows:
             metadata[name] = dg.MetadataValue.md(markdown_table(rows))
+    for name, quotes in show.quotes.items():
+        if quotes:
+            metadata[name] = dg.MetadataValue.md("\n\n".join(_quote(caption, text) for caption, text in quotes))
     lost = {**flow.dropped, **flow.failed}
     if lost:
         metadata["lost"] = dg.MetadataValue.md(markdown_table([{"reason": key, "rows": lost[key]} for key in lost]))
@@ -194,6 +199,16 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], limit: int = 60) -> str:
     if len(rows) > limit:
         lines.append(f"\n{len(rows) - limit} more rows")
     return "\n".join(lines)
+
+
+def columns(rows: Sequence[Mapping[str, Any]], *names: str) -> list[dict[str, Any]]:
+    """Rows with these columns, in this order: manifests keep their keys sorted."""
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def _quote(caption: str, text: str) -> str:
+    lines = text.replace("<", "&lt;").splitlines() or [""]
+    return f"**{caption}**\n\n" + "\n".join(f"> {line}" for line in lines)
 
 
 def _cell(value: Any) -> str:
@@ -215,9 +230,15 @@ def _result(check: Check, manifest: Manifest, recipe: Recipe) -> dg.AssetCheckRe
         asset_key=manifest.asset,
         passed=bool(passed),
         severity=severity,
-        description=None if passed else check.description,
+        description=None if passed else _complaint(check, metadata),
         metadata=shown,
     )
+
+
+def _complaint(check: Check, metadata: Mapping[str, Any]) -> str:
+    """What a failed check says: the rule that does not hold, and the figures that show it."""
+    figures = ", ".join(f"{name} {value}" for name, value in metadata.items() if value != "")
+    return f"Does not hold: {check.description} ({figures})"
 
 
 def share_at_most(

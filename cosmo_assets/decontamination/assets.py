@@ -12,7 +12,7 @@ from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.quality.assets import generation_quality
 from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_resources.resources import StoreResource
 
 
@@ -29,7 +29,8 @@ def decontaminated(context: dg.AssetExecutionContext, store: StoreResource, reci
     """Whether a benchmark item stands in a kept text or in the prompt that made it: shared 10-grams make a candidate,
     more than half of the item matched condemns the document."""
     manifest = stage.build(workspace(context, store, recipe), context.partition_key)
-    benchmarks = manifest.summary["benchmarks"]
+    benchmarks = columns(manifest.summary["benchmarks"], "benchmark", "items", "removed", "unique_items")
+    cases = columns(manifest.summary["cases"], "benchmark", "item", "ratio", "place", "doc_id", "span")
     removed = [(row["benchmark"], row["removed"]) for row in benchmarks]
     return materialized(
         manifest,
@@ -37,6 +38,6 @@ def decontaminated(context: dg.AssetExecutionContext, store: StoreResource, reci
         CHECKS,
         Show(
             {"removed": bars("Documents removed by benchmark", removed, unit="documents")},
-            {"benchmarks": benchmarks, "worst_cases": manifest.summary["cases"]},
+            {"benchmarks": benchmarks, "worst_cases": cases},
         ),
     )

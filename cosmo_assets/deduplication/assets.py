@@ -31,9 +31,9 @@ def minhash_signatures(
 ) -> Result:
     """MinHash signatures of the bucket's texts, of those that are left so far."""
     manifest = stages.build_signatures(workspace(context, store, recipe), context.partition_key)
-    sizes = [(entry.name, entry.bytes) for entry in manifest.files if entry.role == "artifact"]
-    chart = bars("Signature files", sizes, unit="bytes")
-    return materialized(manifest, recipe, SIGNATURE_CHECKS, Show({"files": chart}))
+    signatures = sum(entry.bytes for entry in manifest.files if entry.role == "artifact")
+    chart = bars("Bytes", [("signatures", signatures), ("index", manifest.bytes - signatures)], unit="bytes")
+    return materialized(manifest, recipe, SIGNATURE_CHECKS, Show({"size": chart}))
 
 
 @corpus_asset(
@@ -60,7 +60,7 @@ def duplicate_clusters(
         recipe,
         CLUSTER_CHECKS,
         Show(
-            {"sizes": histogram("Clusters by size", sizes, unit="clusters")},
+            {"sizes": histogram("Clusters by size", sizes, unit="documents")},
             {"largest": examples},
             {"clusters": manifest.summary["clusters"]},
         ),

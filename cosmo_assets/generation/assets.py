@@ -64,6 +64,6 @@ def _show(manifest: Manifest, figures: dict[str, float], store: CorpusStore) -> 
     shown = [row for row in rows if row["status"] == "ok"][:SAMPLES]
     return Show(
         charts={"finish_reasons": bars("Answers by finish reason", reasons, unit="documents")},
-        tables={"samples": [{"doc_id": row["doc_id"][:12], "text": row["text"][:SAMPLE_CHARS]} for row in shown]},
+        quotes={"samples": [(row["doc_id"][:12], row["text"][:SAMPLE_CHARS]) for row in shown]},
         figures={**figures, "completion_tokens": manifest.summary.get("completion_tokens", 0)},
     )

@@ -17,7 +17,7 @@ CHECKS = (
         "complete", "Every document asked for is a row: answered, or failed with its reason.", _complete, blocking=True
     ),
     share_at_most(
-        "failed",
+        "answered",
         "The share of requests without an answer is within the recipe's limit.",
         lambda manifest: sum(manifest.flow.failed.values()),
         lambda manifest: manifest.flow.rows_in,

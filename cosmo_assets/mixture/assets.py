@@ -12,7 +12,7 @@ from cosmo_assets.mixture import stage
 from cosmo_assets.mixture.checks import CHECKS
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_resources.resources import StoreResource
 
 
@@ -31,15 +31,19 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.
     components = manifest.summary["components"]
     rows = [
         (label, {row["source"]: row[key] for row in components})
-        for label, key in (("target", "target"), ("here", "share"))
+        for label, key in (("target", "target"), ("corpus", "share"))
     ]
     return materialized(
         manifest,
         recipe,
         CHECKS,
         Show(
-            {"shares": stacked("Share of tokens by source", rows)},
-            {"components": components},
+            {"shares": stacked("Share of tokens by source", rows, unit="%")},
+            {
+                "components": columns(
+                    components, "source", "target", "share", "tokens", "documents", "available", "epochs"
+                )
+            },
             {"tokens": manifest.summary["tokens"]},
         ),
     )

@@ -9,7 +9,7 @@ from cosmo_assets.charts import bars
 from cosmo_assets.prompts import table
 from cosmo_assets.prompts.checks import CHECKS
 from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.tokenization.tokenizer import recipe_tokenizer
 from cosmo_assets.topics.assets import seed_clusters, topic_labels
@@ -40,7 +40,9 @@ def _show(manifest: Manifest) -> Show:
             for column in ("template", "audience", "source")
             if column in counts
         },
-        tables={"topics": manifest.summary["topics"]},
+        tables={
+            "topics": columns(manifest.summary["topics"], "topic", "heading", "score", "seeds", "excluded", "cluster")
+        },
         figures={
             "prompts": manifest.summary["prompts"],
             "prompts_naming_their_topic": manifest.summary["named_topic"],

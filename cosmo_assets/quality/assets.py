@@ -36,5 +36,5 @@ def generation_quality(
         manifest,
         recipe,
         CHECKS,
-        Show({"lengths": histogram("Texts by words", lengths, unit="texts")}, {"openers": openers}),
+        Show({"lengths": histogram("Texts by words", lengths, unit="words")}, {"openers": openers}),
     )

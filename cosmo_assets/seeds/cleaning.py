@@ -22,6 +22,7 @@ ENGLISH_ODDS = 100.0
 
 _FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, normalization="NFC", explain=False)
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_CONTROL = re.compile(r"<\|\w{1,40}\|>|\[/?INST\]")
 _SPACES = re.compile(r"(?<=\S)[^\S\n]+(?=\S)")
 _INDENT = re.compile(r"^[^\S\n]+", re.MULTILINE)
 _LINE_ENDS = re.compile(r"[^\S\n]+$", re.MULTILINE)
@@ -31,13 +32,16 @@ _MAX_INDENT = 16
 
 def clean(text: str) -> str:
     """The text with its encoding repaired (ftfy: mojibake, HTML character references, ligatures, surrogates, control
-    characters, odd line ends), in NFC, invisible characters removed, runs of spaces and of blank lines collapsed.
+    characters, odd line ends), in NFC, invisible characters removed, runs of spaces and of blank lines collapsed. Control
+    tokens of chat models (`<|im_end|>`, `[INST]`) are removed: a server would read them as its own.
 
     Paragraphs stay, and so does the indentation of a line (up to 16 columns), which is meaning in code. Curly quotes
     stay: they are no damage. LaTeX is ASCII, of which only runs of spaces are touched. Applying it twice changes
     nothing more.
     """
     text = unicodedata.normalize("NFC", _INVISIBLE.sub("", ftfy.fix_text(text, _FTFY)))
+    while (without := _CONTROL.sub("", text)) != text:  # again, since what is left may close up to another one
+        text = without
     text = _INDENT.sub(lambda match: " " * min(len(match[0].expandtabs(4)), _MAX_INDENT), text)
     text = _LINE_ENDS.sub("", _SPACES.sub(" ", text))
     return _BLANK_LINES.sub("\n\n", text).strip()

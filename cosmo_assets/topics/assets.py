@@ -122,5 +122,5 @@ def topic_labels(
         manifest,
         recipe,
         LABEL_CHECKS,
-        Show({"scores": histogram("Clusters by educational score", scores, unit="clusters")}, {"topics": table}),
+        Show({"scores": histogram("Clusters by educational score", scores, unit="score")}, {"topics": table}),
     )

@@ -29,6 +29,7 @@ WIDTHS = (16, 32, 64, 96, 128, 160, 192, 224, 256)
 """Padded lengths in tokens, [CLS] and [SEP] included. A text always runs at the narrowest that holds it."""
 
 Weights = dict[str, npt.NDArray[Any]]
+Vectors = npt.NDArray[np.float32]
 Precision = Literal["f32", "bf16"]
 
 
@@ -63,9 +64,7 @@ class MiniLmEmbedder:
             properties["INFERENCE_NUM_THREADS"] = threads
         self._request = ov.Core().compile_model(graph, "CPU", properties).create_infer_request()
 
-    def encode(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
-    ) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:
         """Unit vectors, float32 of shape (len(texts), 384), in the order of `texts`. The first 256 tokens of
         a text count, the rest is cut off. `progress` is called after each batch with the number of texts done
         so far.
@@ -84,7 +83,7 @@ class MiniLmEmbedder:
                     progress(done)
         return vectors
 
-    def _infer(self, batch: list[list[int]], width: int) -> npt.NDArray[np.float32]:
+    def _infer(self, batch: list[list[int]], width: int) -> Vectors:
         """The vectors of at most 16 token lists, run at the full shape (16, width)."""
         ids = np.zeros((BATCH, width), dtype=np.int32)
         mask = np.zeros((BATCH, width), dtype=np.float32)
@@ -93,7 +92,7 @@ class MiniLmEmbedder:
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1.0
         result = self._request.infer({"input_ids": ids, "attention_mask": mask})
-        vectors: npt.NDArray[np.float32] = np.array(result["embedding"][: len(batch)], dtype=np.float32)
+        vectors: Vectors = np.array(result["embedding"][: len(batch)], dtype=np.float32)
         return vectors
 
 

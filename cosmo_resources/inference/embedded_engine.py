@@ -204,9 +204,7 @@ class Engine:
             self.counts["cancelled"] += 1
         elif status == og.GenerationStatus.IGNORED:
             self.counts["failed"] += 1
-            job.settle(
-                ApiError(500, "the request needs more key-value cache than there is: raise --cache-gb")
-            )
+            job.settle(ApiError(500, "the key-value cache cannot hold the request: raise --cache-gb"))
         else:
             choices = [self._choice(job, output) for output in handle.read_all()]
             # the engine leaves out a sequence of which a stop string at its very beginning left nothing
@@ -232,7 +230,6 @@ class Engine:
         Raises `error` when no constraint is to blame."""
         jobs = list(self._running)
         self._clear(self._running.values())
-        self._running.clear()
         if len(self._verdicts) > VERDICTS_KEPT:
             self._verdicts.clear()
         guilty = 0
@@ -245,12 +242,12 @@ class Engine:
                 guilty += 1
         if not guilty:
             raise error
+        self._running.clear()
         log.warning("refused %d requests whose constraint does not compile, restarted the others", guilty)
         self._waiting.extendleft(job for job in reversed(jobs) if not job.future.done())
 
     def _trial(self, constraint: dict[str, str]) -> str:
-        """What is wrong with a constraint, "" for nothing: one token is generated under it, with nothing
-        else."""
+        """What is wrong with a constraint, "" for nothing: one token is generated under it alone."""
         config = og.GenerationConfig(max_new_tokens=1, apply_chat_template=False)
         config.structured_output_config = _structured(constraint)
         handles = []

@@ -99,12 +99,7 @@ class Sampling(Strict):
             schemas.append({"type": "object"})
         if form is not None and form.json_schema is not None:
             schemas.append(form.json_schema.schema_)
-        choices = [
-            None
-            if options is None
-            else "root ::= " + " | ".join(json.dumps(o, ensure_ascii=False) for o in options)
-            for options in (outputs.choice, self.guided_choice)
-        ]
+        choices = [_either(options) for options in (outputs.choice, self.guided_choice) if options]
         kinds: list[tuple[str, list[str | None]]] = [
             ("json_schema", [None if schema is None else json.dumps(schema) for schema in schemas]),
             ("regex", [outputs.regex, self.guided_regex]),
@@ -114,6 +109,11 @@ class Sampling(Strict):
         if len(found) > 1:
             raise ApiError(400, "structured_outputs: more than one constraint is given", "structured_outputs")
         return found[0] if found else {}
+
+
+def _either(options: list[str]) -> str:
+    """A grammar of literals."""
+    return "root ::= " + " | ".join(json.dumps(option, ensure_ascii=False) for option in options)
 
 
 class ChatRequest(Sampling):

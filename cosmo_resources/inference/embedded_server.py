@@ -58,9 +58,8 @@ class Api:
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/completions", self.completion, methods=["POST"]),
         ]
-        return Starlette(
-            routes=routes, exception_handlers=dict.fromkeys((ApiError, HTTPException, 500), _error)
-        )
+        handlers = dict.fromkeys((ApiError, HTTPException, 500), _error)
+        return Starlette(routes=routes, exception_handlers=handlers)
 
     async def health(self, request: Request) -> Response:
         alive = self._engine.alive
@@ -112,9 +111,8 @@ class Api:
         shape: Callable[[Choice], dict[str, Any]],
     ) -> Response:
         if body.model != self._name:
-            raise ApiError(
-                404, f"model: {body.model} is not served, {self._name} is", "model", "model_not_found"
-            )
+            message = f"model: {body.model} is not served, {self._name} is"
+            raise ApiError(404, message, "model", "model_not_found")
         if body.n > self._engine.max_num_seqs:
             raise ApiError(400, f"n: at most {self._engine.max_num_seqs} answers run at once", "n")
         tokens = self._engine.encode(prompt)
@@ -271,24 +269,16 @@ def serve(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program; see --help."""
-    parser = argparse.ArgumentParser(
-        prog="embedded_server", description="Serve a GGUF over OpenAI's API, on the CPU."
-    )
+    parser = argparse.ArgumentParser(description="Serve a GGUF over OpenAI's API, on the CPU.")
     parser.add_argument("--model", required=True, help=f"path of a .gguf, or one of: {', '.join(PACKAGED)}")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--max-num-seqs", type=int, default=64, help="sequences that run at once")
-    parser.add_argument(
-        "--max-model-len", type=int, default=2048, help="tokens of prompt and answer together"
-    )
+    parser.add_argument("--max-model-len", type=int, default=2048, help="tokens of prompt and answer")
     parser.add_argument("--cache-gb", type=int, default=2, help="bound of the key-value cache in GiB")
-    parser.add_argument(
-        "--served-name", help="the name that requests give as their model (default: from --model)"
-    )
+    parser.add_argument("--served-name", help="what requests give as their model (default: from --model)")
     parser.add_argument("--parent", type=int, help="exit when the process with this id is gone")
-    parser.add_argument(
-        "--ready-file", type=Path, help="written, as JSON with url, pid and model, once it listens"
-    )
+    parser.add_argument("--ready-file", type=Path, help="JSON with url, pid and model, once it listens")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.parent is not None:

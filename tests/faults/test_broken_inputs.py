@@ -165,7 +165,7 @@ def test_refused_rows_are_recorded_and_do_not_stop_their_shard(tmp_path: Path) -
     refused = [row for row in corpus.rows().values() if row["status"] == "refused"]
     assert refused
     assert all("context too long" in row["error"] for row in refused)
-    assert any(warning.startswith("generations: failed") for warning in warnings)
+    assert any(warning.startswith("generations: answered") for warning in warnings)
 
 
 @pytest.mark.parametrize(

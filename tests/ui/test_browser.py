@@ -388,12 +388,12 @@ def test_a_failed_check_is_shown_with_its_figures(ui: Ui, pilot: dg.DagsterRun) 
     page.open("/assets/generations?view=partitions")
     page.click("//a[@role='tab'][@title='Checks']")
     page.shows("conservation", "complete", "truncated")
-    page.click("//*[@title='failed']")
+    page.click("//*[@title='answered']")
     page.shows("This is a non-blocking asset check.")
     page.find("//*[.='Evaluation result']/following::*[@data-tooltip][1][.='Failed']")
     for figure, value in (("share", ui.share_without_answer), ("limit", ui.corpus.recipe.limits.max_failed)):
         page.find(f"//tr[td[1][.='{figure}']]/td[2][.='{value}']")
-    expected = {"complete": "Succeeded", "conservation": "Succeeded", "failed": "Failed", "truncated": "Succeeded"}
+    expected = {"complete": "Succeeded", "conservation": "Succeeded", "answered": "Failed", "truncated": "Succeeded"}
     for check, verdict in expected.items():
         page.find(f"//*[.='{verdict}'][preceding-sibling::*[@title='{check}']]")
     page.picture("3-failed-check")

@@ -191,6 +191,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 def test_paths_start_at_the_recipe_whatever_its_folder_is_called(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     (folder / "sub").mkdir(parents=True)
+    (folder / "folder.jsonl").mkdir()
     for file in ("b.jsonl", "a.jsonl", "c.txt", "sub/d.jsonl"):
         (folder / file).write_text("", encoding="utf-8")
     recipe = small(folder)

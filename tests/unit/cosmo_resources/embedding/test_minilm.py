@@ -28,9 +28,8 @@ def embedder() -> MiniLmEmbedder:
 
 def sentences(count: int, seed: int) -> list[str]:
     choose = random.Random(seed)
-    return [
-        " ".join(choose.choices(WORDS, k=choose.choice([1, 6, 13, 14, 15, 30, 70]))) for _ in range(count)
-    ]
+    lengths = choose.choices([1, 6, 13, 14, 15, 30, 70], k=count)
+    return [" ".join(choose.choices(WORDS, k=length)) for length in lengths]
 
 
 class Reference:
@@ -51,10 +50,8 @@ class Reference:
 
     def vector(self, text: str) -> Array:
         ids = self.tokenizer.encode(text).ids
-        embeddings = [
-            self.weights[f"embeddings.{kind}_embeddings.weight"]
-            for kind in ("word", "position", "token_type")
-        ]
+        kinds = ("word", "position", "token_type")
+        embeddings = [self.weights[f"embeddings.{kind}_embeddings.weight"] for kind in kinds]
         hidden = embeddings[0][ids] + embeddings[1][: len(ids)] + embeddings[2][0]
         hidden = self.norm(hidden, "embeddings.LayerNorm")
         for layer in range(6):
@@ -63,9 +60,8 @@ class Reference:
         return mean / np.linalg.norm(mean)
 
     def layer(self, hidden: Array, name: str) -> Array:
-        query, key, value = (
-            self.dense(hidden, f"{name}.attention.self.{part}") for part in ("query", "key", "value")
-        )
+        parts = ("query", "key", "value")
+        query, key, value = (self.dense(hidden, f"{name}.attention.self.{part}") for part in parts)
         heads = []
         for head in range(12):
             part = slice(32 * head, 32 * head + 32)

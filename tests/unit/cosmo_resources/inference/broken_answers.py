@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -15,19 +16,28 @@ def reply(text: Any, **fields: Any) -> dict[str, Any]:
 
 
 class Slow(web.Response):
-    """An answer that takes its time, and notes in `gone` when nobody waits for it any more."""
+    """An answer that comes after some seconds, or as soon as `until` holds; in `gone` it notes that nobody waits for it
+    any more. With `until`, an answer that waits in vain is no answer but a cut connection."""
 
-    def __init__(self, seconds: float, gone: list[float] | None = None) -> None:
+    def __init__(
+        self, seconds: float, *, until: Callable[[], object] | None = None, gone: list[float] | None = None
+    ) -> None:
         super().__init__(text=json.dumps(reply("slow")), content_type="application/json")
         self._seconds = seconds
+        self._until = until
         self._gone = gone
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         deadline = time.monotonic() + self._seconds
-        while time.monotonic() < deadline:
-            if request.transport is None or request.transport.is_closing():
+        while not (self._until and self._until()):
+            transport = request.transport
+            if transport is None or transport.is_closing():
                 if self._gone is not None:
                     self._gone.append(time.monotonic())
+                break
+            if time.monotonic() > deadline:
+                if self._until:
+                    transport.abort()
                 break
             await asyncio.sleep(0.01)
         return await super().prepare(request)

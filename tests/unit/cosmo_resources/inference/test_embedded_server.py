@@ -68,9 +68,8 @@ class Running:
 
     def metric(self, name: str) -> float:
         lines: str = self.ask("GET", "/metrics")[1]
-        return next(
-            float(line.rpartition(" ")[2]) for line in lines.splitlines() if line.startswith(name + " ")
-        )
+        (line,) = (line for line in lines.splitlines() if line.startswith(name + " "))
+        return float(line.rpartition(" ")[2])
 
 
 def launch(folder: Path, command: list[str], parent: bool = True) -> Running:
@@ -80,9 +79,8 @@ def launch(folder: Path, command: list[str], parent: bool = True) -> Running:
     arguments = ["--model", MODEL, "--served-name", "tiny", "--max-num-seqs", "8", "--max-model-len", "512"]
     arguments += ["--ready-file", str(ready), *(["--parent", str(os.getpid())] if parent else [])]
     with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, *command, *arguments], cwd=ROOT, stdout=stream, stderr=stream
-        )
+        whole = [sys.executable, *command, *arguments]
+        process = subprocess.Popen(whole, cwd=ROOT, stdout=stream, stderr=stream)
     until(lambda: ready.is_file() or process.poll() is not None, 120)
     assert process.poll() is None, log.read_text(encoding="utf-8")
     said = json.loads(ready.read_text(encoding="utf-8"))
@@ -218,11 +216,8 @@ def test_other_constraints_are_obeyed(server: Running, fields: dict[str, Any], a
 
 def test_json_object_gives_an_object(server: Running) -> None:
     form = {"type": "json_object"}
-    assert (
-        server.text("Describe a cat.", response_format=form, max_tokens=4, temperature=0)
-        .lstrip()
-        .startswith("{")
-    )
+    text = server.text("Describe a cat.", response_format=form, max_tokens=4, temperature=0)
+    assert text.lstrip().startswith("{")
 
 
 def test_a_lone_request_with_a_seed_is_reproducible(server: Running) -> None:
@@ -372,7 +367,7 @@ def refuses(port: int) -> bool:
 def test_sigterm_lets_a_running_request_finish_and_exits_with_zero(tmp_path: Path) -> None:
     running = launch(tmp_path, COMMAND)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(running.text, max_tokens=40, ignore_eos=True)
+        answer = pool.submit(running.text, max_tokens=20, ignore_eos=True)
         until(lambda: running.metric("cosmo_requests_running") == 1, 20)
         running.process.send_signal(signal.SIGTERM)
         assert len(answer.result()) > 20
@@ -381,7 +376,7 @@ def test_sigterm_lets_a_running_request_finish_and_exits_with_zero(tmp_path: Pat
 
 
 def test_when_the_engine_fails_its_requests_are_told_and_the_process_exits(tmp_path: Path) -> None:
-    """The real engine, with a step that raises once it has run five times."""
+    """The real engine, with a sixth step that raises."""
     code = """
 import itertools, sys
 import openvino_genai as og
@@ -389,7 +384,7 @@ from cosmo_resources.inference import embedded_server
 class Failing(og.ContinuousBatchingPipeline):
     steps = itertools.count(1)
     def step(self):
-        if next(self.steps) > 5:
+        if next(self.steps) == 6:
             raise RuntimeError("out of luck")
         super().step()
 og.ContinuousBatchingPipeline = Failing

@@ -56,9 +56,7 @@ def random_texts(count: int) -> list[str]:
     return ["".join(character() for _ in range(choose.randrange(1, 60))) for _ in range(count)]
 
 
-def test_ids_equal_the_engines_and_decode_to_the_same_text(
-    tokenizer: Tokenizer, engine: og.Tokenizer
-) -> None:
+def test_ids_equal_the_engines_and_decode_to_the_text(tokenizer: Tokenizer, engine: og.Tokenizer) -> None:
     for text in TEXTS + random_texts(300):
         ids = tokenizer.encode(text).ids
         assert ids == engine.encode(text).input_ids.data[0].tolist(), text
