@@ -5,6 +5,7 @@ read from the code. A field without a meaning here, or a meaning without a field
 `tests/unit/test_documents.py` compares the tables with the page.
 """
 
+import html
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -305,7 +306,9 @@ def _default(field: pydantic.fields.FieldInfo) -> str:
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return _cell(f"`{value}`")
+    if "|" in str(value):  # it would end the cell; in backticks, not every renderer takes a backslash before it
+        return f"<code>{html.escape(str(value)).replace('|', '&#124;')}</code>"
+    return f"`{value}`"
 
 
 def _written(value: Any) -> str:

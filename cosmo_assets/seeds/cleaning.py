@@ -32,8 +32,8 @@ _MAX_INDENT = 16
 
 def clean(text: str) -> str:
     """The text with its encoding repaired (ftfy: mojibake, HTML character references, ligatures, surrogates, control
-    characters, odd line ends), in NFC, invisible characters removed, runs of spaces and of blank lines collapsed. Control
-    tokens of chat models (`<|im_end|>`, `[INST]`) are removed: a server would read them as its own.
+    characters, odd line ends), in NFC, invisible characters removed, runs of spaces and of blank lines collapsed.
+    Control tokens of chat models (`<|im_end|>`, `[INST]`) are removed: a server would read them as its own.
 
     Paragraphs stay, and so does the indentation of a line (up to 16 columns), which is meaning in code. Curly quotes
     stay: they are no damage. LaTeX is ASCII, of which only runs of spaces are touched. Applying it twice changes
