@@ -75,6 +75,8 @@ def summary_tables(recipe: Recipe, store: CorpusStore) -> list[Table]:
     if shards is None or report is None or export is None:
         return [table]
     facts = Table(show_header=False, box=None)
+    facts.add_column()
+    facts.add_column(overflow="fold")
     summary = shards.manifest.summary
     facts.add_row(
         "corpus", f"{summary['tokens']:,} tokens of {summary['documents']} documents in {len(summary['shards'])} shards"

@@ -52,7 +52,7 @@ def settings(environment: Mapping[str, str]) -> Settings:
         endpoints=tuple(url.strip() for url in environment.get("COSMO_ENDPOINTS", "").split(",") if url.strip()),
         model=environment.get("COSMO_MODEL") or EMBEDDED,
         workers=_positive(environment, "COSMO_WORKERS", 1),
-        concurrency=_positive(environment, "COSMO_CONCURRENCY", 32),
+        concurrency=_positive(environment, "COSMO_CONCURRENCY", 64),
         mlflow=environment.get("COSMO_MLFLOW") or None,
     )
 

@@ -34,7 +34,7 @@ class EngineResource(dg.ConfigurableResource[Server]):
     endpoints: list[str] = Field(default=[], description="Base URLs ending in /v1; empty starts the embedded server")
     model: str = Field(default=EMBEDDED, description="What the embedded server serves: a shipped name or a .gguf path")
     logs: str = Field(default=".cosmo/state/servers", description="Folder of the embedded server's log")
-    concurrency: int = Field(default=32, description="Requests in flight")
+    concurrency: int = Field(default=64, description="Requests in flight")
 
     def server(self) -> Server:
         if self.endpoints:

@@ -3,6 +3,7 @@
 Belongs here: the tracker. Does not belong here: what is worth logging (the stages' assets).
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ class MlflowTracker:
     def log(self, name: str, version: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
         """See `Tracker.log`."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow.tracking import MlflowClient
 
         client = MlflowClient(tracking_uri=self._uri)

@@ -158,7 +158,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "shard_tokens": "Tokens in a shard: it is closed with the document that reaches this size",
     },
     "Limits": {
-        "max_failed": "Share of requests without an answer (`generations: failed`)",
+        "max_failed": "Share of requests without an answer (`generations: answered`)",
         "max_truncated": "Share of answers cut at the token limit (`generations: truncated`)",
         "max_low_quality": "Share of texts that break a quality rule (`generation_quality: low_quality`)",
         "max_contaminated": "Share of contaminated documents at most (`decontaminated: removed_at_most`)",

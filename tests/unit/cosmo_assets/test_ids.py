@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmo_assets.ids import (
@@ -113,6 +113,7 @@ def test_another_source_native_id_or_text_is_another_seed(other: tuple[str, str,
     assert seed_id(*other) != SEED
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_normalizing_twice_changes_nothing_more(text: str) -> None:
     assert normalized(normalized(text)) == normalized(text)
@@ -142,6 +143,7 @@ def test_the_order_of_sampling_parameters_is_no_part_of_a_document() -> None:
     assert doc_id(**{**DOC_FIELDS, "sampling": {"max_tokens": 320, "temperature": 0.6}}) == DOC
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_request_seed_has_31_bits(document: str) -> None:
     assert 0 <= request_seed(document) < 2**31
@@ -153,6 +155,7 @@ def test_request_seeds_use_all_their_bits() -> None:
     assert len(set(seeds)) == 200
 
 
+@settings(deadline=None)
 @given(st.lists(st.text()))
 def test_a_draw_is_at_least_zero_and_less_than_one(parts: list[str]) -> None:
     assert 0.0 <= uniform(*parts) < 1.0

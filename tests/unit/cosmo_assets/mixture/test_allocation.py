@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cosmo_assets.mixture.allocation import allocate, copies
@@ -24,6 +24,7 @@ def split(sources: dict[str, tuple[int, float, float]]) -> tuple[dict[str, int],
     return available, components
 
 
+@settings(deadline=None)
 @given(SOURCES)
 def test_the_tokens_stand_in_the_ratio_of_the_weights(sources: dict[str, tuple[int, float, float]]) -> None:
     available, components = split(sources)
@@ -35,6 +36,7 @@ def test_the_tokens_stand_in_the_ratio_of_the_weights(sources: dict[str, tuple[i
         assert math.isclose(share.weight, components[name].weight / weights, rel_tol=1e-9)
 
 
+@settings(deadline=None)
 @given(SOURCES)
 def test_no_source_is_repeated_more_than_it_may(sources: dict[str, tuple[int, float, float]]) -> None:
     available, components = split(sources)
@@ -42,6 +44,7 @@ def test_no_source_is_repeated_more_than_it_may(sources: dict[str, tuple[int, fl
         assert 0 < share.epochs <= components[name].max_epochs
 
 
+@settings(deadline=None)
 @given(SOURCES)
 def test_the_corpus_is_as_large_as_the_limits_allow(sources: dict[str, tuple[int, float, float]]) -> None:
     available, components = split(sources)
@@ -51,6 +54,7 @@ def test_the_corpus_is_as_large_as_the_limits_allow(sources: dict[str, tuple[int
     assert math.isclose(most, 1.0, rel_tol=1e-9)
 
 
+@settings(deadline=None)
 @given(SOURCES, WEIGHTS)
 def test_only_the_ratio_of_weights_counts(sources: dict[str, tuple[int, float, float]], scale: float) -> None:
     available, components = split(sources)
@@ -90,12 +94,14 @@ def test_nothing_available_is_no_share() -> None:
     assert allocate({}, {"web": Component(weight=1)}) == {}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=5), st.floats(0, 9), st.floats(0, 9))
 def test_more_epochs_never_mean_fewer_copies(document: str, left: float, right: float) -> None:
     fewer, more = sorted((left, right))
     assert copies(document, fewer) <= copies(document, more)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=5), st.floats(0, 9))
 def test_copies_are_the_epochs_rounded_down_or_up(document: str, epochs: float) -> None:
     assert copies(document, epochs) in (math.floor(epochs), math.ceil(epochs))

@@ -58,6 +58,7 @@ def table_of(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
+@settings(deadline=None)
 @given(PARTS, PARTS)
 def test_two_sequences_of_parts_have_one_digest_only_if_they_are_equal(left: list[str], right: list[str]) -> None:
     assert (digest(*left) == digest(*right)) == (left == right)
@@ -83,6 +84,7 @@ def test_bytes_count_like_the_text_that_they_encode() -> None:
     assert digest("né".encode()) == digest("né")
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.none() | st.integers() | st.text(max_size=3), max_size=5), st.randoms())
 def test_the_order_of_keys_is_no_part_of_a_json_value(value: dict[str, Any], random: Any) -> None:
     keys = list(value)
