@@ -4,6 +4,7 @@ Belongs here: the list of assets, their partitions, the external specs, jobs. Do
 choosing resources (`cosmo_resources.deployments`).
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -129,7 +130,7 @@ def _external(
     metadata: dict[str, Any] = {"licence": licence, **facts}
     if homepage:
         metadata["homepage"] = dg.MetadataValue.url(homepage)
-    key = dg.AssetKey([group, name.replace(".", "_")])
+    key = dg.AssetKey([group, re.sub(r"[^A-Za-z0-9_-]", "_", name)])
     return dg.AssetSpec(
         key, description=description, group_name=group, owners=OWNERS, metadata=metadata, kinds={group[:-1]}
     )

@@ -87,7 +87,8 @@ def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool) -> None:
 
 @main.command()
 def plan() -> None:
-    """What a run would do: prompts by source, audience and format, tokens at most, and what exists already."""
+    """What the prompt table asks for: prompts by source, audience and format, tokens at most, and how many of their
+    documents exist. After a change to seeds or templates, build the table first: cosmo run --asset prompt_table."""
     from cosmo_assets.planning import plan_tables
 
     _, recipe, store = _corpus()

@@ -39,7 +39,7 @@ ROUND_TRIPS = 64
 
 
 def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
-    """Build `tokenized_shards`. Cost: linear in the tokens; memory for the mixture's texts.
+    """Build `tokenized_shards`. Cost: linear in the tokens; memory for the texts of its buckets.
 
     Raises:
         CosmoError: the tokenizer does not know the end-of-text token.

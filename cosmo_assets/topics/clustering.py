@@ -29,7 +29,8 @@ Vectors = npt.NDArray[np.float32]
 
 def fit(workspace: Workspace, *, refit: bool = False) -> Manifest:
     """Build `cluster_model`, or keep the one that is there: it is pinned as long as the recipe asks for the same
-    clustering, so that new seeds are assigned to known topics instead of moving every topic. `refit` fits anew.
+    clustering, extracts and embedding model, so that new seeds are assigned to known topics instead of moving every
+    topic. `refit` fits anew.
 
     Cost: seeds x clusters x iterations x restarts.
 

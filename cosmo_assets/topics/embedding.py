@@ -33,7 +33,8 @@ class Embedder(Protocol):
 
 
 def build(workspace: Workspace, embedder: Embedder) -> Manifest:
-    """Build `seed_embeddings`. Cost: the model's, once per new seed; memory for one chunk."""
+    """Build `seed_embeddings`. Cost: the model's, once per new seed; memory for all vectors and one part
+    of the seeds."""
     seeds = workspace.store.open("seed_documents")
     return workspace.build(
         "seed_embeddings",

@@ -28,7 +28,7 @@ class Server(Protocol):
 
 
 class RemoteServer:
-    """Endpoints that somebody else runs: vLLM, llama.cpp, TGI, SGLang, a hosted service. Base URLs end in /v1."""
+    """Endpoints that somebody else runs, without a key: vLLM, llama.cpp, TGI, SGLang. Base URLs end in /v1."""
 
     def __init__(self, endpoints: Sequence[str]) -> None:
         self.name = "remote"
