@@ -148,6 +148,11 @@ def test_of_equal_shares_the_first_item_by_name_is_told_in_any_order(shared: int
         assert (match.benchmark, match.item) == ("a", "1")
 
 
+def test_candidates_come_in_the_order_of_the_items() -> None:
+    items = [item(QUESTION if number in (1, 8) else prose(f"{number}", 12)) for number in range(9)]
+    assert index(*items).candidates(words_of(QUESTION)) == [1, 8]
+
+
 def test_an_ngram_of_several_items_leads_to_all_of_them() -> None:
     items = [item(f"{prose(f'start {n}', 12)} {QUESTION} {prose(f'end {n}', 12)}", id=str(n)) for n in range(5)]
     assert index(*items).candidates(words_of(QUESTION)) == [0, 1, 2, 3, 4]
@@ -175,7 +180,7 @@ def test_an_item_shorter_than_an_ngram_is_not_found_in_part(text: str) -> None:
 
 
 def test_a_very_short_item_is_matched_though_it_forms_no_block() -> None:
-    match = index(item("is it 4")).worst("Well, is it 4?", RATIO)
+    match = index(item("is 4")).worst("Well, is 4 right?", RATIO)
     assert match is not None
     assert match.ratio == 1.0
 

@@ -5,6 +5,7 @@ Belongs here: one job in its folder. Does not belong here: what is published of 
 
 import json
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from cosmo_assets.generation.worker import main
+from cosmo_assets.generation.worker import Worker, main
 from cosmo_assets.ids import request_seed
 from cosmo_assets.schemas import GENERATIONS
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.inference.client import CompletionClient
 from cosmo_resources.storage.ledger import ShardLedger
 from cosmo_resources.storage.writer import read_table
 from tests.doubles.replay_server import Fault, ReplayServer, replaying
@@ -242,6 +244,25 @@ def test_a_worker_takes_over_the_shards_of_one_that_was_killed(tmp_path: Path) -
         assert victim.wait(60) == -signal.SIGKILL
         assert 24 <= len(server.calls) <= 24 + IN_FLIGHT
     assert len(sealed_rows(plan, folder)) == 24
+
+
+def test_a_shard_that_another_sealed_just_before_the_claim_is_not_worked_again(
+    tmp_path: Path, replay: ReplayServer
+) -> None:
+    class Overtaken(ShardLedger):
+        """Lets another worker finish the job between the look at a shard and its claim."""
+
+        def claim(self, index: int) -> Any:
+            other = threading.Thread(target=work, args=(self.folder, replay))
+            other.start()
+            other.join()
+            return super().claim(index)
+
+    _, folder = job(tmp_path, recipe(generation={"shard_rows": 2}), 6)
+    worker = Worker(folder, CompletionClient([replay.url], "replay"), "")
+    worker.ledger = Overtaken(folder)
+    worker.run()
+    assert len(replay.calls) == 6
 
 
 def test_a_worker_that_cannot_write_says_so_and_what_to_do(

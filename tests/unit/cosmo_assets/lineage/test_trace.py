@@ -94,6 +94,7 @@ def test_tokens_add_up_in_every_column(space: Workspace) -> None:
         summary["by"], summary["tokens"]
     )
     assert set(summary["by"]["source"]) == {"web", "books"}
+    assert set(summary["by"]["topic"]) == {"Topic 0", "Topic 1", "(none)"}
     assert (summary["documents"], summary["seeds"]) == (10, 5)
 
 

@@ -94,11 +94,10 @@ def test_nothing_available_is_no_share() -> None:
     assert allocate({}, {"web": Component(weight=1)}) == {}
 
 
-@settings(deadline=None)
-@given(st.text(max_size=5), st.floats(0, 9), st.floats(0, 9))
-def test_more_epochs_never_mean_fewer_copies(document: str, left: float, right: float) -> None:
-    fewer, more = sorted((left, right))
-    assert copies(document, fewer) <= copies(document, more)
+def test_more_epochs_never_mean_fewer_copies() -> None:
+    for document in DOCUMENTS[:300]:
+        counts = [copies(document, step / 16) for step in range(64)]
+        assert counts == sorted(counts)
 
 
 @settings(deadline=None)
