@@ -346,3 +346,13 @@ def test_rows_of_a_shard_that_is_open_again_are_taken_over_by_another_plan(
     space = workspace(tmp_path, recipe(generation={"shard_rows": 3}))
     build(space, replay)
     assert sorted(asked(replay)) == missing
+
+
+def test_a_sealed_shard_without_failed_rows_stays_as_it_is(tmp_path: Path, replay: ReplayServer) -> None:
+    space = workspace(tmp_path, recipe(generation={"shard_rows": 4}))
+    put_prompts(space, prompts(12))
+    interrupted(space, replay, answered=6)
+    (folder,) = work_folders(space.store.place("generations", "b000"))
+    before = ShardLedger(folder).parquet(0).stat()
+    interrupted(space, replay, answered=1)
+    assert ShardLedger(folder).parquet(0).stat() == before
