@@ -71,7 +71,8 @@ class Clustering(Section):
 class Labelling(Section):
     """How the model is asked for a cluster's topic and educational value."""
 
-    extracts: Count = 10
+    central_extracts: Count = 10
+    random_extracts: Count = 10
     extract_chars: Count = 420
     attempts: Count = 3
     max_tokens: Count = 60
@@ -270,6 +271,15 @@ class Recipe(Section):
         """The files that a path of the recipe names, sorted.
 
         Raises:
+            CosmoError: as `located`.
+        """
+        return self.located(pattern, field=field)[1]
+
+    def located(self, pattern: str, *, field: str, folder: bool = False) -> tuple[Path, list[Path]]:
+        """The files that a path of the recipe names, sorted, below the folder where the search for them starts: its
+        name depends on the path alone, not on which files are there. With `folder` the path may name a folder itself.
+
+        Raises:
             CosmoError: an environment variable in it is not set, or nothing matches.
         """
         missing = [name for name in re.findall(r"\$\{?(\w+)", pattern) if name not in os.environ]
@@ -279,15 +289,15 @@ class Recipe(Section):
                 remedy=f"set it, for example: export {missing[0]}=/path/to/data",
             )
         base = (self.folder / os.path.expandvars(pattern)).absolute()
-        found = [base] if base.is_file() else []
-        if not base.exists():
-            root = next(parent for parent in base.parents if parent.is_dir())  # no pattern: its name may hold [ or *
-            found = sorted(path for path in root.glob(str(base.relative_to(root))) if path.is_file())
+        if base.is_file() or (folder and base.is_dir()):
+            return base.parent, [base]
+        root = next(parent for parent in base.parents if parent.is_dir())  # no pattern: its name may hold [ or *
+        found = [] if base.exists() else sorted(p for p in root.glob(str(base.relative_to(root))) if p.is_file())
         if not found:
             raise CosmoError(
                 f"recipe {self.name}, {field}: no file matches {base}", remedy="correct the path in the recipe"
             )
-        return found
+        return root, found
 
 
 def load_recipe(name_or_path: str) -> Recipe:

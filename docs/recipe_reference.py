@@ -73,7 +73,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "seed": "Seed of its random numbers",
     },
     "Labelling": {
-        "extracts": "Seeds shown for a cluster: half of them the most central, the others drawn by their ids",
+        "central_extracts": "Seeds nearest to the centroid that may be shown for a cluster",
+        "random_extracts": "Seeds that may be shown beside them, drawn from the rest of the cluster by their ids",
         "extract_chars": "Characters shown of each",
         "attempts": "Requests for a cluster until an answer can be read",
         "max_tokens": "Longest answer",

@@ -20,7 +20,7 @@ from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
-FIT_VERSION = "1"
+FIT_VERSION = "2"
 ASSIGN_VERSION = "1"
 MAP_POINTS = 400
 
@@ -121,7 +121,7 @@ def _fit(writer: DatasetWriter, recipe: Clustering, labelling: Labelling, embedd
     rows = []
     for number, cluster in enumerate(order):
         members = np.flatnonzero(labels == cluster)
-        shown = _examples(members, distances, ids, labelling.extracts)
+        shown = _examples(members, distances, ids, labelling)
         rows.append(
             {
                 "cluster_id": number,
@@ -158,12 +158,11 @@ def _assign(writer: DatasetWriter, workspace: Workspace, embeddings: Dataset, mo
     writer.summary = {"sizes": sizes.tolist()}
 
 
-def _examples(members: npt.NDArray[np.int64], distances: Vectors, ids: list[str], wanted: int) -> list[int]:
-    """Members to show for a cluster: half of them the most central, the others drawn by their ids."""
+def _examples(members: npt.NDArray[np.int64], distances: Vectors, ids: list[str], labelling: Labelling) -> list[int]:
+    """Members to show for a cluster: first the most central, then some of the others, drawn by their ids."""
     central = sorted(members.tolist(), key=lambda position: (round(float(distances[position]), 5), ids[position]))
-    first = central[: wanted - wanted // 2]
-    drawn = sorted(central[len(first) :], key=lambda position: uniform("extract", ids[position]))
-    return first + drawn[: wanted - len(first)]
+    drawn = sorted(central[labelling.central_extracts :], key=lambda position: uniform("extract", ids[position]))
+    return central[: labelling.central_extracts] + drawn[: labelling.random_extracts]
 
 
 def _extract(seed: dict[str, str | None], chars: int) -> str:
@@ -172,4 +171,4 @@ def _extract(seed: dict[str, str | None], chars: int) -> str:
 
 
 def _shown(labelling: Labelling) -> dict[str, int]:
-    return {"extracts": labelling.extracts, "extract_chars": labelling.extract_chars}
+    return labelling.model_dump(include={"central_extracts", "random_extracts", "extract_chars"})

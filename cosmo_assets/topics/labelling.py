@@ -133,7 +133,7 @@ def _produce(
     clusters = model.table(["cluster_id", "centroid", "extracts"])
     nearest = nearest_headings(centroids(clusters), recipe.headings, embedder)
     questions = {
-        str(row["cluster_id"]): Question(row["cluster_id"], row["extracts"], found[: recipe.labelling.shortlist])
+        str(row["cluster_id"]): Question(row["cluster_id"], row["extracts"][::2], found[: recipe.labelling.shortlist])
         for row, found in zip(clusters.select(["cluster_id", "extracts"]).to_pylist(), nearest, strict=True)
     }
     for attempt in range(recipe.labelling.attempts):
