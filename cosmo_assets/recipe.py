@@ -103,6 +103,21 @@ class TopicPolicy(Section):
         return value
 
 
+class TopicTree(Section):
+    """Topic-first mode: a tree of topics, and for each topic the seeds that a full-text search finds best."""
+
+    path: str
+    """A shipped tree by its name, or a .yaml or .csv file, relative to the recipe's file."""
+    subtopics: Annotated[int, Field(ge=0, le=50)] = 8
+    """Subtopics wanted per subcategory: the model is asked for those that the file does not name. 0 asks nothing."""
+    attempts: Count = 3
+    max_tokens: Count = 400
+    pages_per_topic: Count = 1000
+    boost: Annotated[float, Field(gt=0)] = 2.0
+    """Weight of the subtopic's words in a search; those of category and subcategory weigh 1."""
+    min_score: Annotated[float, Field(ge=0)] = 0.0
+
+
 class Topics(Section):
     embedding: Literal["all-MiniLM-L6-v2"] = "all-MiniLM-L6-v2"
     headings: dict[str, str] = {}
@@ -111,6 +126,7 @@ class Topics(Section):
     clustering: Clustering
     labelling: Labelling = Labelling()
     policy: TopicPolicy = TopicPolicy()
+    tree: TopicTree | None = None
 
 
 class TemplateUse(Section):

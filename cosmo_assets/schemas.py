@@ -109,6 +109,42 @@ TOPIC_LABELS = pa.schema(
     ]
 )
 
+TOPIC_TREE = pa.schema(
+    [
+        _column("topic_id", TEXT, "Content hash of category, subcategory and subtopic"),
+        _column("category", TEXT, "Category, as in the tree file"),
+        _column("subcategory", TEXT, "Subcategory, as in the tree file"),
+        _column("subtopic", TEXT, "The topic itself; a subcategory without any stands for itself"),
+        _column(
+            "status",
+            TEXT,
+            "given (named in the file), ok (the model's), subcategory (it has no subtopics and none were wanted), or why "
+            "the model named none: unreadable, refused, failed",
+        ),
+        _column(
+            "asked", TEXT, "Content hash of what the model was asked for the subcategory; null if it was not", null=True
+        ),
+        _column("answers", pa.list_(TEXT), "The model's raw answers for the subcategory"),
+    ]
+)
+
+TOPIC_SEEDS = pa.schema(
+    [
+        _column("topic_id", TEXT, "The topic", source="topic_tree.topic_id"),
+        _column("seed_id", TEXT, "A seed that the search found for it", source="seed_documents.seed_id"),
+        _column(
+            "rank", COUNT, "Its rank among the topic's hits, from 1", source="seed_documents.text,topic_tree.subtopic"
+        ),
+        _column(
+            "score",
+            REAL,
+            "BM25 score in the query with the subtopic boosted",
+            source="seed_documents.text,seed_documents.title,topic_tree.category,topic_tree.subcategory,"
+            "topic_tree.subtopic",
+        ),
+    ]
+)
+
 PROMPT_TABLE = pa.schema(
     [
         _column(
