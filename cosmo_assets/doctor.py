@@ -114,13 +114,17 @@ def _instance(environment: Mapping[str, str]) -> Finding:
 
 def _recipe(recipe: Recipe) -> Iterator[Finding]:
     from cosmo_assets.prompts.table import used_templates
+    from cosmo_assets.seeds.readers.sources import units
 
     yield Finding("recipe", "ok", f"{recipe.name}: {recipe.description}")
-    paths = [(f"sources.{source.name}.path", source.path) for source in recipe.sources]
-    paths += [(f"decontamination.benchmarks.{item.name}.path", item.path) for item in recipe.decontamination.benchmarks]
-    for field, pattern in paths:
+    for source in recipe.sources:
         try:
-            recipe.paths(pattern, field=field)
+            units(recipe, source)
+        except CosmoError as error:
+            yield Finding("recipe", "bad", error.message, error.remedy)
+    for item in recipe.decontamination.benchmarks:
+        try:
+            recipe.paths(item.path, field=f"decontamination.benchmarks.{item.name}.path")
         except CosmoError as error:
             yield Finding("recipe", "bad", error.message, error.remedy)
     try:

@@ -1,0 +1,107 @@
+"""What a source of a recipe consists of: its units, each with the digest of its content, and the rows of one.
+
+Belongs here: from the path in a recipe to what a reader is given. Does not belong here: formats (the modules beside
+it), or what becomes of the rows (`cosmo_assets.seeds.documents`).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmo_assets.recipe import Recipe, Source
+from cosmo_assets.seeds.readers.base import Row
+from cosmo_assets.seeds.readers.registry import read
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.digest import digest, files_digest
+
+HUB = "hub:"
+_HUB_PATH = re.compile(r"hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>\S*))?", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A dataset of the Hugging Face hub at a commit."""
+
+    name: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f"{HUB}{self.name}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The least part of a source that is read by itself: a file, a folder that is one document collection (a book, a
+    saved dataset), or a dataset of the hub.
+
+    `name` is the same on every machine and whatever other units there are: a path relative to where the recipe's
+    pattern starts. `files` are all that its content depends on, sorted; a dataset of the hub has none here.
+    """
+
+    name: str
+    place: Path | HubDataset
+    root: Path
+    files: tuple[Path, ...]
+
+    def digest(self) -> str:
+        """Digest of the content: of the files' relative names and bytes, or of the hub's name and commit, which stand
+        for the content. Cost: every byte of the files is read."""
+        if isinstance(self.place, HubDataset):
+            return digest(str(self.place))
+        return files_digest(self.files, relative_to=self.root)
+
+
+def units(recipe: Recipe, source: Source) -> list[Unit]:
+    """The units of a source, sorted by name. Nothing is opened, and no network is asked.
+
+    Raises:
+        CosmoError: as `Recipe.paths`; or a path of the hub names no commit, or goes with another reader.
+    """
+    field = f"sources.{source.name}.path"
+    if source.path.startswith(HUB):
+        place = _hub_dataset(recipe, source)
+        return [Unit(name=str(place), place=place, root=Path(), files=())]
+    root, found = recipe.located(source.path, field=field, folder=source.reader == "hf_dataset")
+    return [_unit(root, path) for path in found]
+
+
+def rows(source: Source, unit: Unit) -> Iterator[Row]:
+    """The rows of one unit of a source, in order.
+
+    Raises:
+        CosmoError: at once for an unknown reader or option; at the first row for a unit of which nothing can be read.
+    """
+    if isinstance(unit.place, HubDataset):
+        raise CosmoError(f"source {source.name}: datasets of the hub cannot be read yet", remedy="name local files")
+    return read(source.name, source.reader, unit.place, source.options)
+
+
+def _unit(root: Path, path: Path) -> Unit:
+    whole = path.parent.parent if path.name == "books.xml" else path
+    if not whole.is_dir():
+        return Unit(path.relative_to(root).as_posix(), path, root, (path,))
+    hidden = {file for file in whole.rglob("*") if any(part.startswith(".") for part in file.relative_to(whole).parts)}
+    files = sorted(file for file in whole.rglob("*") if file.is_file() and file not in hidden)  # no .git, no .cache
+    return Unit(path.relative_to(root).as_posix(), path, whole, tuple(files))
+
+
+def _hub_dataset(recipe: Recipe, source: Source) -> HubDataset:
+    where = f"recipe {recipe.name}, sources.{source.name}"
+    if source.reader != "hf_dataset":
+        raise CosmoError(
+            f"{where}: reader {source.reader} reads files, not {source.path!r}", remedy="set reader: hf_dataset"
+        )
+    match = _HUB_PATH.fullmatch(source.path)
+    if not match:
+        raise CosmoError(
+            f"{where}.path: {source.path!r} names no dataset of the hub",
+            remedy="write it as hub:owner/name@commit",
+        )
+    if not _COMMIT.fullmatch(match["revision"] or ""):
+        raise CosmoError(
+            f"{where}.path: {source.path!r} names no commit: what it means could change from one day to the next",
+            remedy=f"pin it: hub:{match['name']}@ and the 40 digits of a commit in the dataset's history",
+        )
+    return HubDataset(match["name"], match["revision"])

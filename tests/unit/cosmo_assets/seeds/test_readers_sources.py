@@ -1,0 +1,84 @@
+"""Units of a source: names, digests, and what a path of the hub must say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmo_assets.recipe import Recipe, Source
+from cosmo_assets.seeds.readers.base import RawSeed
+from cosmo_assets.seeds.readers.sources import HubDataset, rows, units
+from cosmo_resources.errors import CosmoError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def source(path: str, reader: str = "jsonl", **fields: Any) -> Source:
+    return Source(name="pages", kind="web", reader=reader, path=path, licence="CC0-1.0", **fields)
+
+
+def recipe(folder: Path) -> Recipe:
+    """A recipe of which only name and folder matter here."""
+    return Recipe.model_construct(name="small", folder=folder)
+
+
+def lines(path: Path, *texts: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f'{{"text": "{text}"}}\n' for text in texts), encoding="utf-8")
+
+
+def test_each_file_is_a_unit_whose_name_and_digest_do_not_hang_on_the_others(tmp_path: Path) -> None:
+    lines(tmp_path / "here/data/sub/b.jsonl", "two", "three")
+    pages = source("data/**/*.jsonl")
+    (before,) = units(recipe(tmp_path / "here"), pages)
+    lines(tmp_path / "here/data/a.jsonl", "one")
+    first, second = units(recipe(tmp_path / "here"), pages)
+    assert (first.name, second.name) == ("a.jsonl", "sub/b.jsonl")
+    assert second == before
+    assert [row.text for row in rows(pages, second) if isinstance(row, RawSeed)] == ["two", "three"]
+    lines(tmp_path / "elsewhere/data/sub/b.jsonl", "two", "three")
+    (moved,) = units(recipe(tmp_path / "elsewhere"), pages)
+    assert (moved.name, moved.digest()) == (before.name, before.digest())
+    lines(tmp_path / "elsewhere/data/sub/b.jsonl", "two", "changed")
+    assert moved.digest() != before.digest()
+
+
+def test_a_book_is_one_unit_with_all_its_files_but_hidden_ones(tmp_path: Path) -> None:
+    for name in ("META-INF/books.xml", "collections/a.collection.xml", "modules/m1/index.cnxml", ".git/index"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    (unit,) = units(recipe(tmp_path), source("META-INF/books.xml", "openstax"))
+    assert unit.place == tmp_path / "META-INF/books.xml"
+    before = unit.digest()
+    (tmp_path / ".git/index").write_text("touched", encoding="utf-8")
+    assert unit.digest() == before
+    (tmp_path / "modules/m1/index.cnxml").write_text("changed", encoding="utf-8")
+    assert unit.digest() != before
+
+
+def test_a_dataset_of_the_hub_is_one_unit_known_by_its_commit(tmp_path: Path) -> None:
+    (unit,) = units(recipe(tmp_path), source(f"hub:HuggingFaceTB/cosmo@{COMMIT}", "hf_dataset"))
+    assert unit.place == HubDataset("HuggingFaceTB/cosmo", COMMIT)
+    assert unit.files == ()
+    (other,) = units(recipe(tmp_path), source(f"hub:HuggingFaceTB/cosmo@{COMMIT[::-1]}", "hf_dataset"))
+    assert unit.digest() != other.digest()
+
+
+@pytest.mark.parametrize(
+    ("path", "reader", "said", "remedy"),
+    [
+        ("hub:a/b", "hf_dataset", "names no commit", "hub:a/b@ and the 40 digits"),
+        ("hub:a/b@", "hf_dataset", "names no commit", "pin it"),
+        ("hub:a/b@main", "hf_dataset", "names no commit", "pin it"),
+        (f"hub:a/b@{COMMIT[:12]}", "hf_dataset", "names no commit", "pin it"),
+        ("hub:a/b/c@x", "hf_dataset", "names no dataset", "hub:owner/name@commit"),
+        (f"hub:a/b@{COMMIT}", "parquet", "reader parquet reads files", "hf_dataset"),
+    ],
+)
+def test_a_path_of_the_hub_must_be_pinned_and_go_with_its_reader(
+    tmp_path: Path, path: str, reader: str, said: str, remedy: str
+) -> None:
+    with pytest.raises(CosmoError, match=said) as error:
+        units(recipe(tmp_path), source(path, reader))
+    assert remedy in error.value.remedy
+    assert "sources.pages" in error.value.message
