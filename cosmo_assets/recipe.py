@@ -59,6 +59,19 @@ class SeedPolicy(Section):
     """Jaccard similarity of word 5-grams above which only the first of a group of seeds is kept; null switches off."""
 
 
+class LicencePolicy(Section):
+    """Which licences may become prompts. Changing it re-runs the prompt table, not the seeds.
+
+    Patterns are shell globs over SPDX identifiers and `LicenseRef-*`, case-insensitive. By default every licence that
+    is stated is allowed."""
+
+    deny: tuple[str, ...] = ()
+    """They go before `allow`."""
+    allow: tuple[str, ...] = ()
+    unlisted: Literal["allow", "deny"] = "allow"
+    """What becomes of a licence that no pattern names."""
+
+
 class Clustering(Section):
     """Spherical k-means on the seeds' embeddings."""
 
@@ -254,6 +267,7 @@ class Recipe(Section):
     buckets: Annotated[int, Field(ge=1, le=1024)]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     seeds: SeedPolicy = SeedPolicy()
+    licences: LicencePolicy = LicencePolicy()
     topics: Topics
     prompts: Prompts
     generation: Generation

@@ -25,6 +25,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "buckets": "Number of buckets, the partitions of the bucketed assets",
         "sources": "Where the seed documents come from, in order: of two equal texts the earlier source keeps its own",
         "seeds": "Cleaning of the seeds",
+        "licences": "Which licences may become prompts",
         "topics": "Embeddings, clusters, labels, topic policy",
         "prompts": "Which seeds meet which templates",
         "generation": "Model and sampling",
@@ -57,6 +58,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "boilerplate_share": "A text with a larger share of lines that look like navigation or notices is dropped",
         "near_duplicate_threshold": "Jaccard similarity of word 5-grams above which only the first of two seeds is "
         "kept; `null` switches off",
+    },
+    "LicencePolicy": {
+        "deny": "Licences that are not allowed: shell globs over SPDX identifiers and `LicenseRef-*`, case-insensitive",
+        "allow": "Licences that are allowed, in the same form; `deny` goes before",
+        "unlisted": "What becomes of a licence that no pattern names; one that is not stated is never allowed",
     },
     "Topics": {
         "embedding": "Embedding model",

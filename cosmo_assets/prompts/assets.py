@@ -11,6 +11,7 @@ from cosmo_assets.prompts.checks import CHECKS
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
+from cosmo_assets.seeds.licences import refusal
 from cosmo_assets.tokenization.tokenizer import recipe_tokenizer
 from cosmo_assets.topics.assets import seed_clusters, topic_labels
 from cosmo_resources.resources import StoreResource
@@ -27,12 +28,12 @@ from cosmo_resources.storage.manifest import Manifest
 )
 def prompt_table(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
     """Every prompt: a seed, a template with its audience and format, the rendered text; stored by bucket. Seeds of
-    excluded topics stop here, with the reason."""
+    excluded topics and denied licences stop here, with the reason."""
     manifest = table.build(workspace(context, store, recipe), recipe_tokenizer(recipe))
-    return materialized(manifest, recipe, CHECKS, _show(manifest))
+    return materialized(manifest, recipe, CHECKS, _show(manifest, recipe))
 
 
-def _show(manifest: Manifest) -> Show:
+def _show(manifest: Manifest, recipe: Recipe) -> Show:
     counts = manifest.summary["counts"]
     return Show(
         charts={
@@ -41,7 +42,11 @@ def _show(manifest: Manifest) -> Show:
             if column in counts
         },
         tables={
-            "topics": columns(manifest.summary["topics"], "topic", "heading", "score", "seeds", "excluded", "cluster")
+            "topics": columns(manifest.summary["topics"], "topic", "heading", "score", "seeds", "excluded", "cluster"),
+            "denied_licences": [
+                {"licence": licence, "seeds": count, "why": refusal(licence, recipe.licences)}
+                for licence, count in manifest.summary["licence_denied"].items()
+            ],
         },
         figures={
             "prompts": manifest.summary["prompts"],

@@ -16,6 +16,7 @@ from cosmo_assets.prompts.extracts import cut
 from cosmo_assets.prompts.templates import SeedView, Template, load_templates, render
 from cosmo_assets.recipe import PromptMix, Recipe
 from cosmo_assets.schemas import PROMPT_TABLE
+from cosmo_assets.seeds.licences import DENIED, refusal
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.policy import decide
 from cosmo_resources.errors import CosmoError
@@ -24,7 +25,7 @@ from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.writer import DatasetWriter
 from cosmo_resources.tokenizers import NamedTokenizer
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
 
 
 def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
@@ -34,6 +35,7 @@ def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
     templates = used_templates(recipe)
     params = {
         "prompts": recipe.prompts.model_dump(exclude={"template_folders"}),
+        "licences": recipe.licences.model_dump(),
         "policy": recipe.topics.policy.model_dump(),
         "exempt": sorted(source.name for source in recipe.sources if not source.topic_filter),
         "templates": {key: _template_digest(template) for key, template in sorted(templates.items())},
@@ -100,6 +102,7 @@ def _produce(
     exempt = {source.name for source in recipe.sources if not source.topic_filter}
     seeds = store.open("seed_documents")
     dropped: Counter[str] = Counter()
+    denied: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     buckets: dict[str, list[dict[str, Any]]] = {bucket_name(index): [] for index in range(recipe.buckets)}
     done = used = 0
@@ -109,7 +112,11 @@ def _produce(
         cluster = cluster_of[seed["seed_id"]]
         sizes[cluster] += 1
         chosen = allocate(seed["seed_id"], recipe.prompts.mixes[seed["kind"]])
-        if cluster in excluded and seed["source"] not in exempt:
+        if why := refusal(seed["licence"], recipe.licences):
+            dropped[DENIED] += 1
+            denied[seed["licence"]] += 1
+            writer.reject(seed["seed_id"], DENIED, field="licence", detail=f"{seed['licence']}: {why}")
+        elif cluster in excluded and seed["source"] not in exempt:
             dropped[excluded[cluster]] += 1
             writer.reject(seed["seed_id"], excluded[cluster], detail=labels[cluster]["topic"])
         elif not chosen:
@@ -131,7 +138,7 @@ def _produce(
         rows.sort(key=lambda row: row["prompt_id"])
         writer.write(pa.Table.from_pylist(rows, schema=PROMPT_TABLE), bucket=bucket)
         for row in rows:
-            for column in ("bucket", "source", "template", "audience", "format"):
+            for column in ("bucket", "source", "licence", "template", "audience", "format"):
                 counts[column][row[column]] += 1
     writer.flow("seeds", seeds.manifest.rows, used, dropped=dropped, failed=failed)
     ids = [row["prompt_id"] for rows in buckets.values() for row in rows]
@@ -139,6 +146,7 @@ def _produce(
         "prompts": len(ids),
         "distinct": len(set(ids)),
         "counts": {column: dict(sorted(values.items())) for column, values in counts.items()},
+        "licence_denied": dict(sorted(denied.items())),
         "named_topic": sum(row["topic_clause"] for rows in buckets.values() for row in rows),
         "max_tokens": sum(row["max_tokens"] for rows in buckets.values() for row in rows),
         "topics": [
