@@ -165,7 +165,8 @@ def materialized(manifest: Manifest, recipe: Recipe, checks: Sequence[Check], sh
 
 
 def metadata_of(manifest: Manifest, show: Show) -> dict[str, Any]:
-    """A materialization's metadata: counts, flow, run figures, then charts and tables."""
+    """A materialization's metadata: counts, flow, figures of the run that built the version (which rows it computed, and
+    which it took over from an earlier one), then charts and tables."""
     rows_key = "dagster/row_count" if manifest.bucket == ALL else "dagster/partition_row_count"
     flow = manifest.flow
     metadata: dict[str, Any] = {
@@ -174,6 +175,7 @@ def metadata_of(manifest: Manifest, show: Show) -> dict[str, Any]:
         f"{flow.unit}_out": flow.rows_out,
         **show.figures,
         "bytes": manifest.bytes,
+        **{key: int(manifest.run[key]) for key in ("computed_rows", "reused_rows") if key in manifest.run},
         "wall_seconds": float(manifest.run.get("wall_seconds", 0.0)),
         "version": manifest.version,
     }

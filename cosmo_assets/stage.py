@@ -4,12 +4,13 @@ Belongs here: the few things that all stages share, without Dagster. Does not be
 them need; that comes as an argument of the stage's own function.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import TABLES
+from cosmo_resources.storage.earlier import Earlier, RowSource, find_earlier
 from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
@@ -45,3 +46,35 @@ class Workspace:
         plan = BuildPlan(asset, stage_version, TABLES[asset], params, inputs, bucket)
         run = {"run_id": self.run_id, "recipe": self.recipe.digest, "buckets": self.recipe.buckets}
         return self.store.build(plan, produce, run=run, fresh=fresh)
+
+    def build_rows(
+        self,
+        asset: str,
+        produce: Callable[[DatasetWriter, Earlier], None],
+        *,
+        key: str,
+        sources: Sequence[RowSource],
+        stage_version: str,
+        inputs: tuple[InputRef, ...],
+        params: Mapping[str, Any],
+        fixed: tuple[InputRef, ...] = (),
+        bucket: str = ALL,
+    ) -> Manifest:
+        """`build` for a stage that makes each of its rows of one row of its sources: `produce` is also given the rows
+        that an earlier version made of the same input in the same way, and says in `writer.reused_rows` how many of
+        them it took over.
+
+        `inputs` are those that are read row by row, each through `key` or an id that it is a hash of; `fixed` are those
+        that every row depends on. What is taken over must be what would be computed: the version comes out the same
+        either way.
+        """
+        everything = (*inputs, *fixed)
+        plan = BuildPlan(asset, stage_version, TABLES[asset], params, everything, bucket)
+        return self.build(
+            asset,
+            lambda writer: produce(writer, find_earlier(self.store, plan, key=key, sources=sources, fixed=fixed)),
+            stage_version=stage_version,
+            inputs=everything,
+            params=params,
+            bucket=bucket,
+        )

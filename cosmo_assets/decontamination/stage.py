@@ -4,6 +4,7 @@ Belongs here: the stage and its inputs. Does not belong here: the matching rule 
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import DECONTAMINATED
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.digest import file_digest
+from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
@@ -24,7 +26,9 @@ MAX_CASES = 5
 
 
 def build(workspace: Workspace, bucket: str) -> Manifest:
-    """Build `decontaminated` of a bucket. Cost: linear in its text, plus the candidates; memory for the benchmarks."""
+    """Build `decontaminated` of a bucket. Cost: linear in the benchmarks, in the text of documents that no earlier
+    version searched for the same benchmarks, plus their candidates, and reading the others; memory for the benchmarks'
+    n-grams."""
     store = workspace.store
     quality, generations = store.open("generation_quality", bucket), store.open("generations", bucket)
     prompts = store.open("prompt_table")
@@ -33,12 +37,15 @@ def build(workspace: Workspace, bucket: str) -> Manifest:
         InputRef(asset=f"benchmarks/{name}", bucket="all", version=file_digest(path)) for name, path in files
     )
     rule = workspace.recipe.decontamination
-    return workspace.build(
+    return workspace.build_rows(
         "decontaminated",
-        lambda writer: _produce(writer, workspace, (quality, generations, prompts), files, bucket),
+        lambda writer, earlier: _produce(writer, workspace, (quality, generations, prompts), files, bucket, earlier),
+        key="doc_id",
+        sources=[RowSource(generations, ("text",))],
         bucket=bucket,
         stage_version=STAGE_VERSION,
-        inputs=(quality.ref(), generations.ref(), prompts.ref(bucket), *benchmarks),
+        inputs=(quality.ref(), generations.ref(), prompts.ref(bucket)),
+        fixed=benchmarks,
         params={"ngram": rule.ngram, "ratio": rule.ratio},
     )
 
@@ -58,12 +65,12 @@ def _produce(
     inputs: tuple[Dataset, Dataset, Dataset],
     files: list[tuple[str, Path]],
     bucket: str,
+    earlier: Earlier,
 ) -> None:
     quality, generations, prompts = inputs
     rule = workspace.recipe.decontamination
     index = BenchmarkIndex((item for name, path in files for item in read_items(name, path)), rule.ngram)
-    prompt_of = prompt_texts(prompts, bucket)
-    verdict_of_prompt: dict[str, Match | None] = {}
+    search = _Search(index, rule.ratio, prompt_texts(prompts, bucket))
     kept = {row["doc_id"] for table in quality.tables(["doc_id", "keep"]) for row in table.to_pylist() if row["keep"]}
     removed: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
@@ -71,34 +78,24 @@ def _produce(
     cases: list[dict[str, Any]] = []
     done = 0
     for table in generations.tables(["doc_id", "prompt_id", "text", "completion_tokens"]):
+        documents = [row for row in table.to_pylist() if row["doc_id"] in kept]
+        known = earlier.take([document["doc_id"] for document in documents])
         rows = []
-        for row in table.to_pylist():
-            if row["doc_id"] not in kept:
-                continue
-            done += 1
-            prompt = row["prompt_id"]
-            if prompt not in verdict_of_prompt:
-                verdict_of_prompt[prompt] = index.worst(prompt_of[prompt], rule.ratio)
-            match, place = index.worst(row["text"], rule.ratio), "text"
-            if match is None:
-                match, place = verdict_of_prompt[prompt], "prompt"
-            if match is not None:
-                removed[match.benchmark] += 1
-                items.setdefault(match.benchmark, set()).add(match.item)
-                cases.append({"doc_id": row["doc_id"], "place": place, **vars(match)})
-                writer.reject(row["doc_id"], f"contaminated_{match.benchmark}", field=place, detail=match.item)
-            tokens[f"contaminated_{match.benchmark}" if match else "keep"] += row["completion_tokens"]
-            rows.append(
-                {
-                    "doc_id": row["doc_id"],
-                    "keep": match is None,
-                    "place": place if match else None,
-                    "benchmark": match.benchmark if match else None,
-                    "item": match.item if match else None,
-                    "ratio": match.ratio if match else None,
-                    "span": match.span if match else None,
-                }
-            )
+        for document in documents:
+            if document["doc_id"] in known:
+                (row,) = known[document["doc_id"]]
+                writer.reused_rows += 1
+            else:
+                row = search.row(document)
+            name = row["benchmark"]
+            if not row["keep"]:
+                removed[name] += 1
+                items.setdefault(name, set()).add(row["item"])
+                cases.append({column: value for column, value in row.items() if column != "keep"})
+                writer.reject(row["doc_id"], f"contaminated_{name}", field=row["place"], detail=row["item"])
+            tokens["keep" if row["keep"] else f"contaminated_{name}"] += document["completion_tokens"]
+            rows.append(row)
+        done += len(rows)
         writer.write(pa.Table.from_pylist(rows, schema=DECONTAMINATED))
         workspace.progress(done, len(kept), "documents")
     dropped = {f"contaminated_{name}": count for name, count in removed.items()}
@@ -118,3 +115,30 @@ def _produce(
         ],
         "cases": cases[:MAX_CASES],
     }
+
+
+class _Search:
+    """Searches documents of one bucket, and each of their prompts once."""
+
+    def __init__(self, index: BenchmarkIndex, ratio: float, prompts: Mapping[str, str]) -> None:
+        self._index = index
+        self._ratio = ratio
+        self._prompts = prompts
+        self._of_prompt: dict[str, Match | None] = {}
+
+    def row(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        prompt = document["prompt_id"]
+        if prompt not in self._of_prompt:
+            self._of_prompt[prompt] = self._index.worst(self._prompts[prompt], self._ratio)
+        match, place = self._index.worst(document["text"], self._ratio), "text"
+        if match is None:
+            match, place = self._of_prompt[prompt], "prompt"
+        return {
+            "doc_id": document["doc_id"],
+            "keep": match is None,
+            "place": place if match else None,
+            "benchmark": match.benchmark if match else None,
+            "item": match.item if match else None,
+            "ratio": match.ratio if match else None,
+            "span": match.span if match else None,
+        }

@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from datatrove.data import Document
 from datatrove.pipeline.dedup.minhash import (
     MinhashConfig,
@@ -28,6 +30,8 @@ from loguru import logger
 from cosmo_assets.recipe import Deduplication
 
 logger.disable("datatrove")
+
+Positions = npt.NDArray[np.int64]
 
 
 class SimplifiedWords(WordTokenizer):  # type: ignore[misc] # datatrove has no types
@@ -60,6 +64,31 @@ def sign(texts: Iterable[str], recipe: Deduplication, folder: Path, rank: int) -
     """
     step = MinhashDedupSignature(str(folder), config=configuration(recipe), language=SimplifiedWords())
     step.run((Document(text=text, id=str(position)) for position, text in enumerate(texts)), rank=rank)
+
+
+def signature_name(band: int) -> str:
+    """The name of a band's signatures of one bucket of the corpus."""
+    return f"bucket_{band:03d}.minhash.sig"
+
+
+def renumber(parts: Sequence[tuple[Path, Positions]], recipe: Deduplication, target: Path) -> None:
+    """Write the signatures of one band, gathered from several files, to `target`, in the order in which `sign` would
+    have written them at once. Each file comes with the new position of each of its documents, -1 for those left out.
+
+    Cost: reading and sorting the signatures, 68 bytes each at 8 hashes a band.
+    """
+    hashes = np.dtype(f"<{configuration(recipe).hash_config.struct_format}")
+    kind = np.dtype([("hashes", hashes, (recipe.rows,)), ("position", "<u4")])
+    gathered = []
+    for path, positions in parts:
+        records = np.fromfile(path, kind)
+        moved = positions[records["position"]]
+        records["position"] = np.maximum(moved, 0)
+        gathered.append(records[moved >= 0])
+    records = np.concatenate(gathered)
+    keys = [records["hashes"][:, column] for column in range(recipe.rows)]
+    order = np.lexsort((records["position"], *reversed(keys)))
+    records[order].tofile(target)
 
 
 def shingles(text: str, recipe: Deduplication) -> set[str]:

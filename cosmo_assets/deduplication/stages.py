@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from cosmo_assets.deduplication.minhash import clusters, sign
+from cosmo_assets.deduplication.minhash import clusters, renumber, sign, signature_name
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.schemas import DEDUPLICATED, DUPLICATE_CLUSTERS, MINHASH_SIGNATURES
 from cosmo_assets.stage import Workspace
+from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.files import link_or_copy
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import Dataset
@@ -28,12 +30,17 @@ MAX_EXAMPLES = 5
 
 
 def build_signatures(workspace: Workspace, bucket: str) -> Manifest:
-    """Build `minhash_signatures` of a bucket: of the documents that decontamination kept. Cost: linear in the text."""
+    """Build `minhash_signatures` of a bucket: of the documents that decontamination kept.
+
+    Cost: linear in the text of documents that no earlier version signed; reading the others, and sorting signatures.
+    """
     store = workspace.store
     verdicts, generations = store.open("decontaminated", bucket), store.open("generations", bucket)
-    return workspace.build(
+    return workspace.build_rows(
         "minhash_signatures",
-        lambda writer: _sign(writer, workspace, verdicts, generations),
+        lambda writer, earlier: _sign(writer, workspace, verdicts, generations, earlier),
+        key="doc_id",
+        sources=[RowSource(generations, ("text", "completion_tokens"))],
         bucket=bucket,
         stage_version=SIGNATURE_VERSION,
         inputs=(verdicts.ref(), generations.ref()),
@@ -68,24 +75,41 @@ def build_verdicts(workspace: Workspace, bucket: str) -> Manifest:
     )
 
 
-def _sign(writer: DatasetWriter, workspace: Workspace, verdicts: Dataset, generations: Dataset) -> None:
+def _sign(
+    writer: DatasetWriter, workspace: Workspace, verdicts: Dataset, generations: Dataset, earlier: Earlier
+) -> None:
+    recipe = workspace.recipe.deduplication
     table = verdicts.table(["doc_id", "keep"])
     kept = {row["doc_id"] for row in table.to_pylist() if row["keep"]}
     rows: list[dict[str, Any]] = []
+    new: list[int] = []
+    moved = np.full(earlier.dataset.manifest.rows if earlier.dataset else 0, -1, np.int64)
 
     def texts() -> Iterator[str]:
         for part in generations.tables(["doc_id", "text", "completion_tokens"]):
-            for row in part.to_pylist():
-                if row["doc_id"] in kept:
-                    measures = {"words": len(row["text"].split()), "tokens": row["completion_tokens"]}
-                    rows.append({"doc_id": row["doc_id"], "position": len(rows), **measures})
-                    yield row["text"]
+            documents = [row for row in part.to_pylist() if row["doc_id"] in kept]
+            known = earlier.take([document["doc_id"] for document in documents])
+            for document in documents:
+                key, position = document["doc_id"], len(rows)
+                if key in known:
+                    (row,) = known[key]
+                    moved[row["position"]] = position
+                    rows.append({**row, "position": position})
+                    continue
+                new.append(position)
+                measures = {"words": len(document["text"].split()), "tokens": document["completion_tokens"]}
+                rows.append({"doc_id": key, "position": position, **measures})
+                yield document["text"]
 
     with tempfile.TemporaryDirectory(prefix="build-signatures-", dir=writer.folder.parent) as work:
-        sign(texts(), workspace.recipe.deduplication, Path(work), 0)
-        for path in sorted(Path(work).rglob("*.minhash.sig")):
-            name = f"{path.parent.name}.minhash.sig"
-            writer.artifact(name, partial(link_or_copy, path))
+        sign(texts(), recipe, Path(work), 0)
+        for band in range(recipe.bands):
+            name = signature_name(band)
+            parts = [(Path(work) / f"bucket_{band:03d}" / "00000.minhash.sig", np.array(new, np.int64))]
+            if earlier.dataset:
+                parts.append((earlier.dataset.folder / name, moved))
+            writer.artifact(name, partial(renumber, parts, recipe))
+    writer.reused_rows = len(rows) - len(new)
     writer.write(pa.Table.from_pylist(rows, schema=MINHASH_SIGNATURES))
     flow = verdicts.manifest.flow
     tokens = flow.tokens_through({"keep": sum(row["tokens"] for row in rows)})

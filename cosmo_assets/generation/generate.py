@@ -85,8 +85,8 @@ def _produce(writer: DatasetWriter, workspace: Workspace, pool: Pool, prompts: D
     writer.flow("documents", plan.rows, counters["status_ok"], failed=failed, tokens=tokens)
     writer.summary = {key: counters[key] for key in sorted(counters)}
     new = counters["completion_tokens"] - reused_tokens
+    writer.reused_rows = reused
     writer.run = {
-        "reused_rows": reused,
         "reused_tokens": reused_tokens,
         "generated_tokens": new,
         "generation_seconds": round(seconds, 3),

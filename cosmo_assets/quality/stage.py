@@ -4,12 +4,17 @@ Belongs here: the stage. Does not belong here: the measures and rules (`rules`).
 """
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cosmo_assets.quality.rules import broken_rules, measure
+from cosmo_assets.recipe import QualityPolicy
 from cosmo_assets.schemas import GENERATION_QUALITY
 from cosmo_assets.stage import Workspace
+from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
@@ -19,12 +24,15 @@ MAX_OPENERS = 20
 
 
 def build(workspace: Workspace, bucket: str) -> Manifest:
-    """Build `generation_quality` of a bucket. Cost: linear in its text; memory for a shard and the bucket's prompts."""
+    """Build `generation_quality` of a bucket. Cost: linear in the text of documents that no earlier version measured in
+    the same way, and reading the others; memory for a shard and the bucket's prompts."""
     generations = workspace.store.open("generations", bucket)
     prompts = workspace.store.open("prompt_table")
-    return workspace.build(
+    return workspace.build_rows(
         "generation_quality",
-        lambda writer: _produce(writer, workspace, generations, prompts, bucket),
+        lambda writer, earlier: _produce(writer, workspace, generations, prompts, bucket, earlier),
+        key="doc_id",
+        sources=[RowSource(generations, ("text", "finish_reason"))],
         bucket=bucket,
         stage_version=STAGE_VERSION,
         inputs=(generations.ref(), prompts.ref(bucket)),
@@ -38,7 +46,9 @@ def prompt_texts(prompts: Dataset, bucket: str) -> dict[str, str]:
     return dict(zip(table["prompt_id"].to_pylist(), table["prompt"].to_pylist(), strict=True))
 
 
-def _produce(writer: DatasetWriter, workspace: Workspace, generations: Dataset, prompts: Dataset, bucket: str) -> None:
+def _produce(
+    writer: DatasetWriter, workspace: Workspace, generations: Dataset, prompts: Dataset, bucket: str, earlier: Earlier
+) -> None:
     texts = prompt_texts(prompts, bucket)
     policy = workspace.recipe.quality
     verdicts: Counter[str] = Counter()
@@ -47,33 +57,28 @@ def _produce(writer: DatasetWriter, workspace: Workspace, generations: Dataset, 
     lengths: Counter[int] = Counter()
     total = words = 0
     for table in generations.tables(["doc_id", "prompt_id", "status", "text", "finish_reason", "completion_tokens"]):
+        answered = table.filter(pc.equal(table["status"], "ok")).to_pylist()
+        known = earlier.take([answer["doc_id"] for answer in answered])
         rows = []
-        for row in table.to_pylist():
-            if row["status"] != "ok":
-                continue
-            measures = measure(row["text"], texts[row["prompt_id"]])
-            reasons = broken_rules(measures, row["finish_reason"], policy)
+        for answer in answered:
+            key = answer["doc_id"]
+            if key in known:
+                (row,), rejected = known[key], earlier.rejected(key)
+                boilerplate = rejected["detail"] if rejected else None
+                writer.reused_rows += 1
+            else:
+                row, boilerplate = _judged(answer, texts[answer["prompt_id"]], policy)
+            reasons = row["reasons"]
             verdict = reasons[0] if reasons else "keep"
             verdicts[verdict] += 1
-            tokens[verdict] += row["completion_tokens"]
-            openers[measures.opener] += 1
-            lengths[min(measures.words // 25, 40)] += 1
-            words += measures.words
+            tokens[verdict] += answer["completion_tokens"]
+            openers[row["opener"]] += 1
+            lengths[min(row["words"] // 25, 40)] += 1
+            words += row["words"]
             total += 1
-            rows.append(
-                {
-                    "doc_id": row["doc_id"],
-                    "keep": not reasons,
-                    "reasons": reasons,
-                    "words": measures.words,
-                    "repetition": measures.repetition,
-                    "language": measures.language,
-                    "seed_overlap": measures.seed_overlap,
-                    "opener": measures.opener,
-                }
-            )
+            rows.append(row)
             if reasons:
-                writer.reject(row["doc_id"], reasons[0], detail=measures.boilerplate)
+                writer.reject(key, verdict, detail=boilerplate)
         writer.write(pa.Table.from_pylist(rows, schema=GENERATION_QUALITY))
         workspace.progress(total, generations.manifest.rows, "documents")
     kept = verdicts.pop("keep", 0)
@@ -85,3 +90,20 @@ def _produce(writer: DatasetWriter, workspace: Workspace, generations: Dataset, 
         "words": words,
         "lengths": [[25 * step, count] for step, count in sorted(lengths.items())],
     }
+
+
+def _judged(answer: Mapping[str, Any], prompt: str, policy: QualityPolicy) -> tuple[dict[str, Any], str | None]:
+    """The row of one answer, and the boilerplate found in it."""
+    measures = measure(answer["text"], prompt)
+    reasons = broken_rules(measures, answer["finish_reason"], policy)
+    row = {
+        "doc_id": answer["doc_id"],
+        "keep": not reasons,
+        "reasons": reasons,
+        "words": measures.words,
+        "repetition": measures.repetition,
+        "language": measures.language,
+        "seed_overlap": measures.seed_overlap,
+        "opener": measures.opener,
+    }
+    return row, measures.boilerplate

@@ -8,14 +8,16 @@ document followed by the end-of-text token; `NAME.ds.index` holds the documents'
 the tokenizer and counts the tokens. `tokenizer.json` lies beside them.
 """
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from datatrove.data import Document
 from datatrove.pipeline.tokens import DocumentTokenizer
 from loguru import logger
@@ -24,7 +26,8 @@ from cosmo_assets.ids import uniform
 from cosmo_assets.schemas import TOKENIZED_SHARDS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.files import link_or_copy, write_text
+from cosmo_resources.storage.earlier import Earlier, RowSource
+from cosmo_resources.storage.files import write_text
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
@@ -37,9 +40,14 @@ TOKENIZER_NAME = "tokenizer.json"
 ROUND_TRIPS = 64
 """Documents that are decoded again from the finished shards."""
 
+TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Span = tuple[TokenIds, int, int]
+"""Where a document's tokens stand: in which memory map, from, to."""
+
 
 def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
-    """Build `tokenized_shards`. Cost: linear in the tokens; memory for the texts of its buckets.
+    """Build `tokenized_shards`. Cost: encoding the documents that no earlier version encoded with the same tokenizer,
+    and copying the tokens of all; memory for the spans, and for the texts of the new documents.
 
     Raises:
         CosmoError: the tokenizer does not know the end-of-text token.
@@ -53,9 +61,11 @@ def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
     mixture = workspace.store.open("mixture")
     buckets = mixture_buckets(mixture)
     generations = {bucket: workspace.store.open("generations", bucket) for bucket in buckets}
-    return workspace.build(
+    return workspace.build_rows(
         "tokenized_shards",
-        lambda writer: _produce(writer, workspace, tokenizer, mixture, generations),
+        lambda writer, earlier: _produce(writer, workspace, tokenizer, mixture, generations, earlier),
+        key="doc_id",
+        sources=[RowSource(dataset, ("text",)) for dataset in generations.values()],
         stage_version=STAGE_VERSION,
         inputs=(mixture.ref(), *(dataset.ref() for dataset in generations.values())),
         params={"tokenizer": tokenizer.digest, "eos": recipe.eos, "shard_tokens": recipe.shard_tokens},
@@ -67,7 +77,7 @@ def mixture_buckets(mixture: Dataset) -> list[str]:
     return [entry.bucket for entry in mixture.manifest.files if entry.role == "rows" and entry.bucket is not None]
 
 
-def map_shard(path: Path) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
+def map_shard(path: Path) -> TokenIds:
     """The tokens of a `.ds` file as a read-only memory map."""
     size = int(path.with_name(path.name + ".metadata").read_text(encoding="utf-8").splitlines()[0].split("|")[-1])
     return np.memmap(path, dtype=np.uint16 if size == 2 else np.uint32, mode="r")
@@ -79,33 +89,43 @@ def _produce(
     tokenizer: NamedTokenizer,
     mixture: Dataset,
     generations: dict[str, Dataset],
+    earlier: Earlier,
 ) -> None:
     recipe = workspace.recipe.tokenization
-    texts: dict[str, str] = {}
-    for dataset in generations.values():
-        for table in dataset.tables(["doc_id", "text"]):
-            texts.update(zip(table["doc_id"].to_pylist(), table["text"].to_pylist(), strict=True))
     order = [
         (row["doc_id"], copy, row["tokens"])
         for row in mixture.table(["doc_id", "tokens", "copies"]).to_pylist()
         for copy in range(row["copies"])
     ]
     order.sort(key=lambda entry: (uniform("shuffle", entry[0], str(entry[1])), entry[0]))
+    spans = _earlier_spans(earlier, {doc for doc, _, _ in order})
+    writer.reused_rows = sum(doc in spans for doc, _, _ in order)
+    drawn = sorted(range(len(order)), key=lambda position: uniform("round trip", order[position][0]))[:ROUND_TRIPS]
+    wanted = {doc for doc, _, _ in order if doc not in spans} | {order[position][0] for position in drawn}
+    texts = _texts(generations.values(), wanted)
     writer.artifact(TOKENIZER_NAME, lambda path: write_text(path, tokenizer.tokenizer.to_str()))
+    encoder = _Encoder(writer.folder / ".tokenizing", writer.folder / TOKENIZER_NAME, recipe.eos)
     rows: list[dict[str, Any]] = []
     vocabulary = tokenizer.tokenizer.get_vocab_size()
     for number, documents in enumerate(_cut(order, recipe.shard_tokens)):
         name = f"shard-{number:05d}.ds"
-        ends = _write_shard(writer, name, [texts[doc] for doc, _ in documents], recipe.eos)
-        starts = [0, *ends[:-1]]
-        rows += [
+        new = [doc for doc in dict.fromkeys(doc for doc, _ in documents) if doc not in spans]
+        with encoder.encoded([texts[doc] for doc in new]) as encoded:
+            spans.update(zip(new, encoded, strict=True))
+            ends = _write_shard(writer, name, [spans[doc] for doc, _ in documents], vocabulary)
+        written = [
             {"shard": name, "start": start, "end": end, "doc_id": doc, "copy": copy}
-            for (doc, copy), start, end in zip(documents, starts, ends, strict=True)
+            for (doc, copy), start, end in zip(documents, [0, *ends[:-1]], ends, strict=True)
         ]
+        if new:  # further copies of a document are copied from where it stands now
+            ids, fresh = map_shard(writer.folder / name), set(new)
+            places = zip(documents, [0, *ends[:-1]], ends, strict=True)
+            spans.update((doc, (ids, start, end)) for (doc, _), start, end in places if doc in fresh)
+        rows += written
         workspace.progress(len(rows), len(order), "documents")
+    encoder.close()
     writer.write(pa.Table.from_pylist(rows, schema=TOKENIZED_SHARDS))
-    sampled = sorted(rows, key=lambda row: uniform("round trip", row["doc_id"]))[:ROUND_TRIPS]
-    same = sum(_decoded(writer.folder, row, tokenizer) == texts[row["doc_id"]] for row in sampled)
+    same = sum(_decoded(writer.folder, rows[place], tokenizer) == texts[rows[place]["doc_id"]] for place in drawn)
     writer.flow("copies", mixture.manifest.summary["copies"], len(rows))
     sizes: dict[str, int] = {}
     for row in rows:
@@ -116,7 +136,7 @@ def _produce(
         "shards": [[name, size] for name, size in sizes.items()],
         "tokenizer": tokenizer.name,
         "vocabulary": vocabulary,
-        "round_trips": [len(sampled), same],
+        "round_trips": [len(drawn), same],
     }
 
 
@@ -139,26 +159,71 @@ def _cut(order: list[tuple[str, int, int]], shard_tokens: int) -> Iterator[list[
         yield run
 
 
-def _write_shard(writer: DatasetWriter, name: str, texts: list[str], eos: str) -> list[int]:
-    """Tokenize one shard's documents with datatrove, in the given order; the documents' ends, in tokens."""
-    work = writer.folder / ".tokenizing"
-    step = DocumentTokenizer(
-        str(work),
-        str(writer.folder / TOKENIZER_NAME),
-        eos_token=eos,
-        shuffle_documents=False,
-        save_final_metadata=False,
-    )
-    step.tokenizer.encode_special_tokens = True  # a text that spells one out holds its letters, not the end of a text
-    step.run((Document(text=text, id=str(number)) for number, text in enumerate(texts)), rank=0, world_size=1)
-    (tokens,) = work.glob("*.ds")
-    ends = [int(end) for end in np.fromfile(f"{tokens}.index", dtype="<u8")]
-    # datatrove would name the tokenizer by its path on this machine
-    metadata = f"{TOKENIZER_NAME}|{step.token_size}\n{ends[-1]}\n{ends[-1]}"
-    writer.artifact(name, partial(link_or_copy, tokens))
-    writer.artifact(f"{name}.index", partial(link_or_copy, Path(f"{tokens}.index")))
+def _earlier_spans(earlier: Earlier, wanted: set[str]) -> dict[str, Span]:
+    """Where the tokens of wanted documents stand in the shards of the earlier version."""
+    if earlier.dataset is None:
+        return {}
+    folder = earlier.dataset.folder
+    mapped = {name: map_shard(folder / name) for name, _ in earlier.dataset.manifest.summary["shards"]}
+    known = earlier.take(sorted(wanted))
+    return {doc: (mapped[row["shard"]], row["start"], row["end"]) for doc, (row, *_) in known.items()}
+
+
+def _texts(generations: Iterable[Dataset], wanted: set[str]) -> dict[str, str]:
+    values = pa.array(sorted(wanted), pa.string())
+    texts: dict[str, str] = {}
+    for dataset in generations:
+        for table in dataset.tables(["doc_id", "text"]):
+            found = table.filter(pc.is_in(table["doc_id"], value_set=values))
+            texts.update(zip(found["doc_id"].to_pylist(), found["text"].to_pylist(), strict=True))
+    return texts
+
+
+def _write_shard(writer: DatasetWriter, name: str, spans: Sequence[Span], vocabulary: int) -> list[int]:
+    """Write one shard of these documents' tokens, its index and its metadata; the documents' ends, in tokens."""
+    ends = list(accumulate(end - start for _, start, end in spans))
+
+    def write(path: Path) -> None:
+        with path.open("wb") as stream:
+            for ids, start, end in spans:
+                stream.write(ids[start:end].tobytes())
+
+    width = 2 if vocabulary <= 1 << 16 else 4
+    metadata = f"{TOKENIZER_NAME}|{width}\n{ends[-1]}\n{ends[-1]}"
+    writer.artifact(name, write)
+    writer.artifact(f"{name}.index", lambda path: np.array(ends, "<u8").tofile(path))
     writer.artifact(f"{name}.metadata", lambda path: write_text(path, metadata))
-    for path in work.iterdir():
-        path.unlink()
-    work.rmdir()
     return ends
+
+
+class _Encoder:
+    """Encodes documents with datatrove, each by itself and followed by the end-of-text token."""
+
+    def __init__(self, work: Path, tokenizer: Path, eos: str) -> None:
+        self._work = work
+        self._step = DocumentTokenizer(
+            str(work), str(tokenizer), eos_token=eos, shuffle_documents=False, save_final_metadata=False
+        )
+
+    @contextmanager
+    def encoded(self, texts: Sequence[str]) -> Iterator[list[Span]]:
+        """The spans of these texts in a temporary file, which is removed in the end."""
+        if not texts:
+            yield []
+            return
+        encoding = self._step.tokenizer
+        encoding.encode_special_tokens = True  # a text that spells one out holds its letters, not the end of a text
+        encoding.no_truncation()
+        encoding.no_padding()  # a document's tokens depend on no other document
+        documents = (Document(text=text, id=str(number)) for number, text in enumerate(texts))
+        self._step.run(documents, rank=0, world_size=1)
+        (tokens,) = self._work.glob("*.ds")
+        ids = np.memmap(tokens, dtype=np.uint16 if self._step.token_size == 2 else np.uint32, mode="r")
+        ends = [int(end) for end in np.fromfile(f"{tokens}.index", dtype="<u8")]
+        yield [(ids, start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        for path in self._work.iterdir():
+            path.unlink()
+
+    def close(self) -> None:
+        if self._work.is_dir():
+            self._work.rmdir()

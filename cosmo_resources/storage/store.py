@@ -112,11 +112,21 @@ class CorpusStore:
         Raises:
             CosmoError: the version is damaged.
         """
-        place = self.place(asset, bucket)
-        pointer = place / CURRENT_NAME
-        if not pointer.is_file():
-            return None
-        return self._load(place / pointer.read_text(encoding="utf-8").strip())
+        name = self.current_version(asset, bucket)
+        return self._load(self.place(asset, bucket) / name) if name else None
+
+    def current_version(self, asset: str, bucket: str = ALL) -> str | None:
+        """The name of the current version, whatever its state, or None if there is none."""
+        pointer = self.place(asset, bucket) / CURRENT_NAME
+        return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+
+    def version(self, ref: InputRef) -> Dataset:
+        """The version that a reference to a whole dataset names, current or not.
+
+        Raises:
+            CosmoError: it is gone or damaged.
+        """
+        return self._load(self.place(ref.asset, ref.bucket) / ref.version)
 
     def open(self, asset: str, bucket: str = ALL) -> Dataset:
         """The current version.
@@ -152,8 +162,7 @@ class CorpusStore:
 
     def find(self, plan: BuildPlan) -> Dataset | None:
         """A version that this plan would build again, preferring the current one."""
-        pointer = self.place(plan.asset, plan.bucket) / CURRENT_NAME
-        current = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else ""
+        current = self.current_version(plan.asset, plan.bucket)
         matching = [found for found in self.versions(plan.asset, plan.bucket) if found.manifest.plan == plan.digest]
         return next((found for found in matching if found.folder.name == current), matching[0] if matching else None)
 

@@ -37,7 +37,9 @@ class DatasetWriter:
         self.summary: dict[str, Any] = {}
         """Figures and small tables about the content, for checks and charts. Part of the version's identity."""
         self.run: dict[str, Any] = {}
-        """Figures about this run alone (speed, what was taken over from earlier versions). No part of the identity."""
+        """Figures about this run alone (speed, tokens generated). No part of the identity."""
+        self.reused_rows = 0
+        """How many of the rows were taken over from an earlier version; the others count as computed."""
         self._schema = schema
         self._files: list[FileEntry] = []
         self._rejected: list[dict[str, str | None]] = []
@@ -124,8 +126,10 @@ class DatasetWriter:
             "summary": frozen_mapping(self.summary),
             "plan": plan,
         }
+        written = sum(entry.rows for entry in self._files if entry.role == "rows")
+        touched = {"computed_rows": written - self.reused_rows, "reused_rows": self.reused_rows}
         manifest = Manifest.model_validate(
-            {**fields, "version": identity_of(fields), "run": frozen_mapping({**run, **self.run})}
+            {**fields, "version": identity_of(fields), "run": frozen_mapping({**run, **touched, **self.run})}
         )
         text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False, sort_keys=True)
         write_text(self.folder / MANIFEST_NAME, text + "\n")

@@ -64,9 +64,10 @@ def test_the_manifest_is_on_disk_as_it_is_returned(writer: DatasetWriter) -> Non
     writer.write(rows("a"))
     writer.summary = {"words": {"é": 1}}
     writer.run = {"speed": 2.5}
+    writer.reused_rows = 1
     manifest = finished(writer)
     assert read_manifest(writer.folder / "_manifest.json") == manifest
-    assert manifest.run == {"run_id": "r", "speed": 2.5}
+    assert manifest.run == {"run_id": "r", "speed": 2.5, "computed_rows": 0, "reused_rows": 1}
 
 
 def test_columns_come_in_the_order_and_types_of_the_schema(writer: DatasetWriter) -> None:

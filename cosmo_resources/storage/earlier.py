@@ -1,0 +1,137 @@
+"""Rows that an earlier version of a dataset holds already: what a stage that makes rows of rows need not compute again.
+
+Belongs here: which earlier version was made in the same way, and which of its rows were made of the same input. Does
+not belong here: what a row means, or a model's answers (`cosmo_assets.generation.plan` takes those over by their ids).
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.digest import DIGEST_BYTES, canonical_json, frozen_mapping, schema_fingerprint
+from cosmo_resources.storage.manifest import InputRef
+from cosmo_resources.storage.store import BuildPlan, CorpusStore, Dataset, verify_checksums
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """An input whose rows become rows of the output, or one bucket of it. An output row may depend on its `key`, on
+    `columns` of the input row with that key, and on what the key is a hash of; on nothing else of the input."""
+
+    dataset: Dataset
+    columns: tuple[str, ...]
+
+
+class Earlier:
+    """The rows of one earlier version that a build may take over as they are; none, where there is no such version."""
+
+    def __init__(self, key: str = "", dataset: Dataset | None = None, unchanged: Collection[str] = ()) -> None:
+        self.dataset = dataset
+        """The version, its files compared with their checksums: its artifacts may be read as well."""
+        self._key = key
+        self._rows: pa.Table | None = None
+        self._rejected: dict[str, dict[str, Any]] = {}
+        if dataset is not None:
+            rows = dataset.table()
+            self._rows = rows.filter(pc.is_in(rows[key], value_set=pa.array(sorted(unchanged), pa.string())))
+            rejected = dataset.rejected()
+            self._rejected = {row["place"]: row for row in rejected.to_pylist()} if rejected is not None else {}
+
+    def take(self, keys: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """The rows of these keys by key; a key that is new or whose input has changed is not in it.
+
+        Cost: linear in the keys, plus one look-up per row of the version.
+        """
+        if self._rows is None or not keys:
+            return {}
+        wanted = self._rows.filter(pc.is_in(self._rows[self._key], value_set=pa.array(keys, pa.string())))
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in wanted.to_pylist():
+            found[row[self._key]].append(row)
+        return dict(found)
+
+    def rejected(self, place: str) -> dict[str, Any] | None:
+        """What the version recorded about a row that it dropped (see `REJECTED`)."""
+        return self._rejected.get(place)
+
+
+def find_earlier(
+    store: CorpusStore, plan: BuildPlan, *, key: str, sources: Sequence[RowSource], fixed: Sequence[InputRef] = ()
+) -> Earlier:
+    """What a build of `plan` may take over: rows of a version of the same asset and bucket with the same stage version,
+    schema and params and the same `fixed` inputs, that were made of equal rows of the sources.
+
+    Equal means equal in content, by digest: an id that stands for another text than before gives nothing. A version
+    with a damaged file is passed over, and so are rows whose input then cannot be read any more. The current version
+    is preferred, then the one with the most rows.
+
+    Cost: reading the earlier version with its checksums, and `columns` of the sources, as they were and as they are.
+    """
+    for dataset in _made_alike(store, plan, fixed):
+        try:
+            if not verify_checksums(dataset):
+                return Earlier(key, dataset, _unchanged(store, dataset, key, sources))
+        except (CosmoError, OSError, KeyError):
+            continue
+    return Earlier()
+
+
+def _made_alike(store: CorpusStore, plan: BuildPlan, fixed: Sequence[InputRef]) -> list[Dataset]:
+    params, schema = frozen_mapping(plan.params), schema_fingerprint(plan.schema)
+    by_rows = {ref.asset for ref in plan.inputs} - {ref.asset for ref in fixed}
+    found = []
+    for dataset in store.versions(plan.asset, plan.bucket):
+        manifest = dataset.manifest
+        others = [ref for ref in manifest.inputs if ref.asset not in by_rows]
+        alike = manifest.stage_version == plan.stage_version and manifest.schema_fingerprint == schema
+        if alike and manifest.params == params and others == list(fixed):
+            found.append(dataset)
+    current = store.current_version(plan.asset, plan.bucket)
+    return sorted(found, key=lambda dataset: (dataset.folder.name != current, -dataset.manifest.rows))
+
+
+def _unchanged(store: CorpusStore, earlier: Dataset, key: str, sources: Sequence[RowSource]) -> set[str]:
+    """The keys whose rows in the sources are what they were when the earlier version was made. A row that has moved to
+    another bucket of its source counts as changed."""
+    before = {(ref.asset, ref.bucket): ref for ref in earlier.manifest.inputs}
+    same: dict[str, set[str]] = defaultdict(set)
+    for source in sources:
+        manifest = source.dataset.manifest
+        ref = before.get((manifest.asset, manifest.bucket))
+        same[manifest.asset] |= _same_rows(store, ref, key, source) if ref else set()
+    return set.intersection(*same.values()) if same else set()
+
+
+def _same_rows(store: CorpusStore, ref: InputRef, key: str, source: RowSource) -> set[str]:
+    if ref.version == source.dataset.manifest.version:
+        return {value for table in source.dataset.tables([key]) for value in table[key].to_pylist()}
+    try:
+        before = dict(_fingerprints(store.version(ref), key, source.columns))
+    except CosmoError:
+        return set()
+    now = _fingerprints(source.dataset, key, source.columns)
+    return {value for value, fingerprint in now if before.get(value) == fingerprint}
+
+
+def _fingerprints(dataset: Dataset, key: str, columns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for table in dataset.tables([key, *columns]):
+        contents = [_contents(table[name]) for name in columns]
+        for value, *cells in zip(table[key].to_pylist(), *contents, strict=True):
+            state = hashlib.blake2b(digest_size=DIGEST_BYTES)
+            for cell in cells:
+                state.update(b"null" if cell is None else b"%d:" % len(cell))
+                state.update(cell or b"")
+            yield value, state.digest()
+
+
+def _contents(column: pa.ChunkedArray) -> list[bytes | None]:
+    if pa.types.is_string(column.type):
+        cells: list[bytes | None] = column.cast(pa.binary()).to_pylist()
+        return cells
+    return [None if value is None else canonical_json(value).encode() for value in column.to_pylist()]
