@@ -23,7 +23,7 @@ from cosmo_assets.ids import bucket_name
 from cosmo_assets.recipe import Recipe, load_recipe
 from cosmo_resources.deployments import Settings, settings
 from cosmo_resources.storage.store import CorpusStore
-from tests.doubles.replay_server import prose
+from tests.doubles.replay_server import prose, replaying
 
 ROOT = Path(__file__).parent.parent
 
@@ -182,6 +182,41 @@ class Corpus:
             for bucket in ("all", *(bucket_name(index) for index in range(self.recipe.buckets)))
             if (dataset := self.store.current(asset, bucket)) is not None
         }
+
+
+def contents(corpus: Corpus) -> dict[str, tuple[object, ...]]:
+    """What must equal a build from scratch: every row but its timings."""
+    return {
+        key: (
+            row["prompt_id"],
+            row["sample_index"],
+            row["status"],
+            row["text"],
+            row["finish_reason"],
+            row["request_seed"],
+        )
+        for key, row in corpus.rows().items()
+    }
+
+
+def from_scratch(corpus: Corpus, folder: Path, url: str) -> Corpus:
+    """The same corpus in an empty place, given the pinned artifacts alone: the cluster model and its labels."""
+    fresh = Corpus(folder)
+    for name in ("recipe.yaml", "pages.jsonl", "bench.jsonl"):
+        shutil.copy(corpus.folder / name, folder / name)
+    shutil.copytree(corpus.folder / "templates", folder / "templates")
+    for asset in ("cluster_model", "topic_labels"):
+        shutil.copytree(corpus.store.place(asset), fresh.store.place(asset))
+    fresh.build(url)
+    return fresh
+
+
+def check_against_scratch(corpus: Corpus, folder: Path) -> None:
+    with replaying() as other:
+        scratch = from_scratch(corpus, folder, other.url)
+        assert other.label_calls == [], "the pinned labels were not used"
+    assert contents(corpus) == contents(scratch)
+    assert corpus.versions_of_everything() == scratch.versions_of_everything()
 
 
 def kill_group(process: "subprocess.Popen[str]") -> None:

@@ -1,49 +1,13 @@
 """Six changes that resuming systems get wrong, each counted at the server and compared with a build from scratch."""
 
 import random
-import shutil
 import subprocess
 from pathlib import Path
 
-from tests.corpora import TEMPLATES, Corpus, kill_group, seeds, wait_until
+from tests.corpora import TEMPLATES, Corpus, check_against_scratch, contents, kill_group, seeds, wait_until
 from tests.doubles.replay_server import ReplayServer, replaying
 
 IN_FLIGHT = 4
-
-
-def contents(corpus: Corpus) -> dict[str, tuple[object, ...]]:
-    """What must equal a build from scratch: every row but its timings."""
-    return {
-        key: (
-            row["prompt_id"],
-            row["sample_index"],
-            row["status"],
-            row["text"],
-            row["finish_reason"],
-            row["request_seed"],
-        )
-        for key, row in corpus.rows().items()
-    }
-
-
-def from_scratch(corpus: Corpus, folder: Path, url: str) -> Corpus:
-    """The same corpus in an empty place, given the pinned artifacts alone: the cluster model and its labels."""
-    fresh = Corpus(folder)
-    for name in ("recipe.yaml", "pages.jsonl", "bench.jsonl"):
-        shutil.copy(corpus.folder / name, folder / name)
-    shutil.copytree(corpus.folder / "templates", folder / "templates")
-    for asset in ("cluster_model", "topic_labels"):
-        shutil.copytree(corpus.store.place(asset), fresh.store.place(asset))
-    fresh.build(url)
-    return fresh
-
-
-def check_against_scratch(corpus: Corpus, folder: Path) -> None:
-    with replaying() as other:
-        scratch = from_scratch(corpus, folder, other.url)
-        assert other.label_calls == [], "the pinned labels were not used"
-    assert contents(corpus) == contents(scratch)
-    assert corpus.versions_of_everything() == scratch.versions_of_everything()
 
 
 def asked(replay: ReplayServer) -> list[str]:
