@@ -165,8 +165,8 @@ def materialized(manifest: Manifest, recipe: Recipe, checks: Sequence[Check], sh
 
 
 def metadata_of(manifest: Manifest, show: Show) -> dict[str, Any]:
-    """A materialization's metadata: counts, flow, figures of the run that built the version (which rows it computed, and
-    which it took over from an earlier one), then charts and tables."""
+    """A materialization's metadata: counts, flow, how many rows were computed and how many taken over from an earlier
+    version when this one was built, then charts and tables."""
     rows_key = "dagster/row_count" if manifest.bucket == ALL else "dagster/partition_row_count"
     flow = manifest.flow
     metadata: dict[str, Any] = {

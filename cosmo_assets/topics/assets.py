@@ -43,7 +43,7 @@ def seed_embeddings(
     manifest = embedding.build(workspace(context, store, recipe), embedder.create())
     reused = int(manifest.run.get("reused_rows", 0))
     chart = bars("Embeddings", [("computed", manifest.rows - reused), ("taken over", reused)], unit="seeds")
-    return materialized(manifest, recipe, EMBEDDING_CHECKS, Show({"work": chart}, figures={"reused_rows": reused}))
+    return materialized(manifest, recipe, EMBEDDING_CHECKS, Show({"work": chart}))
 
 
 @corpus_asset(

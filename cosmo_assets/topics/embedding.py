@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cosmo_assets.schemas import EMBEDDING_DIMENSION, SEED_EMBEDDINGS
 from cosmo_assets.stage import Workspace
+from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
@@ -33,12 +34,14 @@ class Embedder(Protocol):
 
 
 def build(workspace: Workspace, embedder: Embedder) -> Manifest:
-    """Build `seed_embeddings`. Cost: the model's, once per new seed; memory for all vectors and one part
-    of the seeds."""
+    """Build `seed_embeddings`. Cost: the model's, once per new seed or changed title; memory for the vectors of the
+    earlier version and one part of the seeds."""
     seeds = workspace.store.open("seed_documents")
-    return workspace.build(
+    return workspace.build_rows(
         "seed_embeddings",
-        lambda writer: _produce(writer, workspace, embedder, seeds),
+        lambda writer, earlier: _produce(writer, workspace, embedder, seeds, earlier),
+        key="seed_id",
+        sources=[RowSource(seeds, ("title", "text"))],
         stage_version=STAGE_VERSION,
         inputs=(seeds.ref(),),
         params={"model": embedder.name, "revision": embedder.revision},
@@ -53,35 +56,26 @@ def matrix(table: pa.Table) -> npt.NDArray[np.float32]:
     return flat.reshape(-1, EMBEDDING_DIMENSION)
 
 
-def _produce(writer: DatasetWriter, workspace: Workspace, embedder: Embedder, seeds: Dataset) -> None:
-    known = _known(workspace, embedder)
-    total, done, reused = seeds.manifest.rows, 0, 0
+def _produce(writer: DatasetWriter, workspace: Workspace, embedder: Embedder, seeds: Dataset, earlier: Earlier) -> None:
+    total, done = seeds.manifest.rows, 0
     for table in seeds.tables(["seed_id", "title", "text"]):
         for start in range(0, max(table.num_rows, 1), CHUNK):
             rows = table.slice(start, CHUNK).to_pylist()
-            new = [row for row in rows if row["seed_id"] not in known]
-            vectors = embedder.encode([embedded_text(row["title"], row["text"]) for row in new])
-            known.update(zip((row["seed_id"] for row in new), vectors.astype(np.float16), strict=True))
-            reused += len(rows) - len(new)
-            stacked = np.array([known[row["seed_id"]] for row in rows], np.float16).reshape(-1)
+            before = earlier.rows([row["seed_id"] for row in rows])
+            vector_of = dict(zip(before["seed_id"].to_pylist(), matrix(before).astype(np.float16), strict=True))
+            writer.reused_rows += len(vector_of)
+            new = [row for row in rows if row["seed_id"] not in vector_of]
+            vectors = embedder.encode([embedded_text(row["title"], row["text"]) for row in new]).astype(np.float16)
+            vector_of.update(zip((row["seed_id"] for row in new), vectors, strict=True))
+            stacked = np.array([vector_of[row["seed_id"]] for row in rows], np.float16).reshape(-1)
             embeddings = pa.FixedSizeListArray.from_arrays(pa.array(stacked, pa.float16()), EMBEDDING_DIMENSION)
             ids = pa.array([row["seed_id"] for row in rows], pa.string())
             writer.write(pa.table({"seed_id": ids, "embedding": embeddings}, schema=SEED_EMBEDDINGS))
             done += len(rows)
             workspace.progress(done, total, "seeds")
     writer.flow("seeds", total, done)
-    writer.run["reused_rows"] = reused
 
 
 def embedded_text(title: str | None, text: str) -> str:
     """What is embedded of a seed: its title, where it has one that its text does not begin with, then its text."""
     return text if not title or text.startswith(title) else f"{title}\n{text}"
-
-
-def _known(workspace: Workspace, embedder: Embedder) -> dict[str, npt.NDArray[np.float16]]:
-    """Embeddings of the current version, if the same model made them."""
-    current = workspace.store.current("seed_embeddings")
-    if current is None or current.manifest.params != {"model": embedder.name, "revision": embedder.revision}:
-        return {}
-    table = current.table()
-    return dict(zip(table["seed_id"].to_pylist(), matrix(table).astype(np.float16), strict=True))

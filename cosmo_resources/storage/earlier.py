@@ -31,28 +31,31 @@ class RowSource:
 class Earlier:
     """The rows of one earlier version that a build may take over as they are; none, where there is no such version."""
 
-    def __init__(self, key: str = "", dataset: Dataset | None = None, unchanged: Collection[str] = ()) -> None:
+    def __init__(
+        self, schema: pa.Schema, key: str, dataset: Dataset | None = None, unchanged: Collection[str] = ()
+    ) -> None:
         self.dataset = dataset
         """The version, its files compared with their checksums: its artifacts may be read as well."""
         self._key = key
-        self._rows: pa.Table | None = None
+        self._rows: pa.Table = schema.empty_table()
         self._rejected: dict[str, dict[str, Any]] = {}
         if dataset is not None:
-            rows = dataset.table()
-            self._rows = rows.filter(pc.is_in(rows[key], value_set=pa.array(sorted(unchanged), pa.string())))
+            self._rows = _of(dataset.table(), key, unchanged)
             rejected = dataset.rejected()
             self._rejected = {row["place"]: row for row in rejected.to_pylist()} if rejected is not None else {}
 
-    def take(self, keys: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """The rows of these keys by key; a key that is new or whose input has changed is not in it.
+    def rows(self, keys: Collection[str]) -> pa.Table:
+        """The rows of these keys, in the order of the earlier version; a key that is new or whose input has changed has
+        none.
 
         Cost: linear in the keys, plus one look-up per row of the version.
         """
-        if self._rows is None or not keys:
-            return {}
-        wanted = self._rows.filter(pc.is_in(self._rows[self._key], value_set=pa.array(keys, pa.string())))
+        return _of(self._rows, self._key, keys)
+
+    def take(self, keys: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        """`rows` by key."""
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in wanted.to_pylist():
+        for row in self.rows(keys).to_pylist():
             found[row[self._key]].append(row)
         return dict(found)
 
@@ -76,10 +79,14 @@ def find_earlier(
     for dataset in _made_alike(store, plan, fixed):
         try:
             if not verify_checksums(dataset):
-                return Earlier(key, dataset, _unchanged(store, dataset, key, sources))
+                return Earlier(plan.schema, key, dataset, _unchanged(store, dataset, key, sources))
         except (CosmoError, OSError, KeyError):
             continue
-    return Earlier()
+    return Earlier(plan.schema, key)
+
+
+def _of(table: pa.Table, key: str, keys: Collection[str]) -> pa.Table:
+    return table.filter(pc.is_in(table[key], value_set=pa.array(keys, pa.string())))
 
 
 def _made_alike(store: CorpusStore, plan: BuildPlan, fixed: Sequence[InputRef]) -> list[Dataset]:
