@@ -55,6 +55,14 @@ class SeedPolicy(Section):
     mask_personal_data: bool = True
     boilerplate_share: Share = 0.5
     """A text with more than this share of its lines looking like navigation or notices is dropped."""
+    min_alphabetic_words: Share = 0.6
+    """Share of words with at least one letter below which a text of 200 characters or more says too little."""
+    word_chars: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (3.0, 10.0)
+    """Shortest and longest mean word of such a text."""
+    max_compression: Annotated[float, Field(gt=0)] = 6.0
+    """How many times such a text may be compressed (zlib): more is repetition."""
+    max_toxicity: Share = 0.9
+    """Toxicity score above which a text of 100 characters or more is dropped; 1 keeps all."""
     near_duplicate_threshold: Share | None = 0.7
     """Jaccard similarity of word 5-grams above which only the first of a group of seeds is kept; null switches off."""
 
@@ -99,13 +107,17 @@ class TopicPolicy(Section):
     min_score: Annotated[float, Field(ge=1, le=10)] = 1.0
     deny: tuple[str, ...] = ()
     """Regular expressions, case-insensitive, searched in the topic that the model answered."""
+    allow: tuple[str, ...] = ()
+    """The same; where there are any, a topic that matches none of them is excluded."""
     deny_headings: tuple[str, ...] = ()
     """Headings of the recipe: a cluster whose nearest heading is one of them is excluded."""
     overrides: dict[str, Literal["keep", "drop"]] = {}
     """Decisions of a reviewer by topic label; they go before everything else."""
+    overrides_file: str | None = None
+    """A YAML list of such decisions with who made them and why, relative to the recipe."""
     unlabelled: Literal["keep", "drop"] = "drop"
 
-    @pydantic.field_validator("deny")
+    @pydantic.field_validator("deny", "allow")
     @classmethod
     def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in value:

@@ -56,6 +56,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "mask_personal_data": "Whether e-mail addresses, telephone numbers and public IP addresses are replaced by "
         "reserved ones",
         "boilerplate_share": "A text with a larger share of lines that look like navigation or notices is dropped",
+        "min_alphabetic_words": "Least share of words with a letter (texts of 200 characters or more); `0` switches off",
+        "word_chars": "Least and greatest mean length of a word, in characters (likewise)",
+        "max_compression": "How many times a text may be compressed by zlib: more is repetition (likewise)",
+        "max_toxicity": "Largest toxicity score (texts of 100 characters or more); `1` switches off",
         "near_duplicate_threshold": "Jaccard similarity of word 5-grams above which only the first of two seeds is "
         "kept; `null` switches off",
     },
@@ -89,8 +93,11 @@ MEANINGS: dict[str, dict[str, str]] = {
     "TopicPolicy": {
         "min_score": "Lowest educational score that is kept (1 to 10, as the model answers)",
         "deny": "Regular expressions, case-insensitive, searched in the topic",
+        "allow": "The same; where there are any, a topic that matches none of them is excluded",
         "deny_headings": "Headings: a cluster whose nearest heading is one of them is excluded",
-        "overrides": "Decisions by topic; they go before the rules above",
+        "overrides": "Decisions by topic, whatever its case; they go before the rules above",
+        "overrides_file": "File of reviewed decisions: a YAML list of `{topic, decision, by, why}`, relative to the "
+        "recipe's file. Who and why are for readers: changing them re-runs nothing",
         "unlabelled": "What becomes of clusters without a usable answer",
     },
     "Prompts": {
