@@ -168,6 +168,12 @@ PROMPT_TABLE = pa.schema(
         _column(
             "prompt", TEXT, "The rendered prompt", source="seed_documents.text,seed_documents.title,topic_labels.topic"
         ),
+        _column(
+            "extract_chars",
+            COUNT,
+            "Length of the extract that the prompt shows: the first characters of the seed's text",
+            source="seed_documents.text",
+        ),
         _column("max_tokens", COUNT, "Upper bound of the answer, in tokens"),
     ]
 )

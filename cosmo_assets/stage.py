@@ -10,7 +10,7 @@ from typing import Any
 
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import TABLES
-from cosmo_resources.storage.earlier import Earlier, RowSource, find_earlier
+from cosmo_resources.storage.earlier import Earlier, RowSource, all_params, find_earlier
 from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
@@ -58,6 +58,7 @@ class Workspace:
         inputs: tuple[InputRef, ...],
         params: Mapping[str, Any],
         fixed: tuple[InputRef, ...] = (),
+        depends: Callable[[Mapping[str, Any]], Any] = all_params,
         bucket: str = ALL,
     ) -> Manifest:
         """`build` for a stage that makes each of its rows of one row of its sources: `produce` is also given the rows
@@ -65,14 +66,18 @@ class Workspace:
         them it took over.
 
         `inputs` are those that are read row by row, each through `key` or an id that it is a hash of; `fixed` are those
-        that every row depends on. What is taken over must be what would be computed: the version comes out the same
-        either way.
+        that every row depends on. `depends` picks what rows depend on of the params, where that is not all of them.
+        What is taken over must be what would be computed: the version comes out the same either way.
         """
         everything = (*inputs, *fixed)
         plan = BuildPlan(asset, stage_version, TABLES[asset], params, everything, bucket)
+
+        def with_earlier(writer: DatasetWriter) -> None:
+            produce(writer, find_earlier(self.store, plan, key=key, sources=sources, fixed=fixed, depends=depends))
+
         return self.build(
             asset,
-            lambda writer: produce(writer, find_earlier(self.store, plan, key=key, sources=sources, fixed=fixed)),
+            with_earlier,
             stage_version=stage_version,
             inputs=everything,
             params=params,

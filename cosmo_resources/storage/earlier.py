@@ -6,7 +6,7 @@ not belong here: what a row means, or a model's answers (`cosmo_assets.generatio
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +44,13 @@ class Earlier:
             rejected = dataset.rejected()
             self._rejected = {row["place"]: row for row in rejected.to_pylist()} if rejected is not None else {}
 
-    def rows(self, keys: Collection[str]) -> pa.Table:
-        """The rows of these keys, in the order of the earlier version; a key that is new or whose input has changed has
-        none.
+    def rows(self, keys: Collection[str] | None = None) -> pa.Table:
+        """The rows of these keys, or of all, in the order of the earlier version; a key that is new or whose input has
+        changed has none.
 
         Cost: linear in the keys, plus one look-up per row of the version.
         """
-        return _of(self._rows, self._key, keys)
+        return self._rows if keys is None else _of(self._rows, self._key, keys)
 
     def take(self, keys: Collection[str]) -> dict[str, list[dict[str, Any]]]:
         """`rows` by key."""
@@ -64,11 +64,22 @@ class Earlier:
         return self._rejected.get(place)
 
 
+def all_params(params: Mapping[str, Any]) -> Any:
+    """Rows depend on all params of their stage."""
+    return params
+
+
 def find_earlier(
-    store: CorpusStore, plan: BuildPlan, *, key: str, sources: Sequence[RowSource], fixed: Sequence[InputRef] = ()
+    store: CorpusStore,
+    plan: BuildPlan,
+    *,
+    key: str,
+    sources: Sequence[RowSource],
+    fixed: Sequence[InputRef] = (),
+    depends: Callable[[Mapping[str, Any]], Any] = all_params,
 ) -> Earlier:
     """What a build of `plan` may take over: rows of a version of the same asset and bucket with the same stage version,
-    schema and params and the same `fixed` inputs, that were made of equal rows of the sources.
+    schema, `fixed` inputs and params (or what `depends` picks of them), that were made of equal rows of the sources.
 
     Equal means equal in content, by digest: an id that stands for another text than before gives nothing. A version
     with a damaged file is passed over, and so are rows whose input then cannot be read any more. The current version
@@ -76,7 +87,7 @@ def find_earlier(
 
     Cost: reading the earlier version with its checksums, and `columns` of the sources, as they were and as they are.
     """
-    for dataset in _made_alike(store, plan, fixed):
+    for dataset in _made_alike(store, plan, fixed, depends):
         try:
             if not verify_checksums(dataset):
                 return Earlier(plan.schema, key, dataset, _unchanged(store, dataset, key, sources))
@@ -89,15 +100,17 @@ def _of(table: pa.Table, key: str, keys: Collection[str]) -> pa.Table:
     return table.filter(pc.is_in(table[key], value_set=pa.array(keys, pa.string())))
 
 
-def _made_alike(store: CorpusStore, plan: BuildPlan, fixed: Sequence[InputRef]) -> list[Dataset]:
-    params, schema = frozen_mapping(plan.params), schema_fingerprint(plan.schema)
+def _made_alike(
+    store: CorpusStore, plan: BuildPlan, fixed: Sequence[InputRef], depends: Callable[[Mapping[str, Any]], Any]
+) -> list[Dataset]:
+    wanted, schema = depends(frozen_mapping(plan.params)), schema_fingerprint(plan.schema)
     by_rows = {ref.asset for ref in plan.inputs} - {ref.asset for ref in fixed}
     found = []
     for dataset in store.versions(plan.asset, plan.bucket):
         manifest = dataset.manifest
         others = [ref for ref in manifest.inputs if ref.asset not in by_rows]
         alike = manifest.stage_version == plan.stage_version and manifest.schema_fingerprint == schema
-        if alike and manifest.params == params and others == list(fixed):
+        if alike and others == list(fixed) and depends(manifest.params) == wanted:
             found.append(dataset)
     current = store.current_version(plan.asset, plan.bucket)
     return sorted(found, key=lambda dataset: (dataset.folder.name != current, -dataset.manifest.rows))
