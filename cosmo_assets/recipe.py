@@ -90,13 +90,23 @@ class Clustering(Section):
 
 
 class Labelling(Section):
-    """How the model is asked for a cluster's topic and educational value."""
+    """How the model is asked for a cluster's topic and educational value: twice, of different extracts, and again where
+    the two answers differ."""
 
+    form: Literal["chat", "text"] = "chat"
+    """chat: an instruction that is answered with JSON. text: a catalogue that is continued, for models too small to
+    follow an instruction."""
     central_extracts: Count = 10
     random_extracts: Count = 10
     extract_chars: Count = 420
+    question_tokens: Annotated[int, Field(ge=200)] = 1600
+    """Longest question in tokens of the recipe's tokenizer; extracts that have no room are left out."""
+    votes: Annotated[int, Field(ge=2)] = 5
+    score_tolerance: Annotated[float, Field(ge=0)] = 2.0
+    topic_similarity: Share = 0.6
+    """Cosine similarity of two invented topics from which they count as the same; chosen ones are the same or not."""
     attempts: Count = 3
-    max_tokens: Count = 60
+    max_tokens: Count = 160
     shortlist: Count = 3
     """Where the recipe has headings: how many of the nearest ones the model chooses from."""
 
@@ -141,6 +151,18 @@ class TopicTree(Section):
     boost: Annotated[float, Field(gt=0)] = 2.0
     """Weight of the subtopic's words in a search; those of category and subcategory weigh 1."""
     min_score: Annotated[float, Field(ge=0)] = 0.0
+    """Lowest BM25 score of a seed in a topic's search; it grows with the number and rarity of the words found."""
+    top_up: bool = False
+    """Whether a topic with fewer than k hits takes seeds that hold words of its category and subcategory only."""
+
+
+class TopicMap(Section):
+    """The map of the seeds."""
+
+    points: Annotated[int, Field(ge=1, le=10_000)] = 5_000
+    """Seeds that are laid out at most, and shown at most; the others are placed among these."""
+    seed: int = 0
+    """Another number draws other seeds."""
 
 
 class Topics(Section):
@@ -151,6 +173,7 @@ class Topics(Section):
     clustering: Clustering
     labelling: Labelling = Labelling()
     policy: TopicPolicy = TopicPolicy()
+    map: TopicMap = TopicMap()
     tree: TopicTree | None = None
 
 
@@ -268,6 +291,7 @@ class Limits(Section):
     max_duplicates: Share = 0.05
     max_bad_seed_rows: Share = 0.02
     max_opener_share: Share = 0.1
+    min_label_agreement: Share = 0.5
 
 
 class Recipe(Section):

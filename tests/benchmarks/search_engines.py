@@ -350,10 +350,8 @@ def measure(name: str, copies: int) -> dict[str, Any]:
         seconds = timed_build(all_of, both, copies)
         built = resident()
         all_of.open()
-        answers = []
         started = time.process_time()
-        for query in topic_queries():
-            answers.append(all_of.search(query, 1000))
+        answers = [all_of.search(query, 1000) for query in topic_queries()]
         asked = (time.process_time() - started) / len(answers)
         again = engine("again")
         timed_build(again, both, copies)
