@@ -31,7 +31,7 @@ class Section(pydantic.BaseModel):
 
 class Source(Section):
     """Where seed documents come from. `path` is relative to the recipe's file and may be a glob; `${NAME}` is taken
-    from the environment."""
+    from the environment. "hub:owner/name@commit" is a dataset of the Hugging Face hub."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     kind: SourceKind
@@ -290,6 +290,9 @@ class Limits(Section):
     min_contaminated: Share = 0.0
     max_duplicates: Share = 0.05
     max_bad_seed_rows: Share = 0.02
+    max_unexpanded: Share = 0.1
+    min_full_topics: Share = 0.5
+    min_seeds_used: Share = 0.1
     max_opener_share: Share = 0.1
     min_label_agreement: Share = 0.5
 

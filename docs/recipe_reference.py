@@ -41,7 +41,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "name": "Name of the source: lower-case letters, digits and `_`",
         "kind": "What its documents are; chooses the mix of templates",
         "reader": "Format of its files: a name from the table of readers below",
-        "path": "File or glob, relative to the recipe's file; `${NAME}` is taken from the environment",
+        "path": "File or glob, relative to the recipe's file; `${NAME}` is taken from the environment. "
+        "`hub:owner/name@commit` names a data set of the Hugging Face hub",
         "licence": "Licence of its texts, for documents that state none themselves",
         "attribution": "Whom to name, for documents that state nobody themselves",
         "homepage": "Link that is shown in the asset graph, the report and the dataset card",
@@ -75,6 +76,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "clustering": "Spherical k-means",
         "labelling": "How the model is asked for a cluster's topic",
         "policy": "Which topics may become prompts",
+        "map": "The map of the seeds",
     },
     "Clustering": {
         "clusters": "Number of clusters",
@@ -83,10 +85,17 @@ MEANINGS: dict[str, dict[str, str]] = {
         "seed": "Seed of its random numbers",
     },
     "Labelling": {
-        "central_extracts": "Seeds nearest to the centroid that may be shown for a cluster",
-        "random_extracts": "Seeds that may be shown beside them, drawn from the rest of the cluster by their ids",
+        "form": "`chat`: an instruction, answered with JSON of topic, reason and score. `text`: a catalogue that the "
+        "model continues with a topic and a kind of text, each kind with its score; for models too small for the first",
+        "central_extracts": "Seeds nearest to the centroid that may be shown for a cluster; the first vote is theirs",
+        "random_extracts": "Seeds that may be shown beside them, drawn from the rest of the cluster by their ids; the "
+        "second vote is theirs",
         "extract_chars": "Characters shown of each",
-        "attempts": "Requests for a cluster until an answer can be read",
+        "question_tokens": "Longest question, in tokens of the recipe's tokenizer: extracts without room are left out",
+        "votes": "Answers about a cluster at most: two, and further ones where they differ until most agree",
+        "score_tolerance": "Difference from the median score up to which a vote agrees with it",
+        "topic_similarity": "Cosine similarity from which two invented topics count as the same",
+        "attempts": "Requests for a vote until an answer can be read",
         "max_tokens": "Longest answer",
         "shortlist": "How many of the nearest headings the model chooses from",
     },
@@ -179,6 +188,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`)",
         "max_duplicates": "Share of near-duplicates (`deduplicated: duplicates`)",
         "max_bad_seed_rows": "Share of source rows that could not be read (`seed_documents: bad_rows`)",
+        "min_label_agreement": "Share of labelled clusters whose votes all agreed (`topic_labels: agreed`)",
         "max_opener_share": "Share of texts that begin with the same five words (`generation_quality: openers`)",
     },
 }
@@ -196,6 +206,10 @@ READS = {
     "topic_tree": "JSON tree with `title`, `slug`, `description`, `children`: one document per leaf",
     "title_list": "Text file, one title a line",
     "mediawiki": "MediaWiki XML dump: one document per article",
+    "html": "HTML files: one document per page, its main content (trafilatura); the licence that the page states",
+    "warc": "Web archives (WARC, plain or gzip): one document per HTML page or converted text; licence as `html`",
+    "hf_dataset": "Hugging Face data sets: the folder of `save_to_disk`, files of a snapshot, or `hub:owner/name@commit`",
+    "automathtext": "AutoMathText: JSON Lines with scores, by `min_score` and `domains`",
     "plain_text": "Running text, cut into documents at blank lines (`separator: blank_line`) or by size (`none`)",
 }
 """What a reader reads, by its name."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosmo_assets.seeds.readers.licences import all_of, stated_licence
 from cosmo_resources.storage.digest import digest
 
 
@@ -45,10 +46,12 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A sound row that is left out on purpose: a redirect, a repeated title, a category that the recipe excludes."""
+    """A sound row that is left out on purpose: a redirect, a repeated title, a category that the recipe excludes, a
+    book whose licence is stated in two ways (`detail` then says both)."""
 
     place: str
     reason: str
+    detail: str | None = None
 
 
 Row = RawSeed | BadRow | Skipped
@@ -56,7 +59,14 @@ Reader = Callable[[Path, Mapping[str, Any]], Iterator[Row]]
 """Reads ONE file, with the options of the recipe's source. Rows come in the file's order; bad input comes as `BadRow`;
 a file of which nothing can be read raises `CosmoError`, at the first row that is asked for."""
 
-RECORD_OPTIONS: Mapping[str, Any] = {"text": "text", "id": "id", "title": "title", "url": "url"}
+RECORD_OPTIONS: Mapping[str, Any] = {
+    "text": "text",
+    "id": "id",
+    "title": "title",
+    "url": "url",
+    "licence": "license",
+    "attribution": "attribution",
+}
 """Options of every reader of records, with their defaults: the names of the fields."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -131,15 +141,36 @@ def optional_text(row: Any, name: str) -> str | None:
 
 def record(place: str, row: Any, options: Mapping[str, Any]) -> RawSeed | BadRow:
     """A record with the fields of `RECORD_OPTIONS` as a seed. A missing id falls back to the URL, then to a digest of
-    the text."""
+    the text. Licence and attribution may be lists: a text under several licences must keep to each of them."""
     names = {**RECORD_OPTIONS, **options}
     try:
         text = required_text(row, names["text"])
         url = optional_text(row, names["url"])
-        native_id = optional_text(row, names["id"]) or url or digest(text)
-        return RawSeed(native_id=native_id, text=text, title=optional_text(row, names["title"]), url=url)
+        return RawSeed(
+            native_id=optional_text(row, names["id"]) or url or digest(text),
+            text=text,
+            title=optional_text(row, names["title"]),
+            url=url,
+            licence=all_of(map(stated_licence, _texts(row, names["licence"]))),
+            attribution=", ".join(_texts(row, names["attribution"])) or None,
+        )
     except BadFieldError as bad:
         return bad.row(place)
+
+
+def _texts(row: Any, name: str) -> list[str]:
+    """The texts in a field that holds one or a list of them.
+
+    Raises:
+        BadFieldError: wrong_type.
+    """
+    value = field(row, name)
+    if not isinstance(value, list):
+        text = optional_text(row, name)
+        return [text] if text else []
+    if not all(isinstance(item, str) for item in value):
+        raise BadFieldError("wrong_type", name, "expected text or a list of texts")
+    return [sound(item).strip() for item in value if item.strip()]
 
 
 def sound(text: str) -> str:

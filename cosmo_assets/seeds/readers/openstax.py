@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row, Skipped, sound
 from cosmo_assets.seeds.readers.cnxml import module_text
+from cosmo_assets.seeds.readers.licences import all_of, licence_name, stated_licence
 from cosmo_assets.seeds.readers.streams import XML_ERRORS, DamagedFileError, blocks, local_name
 from cosmo_resources.errors import CosmoError
 
@@ -25,12 +26,11 @@ OPENSTAX_OPTIONS: Mapping[str, Any] = {}
 
 _NAME = "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,150}"
 _MEMBER = re.compile(
-    rf"(?:(?P<root>.*)/)?(?P<name>META-INF/books\.xml|collections/{_NAME}\.xml|modules/{_NAME}/index\.cnxml)"
+    rf"(?:(?P<root>.*)/)?(?P<name>META-INF/books\.xml|LICEN[CS]E(?:\.(?:txt|md))?|collections/{_NAME}\.xml|modules/{_NAME}/index\.cnxml)"
 )
 _MAX_MEMBER_BYTES = 32 << 20
-_CREATIVE_COMMONS = re.compile(
-    r"creativecommons\.org/(?:licenses/(?P<kind>[a-z-]+)|publicdomain/(?P<zero>zero))/(?P<version>\d\.\d)"
-)
+_LICENCE_LINES = 40
+"""Lines at the beginning of a LICENSE file among which its title is looked for."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,12 @@ def openstax(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     folder, or an archive of one (.tar.xz, .tar.gz, .tar.zst, .tar, .zip), which is unpacked to a temporary folder.
 
     A module that stands in several collections is given once, by the first that books.xml names; a module that stands
-    in none is skipped, and so is one without words (a chapter's opening picture). Text and licence of a module are
-    those of `cnxml.module_text` and `licence_name`.
+    in none is skipped, and so is one without words (a chapter's opening picture). A module's text is that of
+    `cnxml.module_text`.
+
+    A book's licence is that of its collection. Where the repository's LICENSE file or books.xml states another, nobody
+    can tell which holds: all modules of that book are skipped (`licence_conflict`, with both in the detail), in other
+    collections too. A module that states another licence than its collection is skipped in the same way.
 
     Raises:
         CosmoError: no collections are where they should be, or it is no archive.
@@ -163,28 +167,66 @@ class _Bytes(io.RawIOBase):
 
 def _books(root: Path, label: str) -> Iterator[Row]:
     """The modules of all collections under a root; places are paths from that root."""
-    done: set[str] = set()
+    collections: list[Collection] = []
     for name, problem in _collection_names(root, label):
         if problem:
             yield problem
         if name is None:
             continue
-        place = f"{label}collections/{name}"
         try:
-            collection = read_collection(_parsed(root / "collections" / name))
+            collections.append(read_collection(_parsed(root / "collections" / name)))
         except _DOCUMENT_ERRORS as error:
-            yield _bad_document(place, error)
-            continue
+            yield _bad_document(f"{label}collections/{name}", error)
+    stated = _stated_licences(root)
+    held_back: dict[str, str] = {}
+    for collection in collections:
+        if conflict := _conflict(collection, stated):
+            held_back |= {module: conflict for module, _ in collection.modules if module not in held_back}
+    done: set[str] = set()
+    for collection in collections:
         for module, context in collection.modules:
             place = f"{label}modules/{module}/index.cnxml"
             if module in done:
                 yield Skipped(place, "repeated_module")
                 continue
             done.add(module)
-            yield _module(root, place, module, context, collection)
+            if module in held_back:
+                yield Skipped(place, "licence_conflict", held_back[module])
+            else:
+                yield _module(root, place, module, context, collection)
     for path in sorted(root.glob("modules/*/index.cnxml")):
         if path.parent.name not in done:
             yield Skipped(f"{label}modules/{path.parent.name}/index.cnxml", "in_no_collection")
+
+
+def _stated_licences(root: Path) -> dict[str, str]:
+    """What the repository says about the licence of its books, by the file that says it: an SPDX identifier where one
+    is recognised, else the file's first line."""
+    stated = {}
+    for path in sorted(root.glob("LICEN[CS]E*")):
+        if not path.is_file():
+            continue
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            lines = [line for line in (stream.readline(1000).strip() for _ in range(_LICENCE_LINES)) if line]
+        if lines:
+            stated[path.name] = next(filter(None, map(licence_name, lines)), lines[0][:80])
+    try:
+        books = _parsed(root / "META-INF" / "books.xml")
+    except _DOCUMENT_ERRORS:
+        return stated  # a missing or damaged list is reported where its names are read
+    urls = [element.get("url") or "" for element in books.iter() if local_name(element) == "license"]
+    if named := all_of(filter(None, map(stated_licence, urls))):
+        stated["META-INF/books.xml"] = named
+    return stated
+
+
+def _conflict(collection: Collection, stated: Mapping[str, str]) -> str | None:
+    """Who says what, where the repository does not agree with a collection, or with itself."""
+    everyone = {f"{collection.slug}'s collection": collection.licence} if collection.licence else {}
+    everyone |= stated
+    if len(set(everyone.values())) < 2:
+        return None
+    return "; ".join(f"{who} says {licence}" for who, licence in everyone.items())
 
 
 def _collection_names(root: Path, label: str) -> Iterator[tuple[str | None, BadRow | None]]:
@@ -238,12 +280,16 @@ def _module(root: Path, place: str, module: str, context: tuple[str, ...], colle
         return _bad_document(place, error)
     if not text.strip():
         return Skipped(place, "no_text")
+    own = _licence(document)
+    if own and collection.licence and own != collection.licence:
+        detail = f"the module says {own}; {collection.slug}'s collection says {collection.licence}"
+        return Skipped(place, "licence_conflict", detail)
     return RawSeed(
         native_id=f"{collection.slug}/{module}",
         text=sound(text),
         title=sound(title) or None,
         context=context,
-        licence=_licence(document) or collection.licence,
+        licence=own or collection.licence,
         attribution=collection.attribution,
     )
 
@@ -290,12 +336,6 @@ def _licence(root: ElementTree.Element) -> str | None:
     if metadata is None:
         return None
     stated = next((child for child in metadata if local_name(child) == "license"), None)
-    return licence_name(stated.get("url") or "") if stated is not None else None
-
-
-def licence_name(url: str) -> str | None:
-    """The SPDX identifier of a Creative Commons licence by its URL ("CC-BY-NC-SA-4.0"), None for any other."""
-    match = _CREATIVE_COMMONS.search(url.lower())
-    if not match:
+    if stated is None:
         return None
-    return f"CC0-{match['version']}" if match["zero"] else f"CC-{match['kind'].upper()}-{match['version']}"
+    return stated_licence(stated.get("url") or " ".join(stated.itertext())) or None

@@ -1,4 +1,4 @@
-"""Readers of records: one row, one document, the fields named by the recipe (JSON Lines, CSV, Parquet).
+"""Readers of records: one row, one document, the fields named by the recipe (JSON Lines, CSV, Parquet, Arrow).
 
 Belongs here: formats in which a row is a document. Does not belong here: rows that hold conversations
 (`conversations`) or courses (`courses`).
@@ -62,7 +62,7 @@ def csv_table(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
             continue
         if header is None:
             header = cells
-            _require(path, header, names, options)
+            require_columns(path, header, names, options)
             continue
         count += 1
         yield _csv_row(f"{path.name}:{rows.line_num}", header, cells, names)
@@ -103,13 +103,13 @@ def parquet(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
             yield BadRow(path.name, "empty_file")
             return
         file = pq.ParquetFile(path, page_checksum_verification=True)
-        _require(path, file.schema_arrow.names, names, options)
+        require_columns(path, file.schema_arrow.names, names, options)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CosmoError(f"{path}: it cannot be read as Parquet: {error}", remedy="fetch the file again") from error
     with file:
         if file.metadata.num_rows == 0:
             yield BadRow(path.name, "empty_file")
-        columns = [name for name in {*names.values()} if _column(name, file.schema_arrow.names) is not None]
+        columns = needed_columns(file.schema_arrow.names, names)
         first = 1
         for group in range(file.metadata.num_row_groups):
             size = file.metadata.row_group(group).num_rows
@@ -130,6 +130,47 @@ def _row_group(
     except (pa.ArrowException, OSError, MemoryError) as error:
         detail = f"row group {group}: {size - done} rows from here on are lost: {error}"
         yield BadRow(f"{path.name}:{first + done}", "damaged_file", detail=detail)
+
+
+def arrow(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
+    """Arrow IPC, as a stream (what `Dataset.save_to_disk` writes) or with a footer, a record batch at a time; options
+    `RECORD_OPTIONS`. A row's place is its number from 1. A damaged batch is one bad row: the rest is not read.
+
+    Raises:
+        CosmoError: it is no Arrow file, or lacks the text's column or one that the options name.
+    """
+    names = {**RECORD_OPTIONS, **options}
+    done = 0
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                yield BadRow(path.name, "empty_file")
+                return
+            for batch in _batches(file):
+                columns = batch.schema.names
+                if not done:
+                    require_columns(path, columns, names, options)
+                for offset, row in enumerate(_rows(batch.select(needed_columns(columns, names))), start=1):
+                    place = f"{path.name}:{done + offset}"
+                    yield _unsound(place, row) if isinstance(row, Exception) else record(place, row, names)
+                done += batch.num_rows
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
+        if not done:
+            raise CosmoError(f"{path}: it cannot be read as Arrow: {error}", remedy="fetch the file again") from error
+        yield BadRow(f"{path.name}:{done + 1}", "damaged_file", detail=f"the rest is not read: {error}")
+        return
+    if not done:
+        yield BadRow(path.name, "empty_file", detail="no rows")
+
+
+def _batches(file: Any) -> Iterator[pa.RecordBatch]:
+    file.seek(0)
+    try:
+        stream = pa.ipc.open_stream(file)
+    except pa.ArrowInvalid:
+        reader = pa.ipc.open_file(file)
+        stream = (reader.get_batch(number) for number in range(reader.num_record_batches))
+    yield from stream
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[Any]:
@@ -159,11 +200,21 @@ def _column(name: str, columns: list[str]) -> str | None:
     return next((column for column in (name, name.split(".")[0]) if column in columns), None)
 
 
-def _require(path: Path, columns: list[str], names: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuse a table without the text's column, or without another that the recipe's options name."""
+def needed_columns(columns: list[str], names: Mapping[str, Any]) -> list[str]:
+    """Those of a table's columns that hold the fields which options name."""
+    held = {_column(names[option], columns) for option in RECORD_OPTIONS}
+    return [column for column in columns if column in held]
+
+
+def require_columns(place: Path | str, columns: list[str], names: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse a table without the text's column, or without another that the recipe's options name.
+
+    Raises:
+        CosmoError: it names the place, the option and the columns that are there.
+    """
     for option in RECORD_OPTIONS:
         if (option == "text" or option in given) and _column(names[option], columns) is None:
             raise CosmoError(
-                f"{path}: no column {names[option]!r} for the {option}; it has {', '.join(map(repr, columns))}",
+                f"{place}: no column {names[option]!r} for the {option}; it has {', '.join(map(repr, columns))}",
                 remedy=f"set the source's option {option!r} to one of these columns",
             )

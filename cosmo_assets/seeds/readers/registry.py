@@ -7,14 +7,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cosmo_assets.seeds.readers.automathtext import AUTOMATHTEXT_OPTIONS, automathtext
 from cosmo_assets.seeds.readers.base import RECORD_OPTIONS, Reader, Row
 from cosmo_assets.seeds.readers.conversations import OPENHERMES_OPTIONS, ULTRACHAT_OPTIONS, openhermes, ultrachat
 from cosmo_assets.seeds.readers.courses import COURSE_OPTIONS, course_jsonl, explorecourses
+from cosmo_assets.seeds.readers.hf_dataset import HF_OPTIONS, hf_dataset
 from cosmo_assets.seeds.readers.mediawiki import MEDIAWIKI_OPTIONS, mediawiki
 from cosmo_assets.seeds.readers.openstax import OPENSTAX_OPTIONS, openstax
 from cosmo_assets.seeds.readers.outlines import OUTLINE_OPTIONS, title_list, topic_tree
 from cosmo_assets.seeds.readers.plain_text import PLAIN_TEXT_OPTIONS, plain_text
 from cosmo_assets.seeds.readers.records import CSV_OPTIONS, csv_table, jsonl, parquet
+from cosmo_assets.seeds.readers.warc import WARC_OPTIONS, warc
+from cosmo_assets.seeds.readers.webpages import HTML_OPTIONS, html
 from cosmo_resources.errors import CosmoError
 
 READERS: dict[str, Reader] = {
@@ -30,6 +34,10 @@ READERS: dict[str, Reader] = {
     "title_list": title_list,
     "mediawiki": mediawiki,
     "plain_text": plain_text,
+    "automathtext": automathtext,
+    "hf_dataset": hf_dataset,
+    "html": html,
+    "warc": warc,
 }
 
 OPTIONS: dict[str, Mapping[str, Any]] = {
@@ -45,6 +53,10 @@ OPTIONS: dict[str, Mapping[str, Any]] = {
     "title_list": OUTLINE_OPTIONS,
     "mediawiki": MEDIAWIKI_OPTIONS,
     "plain_text": PLAIN_TEXT_OPTIONS,
+    "automathtext": AUTOMATHTEXT_OPTIONS,
+    "hf_dataset": HF_OPTIONS,
+    "html": HTML_OPTIONS,
+    "warc": WARC_OPTIONS,
 }
 """The options of each reader with their defaults."""
 
@@ -53,8 +65,17 @@ def read(source_name: str, reader_name: str, path: Path, options: Mapping[str, A
     """The rows of one file of a source, in order.
 
     Raises:
-        CosmoError: at once for an unknown reader or option, or an option of the wrong type; at the first row for a
-            file of which nothing can be read.
+        CosmoError: at once, as `check_options`; at the first row for a file of which nothing can be read.
+    """
+    check_options(source_name, reader_name, options)
+    return READERS[reader_name](path, options)
+
+
+def check_options(source_name: str, reader_name: str, options: Mapping[str, Any]) -> None:
+    """Refuse what a reader does not know.
+
+    Raises:
+        CosmoError: an unknown reader or option, or an option of the wrong type.
     """
     if reader_name not in READERS:
         raise CosmoError(
@@ -68,15 +89,16 @@ def read(source_name: str, reader_name: str, path: Path, options: Mapping[str, A
                 remedy=f"use {', '.join(known)}" if known else "remove it: this reader has no options",
             )
         if not _fits(value, known[name]):
-            expected = "a list of texts" if isinstance(known[name], list) else "a text"
+            expected = {list: "a list of texts", float: "a number", str: "a text"}[type(known[name])]
             raise CosmoError(
                 f"source {source_name}: option {name} of reader {reader_name}: expected {expected}, got {value!r}",
                 remedy=f"the default is {known[name]!r}",
             )
-    return READERS[reader_name](path, options)
 
 
 def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, list):
         return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, str) or not isinstance(default, str)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from cosmo_assets.recipe import Recipe, Source
 from cosmo_assets.seeds.readers.base import Row
-from cosmo_assets.seeds.readers.registry import read
+from cosmo_assets.seeds.readers.hf_dataset import hub_dataset
+from cosmo_assets.seeds.readers.registry import check_options, read
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest, files_digest
 
@@ -74,7 +75,8 @@ def rows(source: Source, unit: Unit) -> Iterator[Row]:
         CosmoError: at once for an unknown reader or option; at the first row for a unit of which nothing can be read.
     """
     if isinstance(unit.place, HubDataset):
-        raise CosmoError(f"source {source.name}: datasets of the hub cannot be read yet", remedy="name local files")
+        check_options(source.name, source.reader, source.options)
+        return hub_dataset(unit.place.name, unit.place.revision, source.options)
     return read(source.name, source.reader, unit.place, source.options)
 
 

@@ -1,8 +1,10 @@
 """Every reader on files that are cut off or damaged at random: rows, bad rows or a CosmoError, and always an end."""
 
+import base64
 import bz2
 import csv
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -137,6 +139,51 @@ def text_file() -> bytes:
     return "\n".join(row["text"] for row in records()).encode()
 
 
+def page(row: dict[str, Any]) -> bytes:
+    body = "".join(f"<p>{row['text']} <b>x</b><!-- c --></p>" for _ in range(6))
+    head = f"<title>{row['title']}</title><link rel=license href='https://creativecommons.org/licenses/by/4.0/'>"
+    return f"<!DOCTYPE html><html><head><meta charset=utf-8>{head}</head><body>{body}</body></html>".encode()
+
+
+def warc_record(kind: str, row: dict[str, Any], block: bytes, mime: str) -> bytes:
+    named = base64.b32encode(hashlib.sha1(block).digest()).decode()
+    head = (
+        f"WARC/1.1\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {row['url']}\r\nWARC-Date: 2024-01-01T00:00:00Z\r\n"
+        f"WARC-Record-ID: <urn:uuid:{row['id']}>\r\nContent-Type: {mime}\r\nWARC-Block-Digest: sha1:{named}\r\n"
+        f"Content-Length: {len(block)}\r\n\r\n"
+    )
+    return head.encode() + block + b"\r\n\r\n"
+
+
+def warc_records() -> list[bytes]:
+    found = []
+    for number, row in enumerate(records()[:24]):
+        request = b"GET / HTTP/1.1\r\nHost: x.y\r\n\r\n"
+        found.append(warc_record("request", row, request, "application/http; msgtype=request"))
+        content = page(row)
+        encoding = b""
+        if number % 3 == 1:
+            content, encoding = gzip.compress(content, mtime=0), b"Content-Encoding: gzip\r\n"
+        if number % 3 == 2:
+            content, encoding = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content), b"Transfer-Encoding: chunked\r\n"
+        answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n" + encoding + b"\r\n" + content
+        found.append(warc_record("response", row, answer, "application/http; msgtype=response"))
+    return found
+
+
+def arrow_file(*, footer: bool) -> bytes:
+    stream, table = io.BytesIO(), pa.Table.from_pylist(records())
+    new = pa.ipc.new_file if footer else pa.ipc.new_stream
+    with new(stream, table.schema) as writer:
+        writer.write_table(table, max_chunksize=10)
+    return stream.getvalue()
+
+
+def mathematics() -> bytes:
+    rows = [{**row, "meta": {"lm_q1q2_score": 0.7}} for row in records()]
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
 FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a.jsonl": ("jsonl", json_lines),
     "a.jsonl.gz": ("jsonl", lambda: gzip.compress(json_lines())),
@@ -157,6 +204,15 @@ FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "book.tar": ("openstax", tar_file),
     "book.tar.xz": ("openstax", lambda: lzma.compress(tar_file())),
     "book.zip": ("openstax", zip_file),
+    "math.jsonl.gz": ("automathtext", lambda: gzip.compress(mathematics())),
+    "a.html": ("html", lambda: page(records()[0])),
+    "a.html.gz": ("html", lambda: gzip.compress(page(records()[0]))),
+    "a.warc": ("warc", lambda: b"".join(warc_records())),
+    "a.warc.gz": ("warc", lambda: b"".join(map(gzip.compress, warc_records()))),
+    "whole.warc.gz": ("warc", lambda: gzip.compress(b"".join(warc_records()))),
+    "stream.arrow": ("hf_dataset", lambda: arrow_file(footer=False)),
+    "file.arrow": ("hf_dataset", lambda: arrow_file(footer=True)),
+    "b.jsonl.gz": ("hf_dataset", lambda: gzip.compress(json_lines())),
 }
 
 

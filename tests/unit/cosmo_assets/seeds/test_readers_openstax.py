@@ -11,7 +11,7 @@ import pytest
 
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row, Skipped
 from cosmo_assets.seeds.readers.cnxml import latex, module_text
-from cosmo_assets.seeds.readers.openstax import licence_name, read_collection
+from cosmo_assets.seeds.readers.openstax import read_collection
 from cosmo_assets.seeds.readers.registry import read
 from cosmo_resources.errors import CosmoError
 

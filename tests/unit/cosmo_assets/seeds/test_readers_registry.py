@@ -13,7 +13,7 @@ def test_every_reader_declares_its_options() -> None:
     assert READERS.keys() == OPTIONS.keys()
     assert set(READERS) == {
         *("jsonl", "csv", "parquet", "ultrachat", "openhermes", "openstax", "explorecourses", "course_jsonl"),
-        *("topic_tree", "title_list", "mediawiki", "plain_text"),
+        *("topic_tree", "title_list", "mediawiki", "plain_text", "html", "warc", "hf_dataset", "automathtext"),
     }
 
 
@@ -32,6 +32,9 @@ def test_an_unknown_reader_is_refused_at_once_with_the_known_ones() -> None:
         ("openhermes", {"exclude_sources": "camelai"}, "a list of texts", "[]"),
         ("openhermes", {"languages": [1]}, "a list of texts", "English"),
         ("plain_text", {"separator": 1}, "option separator", "blank_line"),
+        ("automathtext", {"min_score": "0.5"}, "expected a number", "0.0"),
+        ("automathtext", {"min_score": True}, "expected a number", "0.0"),
+        ("automathtext", {"domains": "x.org"}, "a list of texts", "[]"),
     ],
 )
 def test_unknown_and_unfit_options_are_refused_at_once(
