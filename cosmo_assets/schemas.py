@@ -41,7 +41,8 @@ SEED_DOCUMENTS = pa.schema(
         _column("language", TEXT, "Language (ISO 639-1) as detected"),
         _column("licence", TEXT, "Licence of the text, from the source's own metadata or the recipe"),
         _column("attribution", TEXT, "Whom to name", null=True),
-        _column("masked", COUNT, "How many pieces of personal data were masked in the text"),
+        _column("masked", COUNT, "How many pieces of personal data were masked in text, title, context and URL"),
+        _column("toxicity", REAL, "Toxicity score, 0 to 1; null where the text is too short to be judged", null=True),
     ]
 )
 
@@ -101,11 +102,28 @@ TOPIC_LABELS = pa.schema(
             source="cluster_model.extracts",
             null=True,
         ),
-        _column("score", REAL, "Educational value, 1 to 10", source="cluster_model.extracts", null=True),
+        _column(
+            "score",
+            REAL,
+            "Educational value, 1 to 10: the median of the votes",
+            source="cluster_model.extracts",
+            null=True,
+        ),
+        _column("reason", TEXT, "Why, in the words of one vote for the topic", null=True),
+        _column("votes", COUNT, "Answers that could be read: two, more where they differed"),
+        _column("agreement", REAL, "Share of them with this topic and about this score", null=True),
         _column("heading", TEXT, "Nearest heading of the recipe", source="cluster_model.centroid", null=True),
         _column("similarity", REAL, "Cosine similarity to it", source="cluster_model.centroid", null=True),
         _column("status", TEXT, "ok, or why no answer could be used"),
-        _column("answers", pa.list_(TEXT), "The model's raw answers, refused ones included"),
+        _column("answers", pa.list_(TEXT), "The model's raw answers, vote by vote, refused ones included"),
+        _column("failed_votes", COUNT, "Votes that failed for a reason of the moment; they are asked again"),
+        _column("key", TEXT, "Digest of all that the label depends on: the row is taken over while it stays the same"),
+        _column(
+            "samples",
+            pa.list_(TEXT),
+            "First words of its three most central seeds",
+            source="cluster_model.extracts",
+        ),
     ]
 )
 
@@ -118,8 +136,8 @@ TOPIC_TREE = pa.schema(
         _column(
             "status",
             TEXT,
-            "given (named in the file), ok (the model's), subcategory (it has no subtopics and none were wanted), or why "
-            "the model named none: unreadable, refused, failed",
+            "given (named in the file), ok (named by the model), subcategory (no subtopics were wanted), or why the "
+            "model named none: unreadable, unusable, refused, failed",
         ),
         _column(
             "asked", TEXT, "Content hash of what the model was asked for the subcategory; null if it was not", null=True
@@ -142,6 +160,16 @@ TOPIC_SEEDS = pa.schema(
             source="seed_documents.text,seed_documents.title,topic_tree.category,topic_tree.subcategory,"
             "topic_tree.subtopic",
         ),
+    ]
+)
+
+TOPIC_MAP = pa.schema(
+    [
+        _column("seed_id", TEXT, "The seed", source="seed_embeddings.seed_id"),
+        _column("cluster_id", COUNT, "Its cluster", source="seed_clusters.cluster_id"),
+        _column("x", REAL, "Its place on the map, between -1 and 1", source="seed_embeddings.embedding"),
+        _column("y", REAL, "The same, upwards", source="seed_embeddings.embedding"),
+        _column("laid_out", FLAG, "Whether it spans the layout, or was placed among those that do"),
     ]
 )
 
@@ -338,6 +366,9 @@ TABLES: dict[str, pa.Schema] = {
     "cluster_model": CLUSTER_MODEL,
     "seed_clusters": SEED_CLUSTERS,
     "topic_labels": TOPIC_LABELS,
+    "topic_map": TOPIC_MAP,
+    "topic_tree": TOPIC_TREE,
+    "topic_seeds": TOPIC_SEEDS,
     "prompt_table": PROMPT_TABLE,
     "generations": GENERATIONS,
     "generation_quality": GENERATION_QUALITY,

@@ -47,7 +47,7 @@ def clean(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
-_FORMULA = re.compile(
+FORMULA = re.compile(
     r"\$\$.{1,4000}?\$\$|\\\[.{1,4000}?\\\]|\\\(.{1,1000}?\\\)|\\begin\{(\w{1,20}\*?)\}.{1,4000}?\\end\{\1\}"
     r"|(?<![\\$\w])\$(?![\s$])(?:[^$\n\\]|\\.){1,300}?(?<![\s\\])\$(?![\d$])",
     re.DOTALL,
@@ -70,7 +70,7 @@ def language_of(text: str) -> tuple[str, float]:
     times as probable as English: that leaves 2 of those titles wrong, and still finds 85 % of 135 Polish titles of that
     length. The rule needs no bound on the length: in a paragraph, the odds of its own language are astronomical.
     """
-    prose = " ".join(_NOT_PROSE.sub(" ", _FORMULA.sub(" ", text[: 8 * _DETECTED_CHARS])).split())[:_DETECTED_CHARS]
+    prose = " ".join(_NOT_PROSE.sub(" ", FORMULA.sub(" ", text[: 8 * _DETECTED_CHARS])).split())[:_DETECTED_CHARS]
     if not any(char.isalpha() for char in prose):
         return "zxx", 1.0
     ranked: list[tuple[str, float]] = _identifier().rank(prose)
@@ -137,7 +137,7 @@ def mask_personal_data(text: str) -> tuple[str, int]:
     """
     pieces: list[str] = []
     position = count = 0
-    for formula in _FORMULA.finditer(text):
+    for formula in FORMULA.finditer(text):
         masked, found = _masked(text[position : formula.start()])
         pieces += [masked, formula[0]]
         count += found

@@ -1,198 +1,302 @@
 """Seed documents: all sources of a recipe read, cleaned, and every row accounted for.
 
 Belongs here: the funnel from a source's rows to `seed_documents`, with a reason for every row that falls out.
-Does not belong here: file formats (`readers`) or what cleaning does to a text (`cleaning`).
+Does not belong here: file formats (`readers`), the rules for one row (`rows`), what is kept of a unit (`files`), or how
+duplicates are found (`duplicates`).
+
+A unit (a file, mostly) is read and cleaned once, and kept under a key of its content. The rest works on ids, digests
+and signatures of all rows; texts are read again of near-duplicate candidates only. What comes out depends on the
+sources and the recipe alone, not on what was built before.
 """
 
-import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from itertools import groupby
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from cosmo_assets.deduplication.minhash import near_duplicate_groups, shingles
-from cosmo_assets.ids import normalized, seed_id
-from cosmo_assets.recipe import Deduplication, SeedPolicy, Source
+from cosmo_assets.recipe import Source
 from cosmo_assets.schemas import SEED_DOCUMENTS
-from cosmo_assets.seeds.cleaning import boilerplate_share, clean, language_of, mask_personal_data
-from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Skipped
-from cosmo_assets.seeds.readers.registry import read
+from cosmo_assets.seeds.duplicates import (
+    BANDS,
+    Component,
+    Hashes,
+    Rows,
+    batches,
+    component_key,
+    components,
+    repeated,
+    twins,
+)
+from cosmo_assets.seeds.files import UnitFile, UnitFiles, reading, unit_key
+from cosmo_assets.seeds.readers.sources import Unit, units
 from cosmo_assets.stage import Workspace
-from cosmo_resources.storage.digest import digest, files_digest
+from cosmo_resources.storage.digest import json_digest
+from cosmo_resources.storage.files import write_parquet
 from cosmo_resources.storage.manifest import InputRef, Manifest
-from cosmo_resources.storage.writer import DatasetWriter
+from cosmo_resources.storage.store import ALL
+from cosmo_resources.storage.writer import REJECTED, DatasetWriter, read_table
 
-STAGE_VERSION = "1"
-MINHASH = Deduplication()
-"""Near-duplicate candidates among seeds are found as among generations, then verified by their true similarity."""
+STAGE_VERSION = "2"
+TOXICITY_BINS = 20
+
+_TWINS = pa.schema([pa.field("component", pa.string()), pa.field("twins", pa.list_(pa.int32()))])
+
+Contents = Mapping[str, Sequence[tuple[Unit, str]]]
+"""The units of each source, with the digest of each."""
 
 
 @dataclass(frozen=True)
-class Drop:
-    """A row that does not become a seed: where it stood and why."""
+class Block:
+    """The rows of one unit among all rows: `rows` of them, from number `first` on. Where the source's `max_documents`
+    ends in this unit, `limit` is how many it may still give."""
 
-    place: str
-    reason: str
-    field: str | None = None
-    detail: str | None = None
-    failed: bool = False
+    source: Source
+    file: UnitFile
+    first: int
+    rows: int
+    limit: int | None
 
 
 def build(workspace: Workspace) -> Manifest:
-    """Build `seed_documents`. Cost: linear in the sources' text; texts are held in memory for near-duplicates."""
+    """Build `seed_documents`.
+
+    Cost: every byte of the sources is read for its digest; text is read and cleaned of new units only; digests and
+    signatures of all rows are sorted; of near-duplicate candidates, new or touched groups are compared.
+    Memory: one part, about 60 bytes per row, and the candidates.
+    """
     recipe = workspace.recipe
-    files = {source.name: recipe.paths(source.path, field=f"sources.{source.name}.path") for source in recipe.sources}
-    inputs = tuple(_source_ref(source, files[source.name], recipe.folder) for source in recipe.sources)
-    params = {"seeds": recipe.seeds.model_dump(), "sources": [_reading(source) for source in recipe.sources]}
+    contents = {source.name: [(unit, unit.digest()) for unit in units(recipe, source)] for source in recipe.sources}
+    inputs = tuple(
+        InputRef(
+            asset=f"sources/{name}", bucket=ALL, version=json_digest([[unit.name, content] for unit, content in found])
+        )
+        for name, found in contents.items()
+    )
+    params = {"seeds": recipe.seeds.model_dump(), "sources": [reading(source) for source in recipe.sources]}
     return workspace.build(
         "seed_documents",
-        lambda writer: _produce(writer, workspace, files),
+        lambda writer: _produce(writer, workspace, contents),
         stage_version=STAGE_VERSION,
         inputs=inputs,
         params=params,
     )
 
 
-def _produce(writer: DatasetWriter, workspace: Workspace, files: dict[str, list[Path]]) -> None:
-    rows: list[dict[str, Any]] = []
-    drops: dict[str, list[Drop]] = defaultdict(list)
-    seen: set[str] = set()
-    for number, source in enumerate(workspace.recipe.sources):
-        workspace.progress(number, len(workspace.recipe.sources), "sources")
-        for outcome in _rows_of(source, files[source.name], workspace.recipe.seeds):
-            if isinstance(outcome, Drop):
-                drops[source.name].append(outcome)
-                continue
-            key = digest(normalized(outcome["text"]).casefold())
-            if key in seen:
-                drops[source.name].append(Drop(outcome["native_id"], "exact_duplicate"))
-                continue
-            seen.add(key)
-            rows.append(outcome)
+def _produce(writer: DatasetWriter, workspace: Workspace, contents: Contents) -> None:
+    files = UnitFiles(workspace.store.work("seed_documents") / "files")
+    blocks, keys = _blocks(files, workspace, contents)
+    exact = repeated(_column(blocks, "text_high"), _column(blocks, "text_low"))
     threshold = workspace.recipe.seeds.near_duplicate_threshold
-    if threshold is not None:
-        rows = _without_near_duplicates(rows, threshold, drops)
-    rows.sort(key=lambda row: (row["source"], row["seed_id"]))
-    writer.write(pa.Table.from_pylist(rows, schema=SEED_DOCUMENTS))
-    _account(writer, workspace, rows, drops)
+    twin_of = {} if threshold is None else _near_duplicates(writer, files, blocks, ~exact, threshold)
+    alive = ~exact
+    alive[list(twin_of)] = False
+    _write(writer, blocks, alive)
+    _account(writer, workspace, blocks, alive, _drops(blocks, exact, twin_of))
+    writer.run["files_removed"] = files.keep(keys)
 
 
-def _rows_of(source: Source, paths: list[Path], policy: SeedPolicy) -> Iterator[dict[str, Any] | Drop]:
-    """The rows of one source, cleaned, or why one is none."""
-    taken = 0
-    for path in paths:
-        for item in read(source.name, source.reader, path, source.options):
-            if isinstance(item, BadRow):
-                yield Drop(item.place, item.reason, item.field, item.detail, failed=True)
-            elif isinstance(item, Skipped):
-                yield Drop(item.place, item.reason)
-            elif source.max_documents is not None and taken >= source.max_documents:
-                return
-            else:
-                outcome = _cleaned(item, source, policy)
-                taken += isinstance(outcome, dict)
-                yield outcome
+def _blocks(files: UnitFiles, workspace: Workspace, contents: Contents) -> tuple[list[Block], list[str]]:
+    """The units of all sources, read where they are not kept yet, with their keys; those beyond a source's
+    `max_documents` are left out."""
+    blocks: list[Block] = []
+    keys: list[str] = []
+    first, total = 0, sum(len(found) for found in contents.values())
+    for source in workspace.recipe.sources:
+        left = source.max_documents
+        for unit, content in contents[source.name]:
+            if left == 0:
+                break
+            workspace.progress(len(blocks), total, "files")
+            key = unit_key(unit, content, source, workspace.recipe.seeds, STAGE_VERSION)
+            alive = partial(workspace.progress, len(blocks), total, "files")
+            file = files.take(key, unit, source, workspace.recipe.seeds, alive)
+            rows = file.kept.rows if left is None else min(file.kept.rows, left)
+            blocks.append(Block(source, file, first, rows, left))
+            keys.append(key)
+            first += rows
+            left = None if left is None else left - rows
+    return blocks, keys
 
 
-def _cleaned(raw: RawSeed, source: Source, policy: SeedPolicy) -> dict[str, Any] | Drop:
-    """One raw seed as a row, or the first rule that it breaks."""
-    text = clean(raw.text)
-    if len(text) < policy.min_chars.get(source.kind, 1):
-        return Drop(raw.native_id, "too_short", detail=f"{len(text)} characters")
-    if len(text) > policy.max_chars:
-        return Drop(raw.native_id, "too_long", detail=f"{len(text)} characters")
-    if (share := boilerplate_share(text)) > policy.boilerplate_share:
-        return Drop(raw.native_id, "boilerplate", detail=f"{share:.0%} of its lines")
-    language, _ = language_of(text)
-    if language not in policy.languages:
-        return Drop(raw.native_id, "language", detail=language)
-    text, masked = mask_personal_data(text) if policy.mask_personal_data else (text, 0)
+def _near_duplicates(
+    writer: DatasetWriter, files: UnitFiles, blocks: list[Block], wanted: npt.NDArray[np.bool_], threshold: float
+) -> dict[int, int]:
+    """The rows that are similar to an earlier one, each with that one. What was found at the last build of a component
+    that is made of the same seeds is taken over."""
+    path = files.folder / "twins.parquet"
+    known: dict[str, list[int]] = {}
+    if path.is_file():
+        known = dict(zip(*(column.to_pylist() for column in read_table(path).columns), strict=True))
+    found = components(_bands(blocks, wanted))
+    keys = _keys_of(blocks, found, threshold)
+    answers = {key: known[key] for key in keys if key in known}
+    new = [(key, component) for key, component in zip(keys, found, strict=True) if key not in answers]
+    sizes = _column(blocks, "chars")
+    for batch in batches([int(sizes[list(component.rows)].sum()) for _, component in new]):
+        chosen = [new[number] for number in batch]
+        texts = _values(blocks, [row for _, component in chosen for row in component.rows], "text")
+        answers |= {key: twins(component, texts, threshold) for key, component in chosen}
+    write_parquet(path, pa.table([list(answers), list(answers.values())], schema=_TWINS))
+    writer.run["candidates"] = sum(len(component.rows) for component in found)
+    writer.run["candidates_compared"] = sum(len(component.rows) for _, component in new)
     return {
-        "seed_id": seed_id(source.name, raw.native_id, text),
-        "source": source.name,
-        "kind": source.kind,
-        "native_id": raw.native_id,
-        "title": clean(raw.title) if raw.title else None,
-        "text": text,
-        "context": list(raw.context),
-        "url": raw.url,
-        "language": language,
-        "licence": raw.licence or source.licence,
-        "attribution": raw.attribution or source.attribution,
-        "masked": masked,
+        row: component.rows[twin]
+        for key, component in zip(keys, found, strict=True)
+        for row, twin in zip(component.rows, answers[key], strict=True)
+        if twin >= 0
     }
 
 
-def _without_near_duplicates(
-    rows: list[dict[str, Any]], threshold: float, drops: dict[str, list[Drop]]
-) -> list[dict[str, Any]]:
-    """The rows without those whose 5-gram Jaccard similarity to an earlier one of their group exceeds the threshold."""
-    with tempfile.TemporaryDirectory(prefix="cosmo-seeds-") as work:
-        groups = near_duplicate_groups([row["text"] for row in rows], MINHASH, Path(work))
-    removed: set[int] = set()
-    for group in groups:
-        grams = {position: shingles(rows[position]["text"], MINHASH) for position in group}
-        kept: list[int] = []
-        for position in group:
-            twin = next((other for other in kept if _jaccard(grams[position], grams[other]) > threshold), None)
-            if twin is None:
-                kept.append(position)
-                continue
-            removed.add(position)
-            row = rows[position]
-            drops[row["source"]].append(Drop(row["native_id"], "near_duplicate", detail=rows[twin]["native_id"]))
-    return [row for position, row in enumerate(rows) if position not in removed]
+def _bands(blocks: list[Block], wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[Rows, Hashes]]:
+    """One band after another: the rows that have a signature and are wanted, and their hashes."""
+    for band in range(BANDS):
+        name = f"band_{band:02d}"
+        column = pa.concat_tables([block.file.index([name], block.rows) for block in blocks])[name]
+        rows = np.flatnonzero(wanted & column.is_valid().to_numpy())
+        yield rows, column.fill_null(0).to_numpy()[rows]
+
+
+def _keys_of(blocks: list[Block], found: list[Component], threshold: float) -> list[str]:
+    high, low = _column(blocks, "seed_high"), _column(blocks, "seed_low")
+    return [
+        component_key([f"{high[row]:016x}{low[row]:016x}" for row in component.rows], threshold, STAGE_VERSION)
+        for component in found
+    ]
+
+
+def _write(writer: DatasetWriter, blocks: list[Block], alive: npt.NDArray[np.bool_]) -> None:
+    """The parts of the units, in order, without the rows that are no seeds: a part that lost none becomes one of the
+    dataset as it is, without a copy."""
+    for block in blocks:
+        places = block.file.index(["part", "position"], block.rows)
+        parts, positions = places["part"].to_numpy(), places["position"].to_numpy()
+        mine = alive[block.first : block.first + block.rows]
+        for number, whole in enumerate(block.file.kept.parts):
+            mask = np.zeros(whole.rows, dtype=bool)
+            mask[positions[(parts == number) & mine]] = True
+            if mask.any():
+                part = whole if mask.all() else block.file.without(number, mask)
+                path = block.file.folder / part.name
+                writer.adopt(path, rows=part.rows, content=part.content, checksum=part.checksum)
+                writer.reused_rows += 0 if block.file.was_read else part.rows
+    if not alive.any():
+        writer.write(SEED_DOCUMENTS.empty_table())
+
+
+def _drops(blocks: list[Block], exact: npt.NDArray[np.bool_], twin_of: Mapping[int, int]) -> dict[str, pa.Table]:
+    """The rows that fell out, by source: those of its units in the order of reading, then its duplicates."""
+    repeats = np.flatnonzero(exact).tolist()
+    native = _values(blocks, [*repeats, *twin_of, *twin_of.values()], "native_id")
+    firsts = np.array([block.first for block in blocks])
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in repeats:
+        drop = {"place": native[row], "reason": "exact_duplicate", "failed": False}
+        rows[_block_of(blocks, firsts, row).source.name].append(drop)
+    for row, twin in sorted(twin_of.items()):
+        drop = {"place": native[row], "reason": "near_duplicate", "detail": native[twin], "failed": False}
+        rows[_block_of(blocks, firsts, row).source.name].append(drop)
+    schema = pa.schema([*REJECTED, pa.field("failed", pa.bool_())])
+    found = {}
+    for name, group in groupby(blocks, key=lambda block: block.source.name):
+        tables = [block.file.drops(block.limit).select(schema.names).cast(schema) for block in group]
+        found[name] = pa.concat_tables([*tables, pa.Table.from_pylist(rows[name], schema=schema)])
+    return found
 
 
 def _account(
-    writer: DatasetWriter, workspace: Workspace, rows: list[dict[str, Any]], drops: dict[str, list[Drop]]
+    writer: DatasetWriter,
+    workspace: Workspace,
+    blocks: list[Block],
+    alive: npt.NDArray[np.bool_],
+    drops: Mapping[str, pa.Table],
 ) -> None:
-    kept = Counter(row["source"] for row in rows)
+    kept: Counter[str] = Counter()
+    for block in blocks:
+        kept[block.source.name] += int(alive[block.first : block.first + block.rows].sum())
+    dropped: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     funnel = {}
     for source in workspace.recipe.sources:
-        found = drops[source.name]
+        table = drops[source.name]
+        here = {flag: _counts(table.filter(pc.equal(table["failed"], flag))["reason"]) for flag in (False, True)}
         funnel[source.name] = {
             "kind": source.kind,
             "kept": kept[source.name],
-            "dropped": dict(sorted(Counter(drop.reason for drop in found if not drop.failed).items())),
-            "bad": dict(sorted(Counter(drop.reason for drop in found if drop.failed).items())),
+            "dropped": here[False],
+            "bad": here[True],
         }
-        for drop in found:
-            writer.reject(f"{source.name}:{drop.place}", drop.reason, field=drop.field, detail=drop.detail)
-    everything = [drop for found in drops.values() for drop in found]
-    writer.flow(
-        "rows",
-        len(rows) + len(everything),
-        len(rows),
-        dropped=Counter(drop.reason for drop in everything if not drop.failed),
-        failed=Counter(drop.reason for drop in everything if drop.failed),
-    )
-    writer.summary = {
-        "funnel": funnel,
-        "licences": dict(sorted(Counter(row["licence"] for row in rows).items())),
-        "characters": sum(len(row["text"]) for row in rows),
-        "masked": sum(row["masked"] for row in rows),
+        dropped.update(here[False])
+        failed.update(here[True])
+        place = pc.binary_join_element_wise(source.name, table["place"], ":")
+        writer.reject_rows(table.set_column(0, REJECTED.field("place"), place).select(REJECTED.names))
+    total = sum(kept.values())
+    writer.flow("rows", total + dropped.total() + failed.total(), total, dropped=dropped, failed=failed)
+    writer.summary = {"funnel": funnel, **_figures(blocks, alive)}
+    taken = [block.file.kept.read for block in blocks if not block.file.was_read]
+    read = [block.file.kept.read for block in blocks if block.file.was_read]
+    writer.run |= {
+        "files_read": len(read),
+        "files_taken_over": len(taken),
+        "rows_read": sum(read),
+        "rows_taken_over": sum(taken),
     }
 
 
-def _source_ref(source: Source, paths: list[Path], folder: Path) -> InputRef:
-    """A source as an input: the digest of its files' names and bytes, or of a whole book where one file names it."""
-    roots = [path.parent.parent if path.name == "books.xml" else path for path in paths]
-    files = [file for root in roots for file in (sorted(root.rglob("*")) if root.is_dir() else [root])]
-    parents = [path.parent for path in paths]
-    base = min(parents, key=lambda path: len(path.parts)) if len(parents) > 1 else roots[0].parent
-    version = files_digest([file for file in files if file.is_file()], relative_to=base if base else folder)
-    return InputRef(asset=f"sources/{source.name}", bucket="all", version=version)
+def _figures(blocks: list[Block], alive: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Sums over the seeds. `toxicity` counts the judged ones by score, in bins of a twentieth."""
+    licences: Counter[str] = Counter()
+    bins: Counter[int] = Counter()
+    characters = masked = 0
+    for block in blocks:
+        index = block.file.index(["chars", "masked", "licence", "toxicity"], block.rows)
+        index = index.filter(pa.array(alive[block.first : block.first + block.rows]))
+        characters += pc.sum(index["chars"]).as_py() or 0
+        masked += pc.sum(index["masked"]).as_py() or 0
+        licences.update(_counts(index["licence"]))
+        scores = index["toxicity"].drop_null().to_numpy()
+        bins.update(np.minimum((scores * TOXICITY_BINS).astype(int), TOXICITY_BINS - 1).tolist())
+    return {
+        "licences": dict(sorted(licences.items())),
+        "characters": characters,
+        "masked": masked,
+        "toxicity": [bins[number] for number in range(TOXICITY_BINS)],
+    }
 
 
-def _reading(source: Source) -> dict[str, Any]:
-    """The part of a source's description that its rows depend on."""
-    return source.model_dump(include={"name", "kind", "reader", "licence", "attribution", "options", "max_documents"})
+def _column(blocks: list[Block], name: str) -> Hashes:
+    """A column of the index of all rows."""
+    return np.concatenate([block.file.index([name], block.rows)[name].to_numpy() for block in blocks])
 
 
-def _jaccard(left: set[str], right: set[str]) -> float:
-    union = len(left | right)
-    return len(left & right) / union if union else 1.0
+def _values(blocks: list[Block], rows: Sequence[int], column: str) -> dict[int, str]:
+    """The values of a column of some rows, by number: each part that holds one of them is read once."""
+    firsts = np.array([block.first for block in blocks])
+    found: dict[int, str] = {}
+    for first, group in groupby(sorted(set(rows)), key=lambda row: _block_of(blocks, firsts, row).first):
+        block = _block_of(blocks, firsts, first)
+        numbers = np.fromiter(group, dtype=np.int64)
+        places = block.file.index(["part", "position"], block.rows).take(numbers - first)
+        parts, positions = places["part"].to_numpy(), places["position"].to_numpy()
+        for part in np.unique(parts):
+            here = parts == part
+            values = block.file.part(int(part), [column])[column].take(pa.array(positions[here])).to_pylist()
+            found |= dict(zip(numbers[here].tolist(), values, strict=True))
+    return found
+
+
+def _block_of(blocks: list[Block], firsts: npt.NDArray[np.int64], row: int) -> Block:
+    """The block that holds a row: the last one that begins at or before it (units without rows begin there, too)."""
+    return blocks[int(np.searchsorted(firsts, row, side="right")) - 1]
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each text occurs, sorted by text."""
+    pairs = pc.value_counts(column).to_pylist()
+    return dict(sorted((str(pair["values"]), int(pair["counts"])) for pair in pairs))

@@ -43,6 +43,7 @@ class DatasetWriter:
         self._schema = schema
         self._files: list[FileEntry] = []
         self._rejected: list[dict[str, str | None]] = []
+        self._rejected_tables: list[pa.Table] = []
         self._flow: Flow | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -53,17 +54,24 @@ class DatasetWriter:
         write_parquet(path, table)
         self._add(path, "rows", bucket, table.num_rows, table_digest(table))
 
-    def adopt(self, shard: Path, *, rows: int, content: str, bucket: str | None = None) -> None:
-        """Take over a finished parquet file (of the ledger) as the next part, without copying it."""
+    def adopt(
+        self, shard: Path, *, rows: int, content: str, bucket: str | None = None, checksum: str | None = None
+    ) -> None:
+        """Take over a finished parquet file (of the ledger) as the next part, without copying it. Where its checksum is
+        known, its bytes are not read either."""
         path = self._next_part()
         with disk_errors(self.folder):
             link_or_copy(shard, path)
-        self._add(path, "rows", bucket, rows, content)
+        self._add(path, "rows", bucket, rows, content, checksum)
 
     def reject(self, place: str, reason: str, *, field: str | None = None, detail: str | None = None) -> None:
         """Record a row that was dropped or failed, so that it can be found again."""
         row = {"place": place, "field": field, "reason": reason, "detail": detail}
         self._rejected.append({key: value and value.encode("utf-8", "replace").decode() for key, value in row.items()})
+
+    def reject_rows(self, table: pa.Table) -> None:
+        """Record many such rows at once, as a table of `REJECTED`; they come before those of `reject`."""
+        self._rejected_tables.append(table.cast(REJECTED))
 
     def artifact(self, name: str, produce: Callable[[Path], None]) -> None:
         """Add a file that is no part of the table (a report, token shards); `produce` writes it at the given path."""
@@ -109,9 +117,9 @@ class DatasetWriter:
         """Write the manifest, last. The folder is then complete and may be renamed into place."""
         if self._flow is None:
             raise CosmoError(f"{asset}: the stage stated no flow of rows", remedy="call writer.flow() before it ends")
-        if self._rejected:
+        table = pa.concat_tables([*self._rejected_tables, pa.Table.from_pylist(self._rejected, schema=REJECTED)])
+        if table.num_rows:
             path = self.folder / "rejected-00000.parquet"
-            table = pa.Table.from_pylist(self._rejected, schema=REJECTED)
             write_parquet(path, table)
             self._add(path, "rejected", None, table.num_rows, table_digest(table))
         fields: dict[str, Any] = {
@@ -142,7 +150,9 @@ class DatasetWriter:
     def _next_part(self) -> Path:
         return self.folder / f"part-{sum(entry.role == 'rows' for entry in self._files):05d}.parquet"
 
-    def _add(self, path: Path, role: Any, bucket: str | None, rows: int, content: str) -> None:
+    def _add(
+        self, path: Path, role: Any, bucket: str | None, rows: int, content: str, checksum: str | None = None
+    ) -> None:
         self._files.append(
             FileEntry(
                 name=path.relative_to(self.folder).as_posix(),
@@ -151,7 +161,7 @@ class DatasetWriter:
                 rows=rows,
                 bytes=path.stat().st_size,
                 content=content,
-                checksum=file_digest(path),
+                checksum=checksum or file_digest(path),
             )
         )
 

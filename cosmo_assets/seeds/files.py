@@ -1,0 +1,287 @@
+"""What is kept of every unit that was read: its clean rows, its drops, and an index of digests and signatures.
+
+Belongs here: reading a unit once, publishing what came of it under a key of its content, finding it again.
+Does not belong here: which rows are seeds in the end (`documents`, `duplicates`), or the rules of cleaning (`rows`).
+
+The kept unit `<key>` is a folder of `.work/files` of `seed_documents`:
+
+- `part-00000.parquet`  clean rows, as they stand in the dataset; sorted by seed_id, so that they can become its parts
+- `index.parquet`       one row per clean row, in the order of reading: digests, band hashes, where the row lies
+- `drops.parquet`       rows that fell out, in the order of reading
+- `unit.json`           counts, and the digests of the parts
+
+It is made under another name and renamed, so it is there as a whole or not at all.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cosmo_assets.ids import normalized
+from cosmo_assets.recipe import SeedPolicy, Source
+from cosmo_assets.schemas import SEED_DOCUMENTS
+from cosmo_assets.seeds.duplicates import BANDS, band_hashes
+from cosmo_assets.seeds.readers.sources import Unit, rows
+from cosmo_assets.seeds.rows import Clean, Drop, cleaned
+from cosmo_resources.storage.digest import canonical_json, digest, file_digest, table_digest
+from cosmo_resources.storage.files import COMPRESSION, disk_errors, sync, write_parquet, write_text
+from cosmo_resources.storage.manifest import Frozen
+from cosmo_resources.storage.writer import read_table
+
+PART_ROWS = 20_000
+PART_CHARS = 32_000_000
+"""A part is closed with the row that reaches one of these: what readers downstream hold at a time."""
+
+INDEX = pa.schema(
+    [
+        pa.field("seed_high", pa.uint64(), nullable=False),
+        pa.field("seed_low", pa.uint64(), nullable=False),
+        pa.field("text_high", pa.uint64(), nullable=False),
+        pa.field("text_low", pa.uint64(), nullable=False),
+        pa.field("part", pa.uint32(), nullable=False),
+        pa.field("position", pa.uint32(), nullable=False),
+        pa.field("chars", pa.uint32(), nullable=False),
+        pa.field("masked", pa.uint32(), nullable=False),
+        pa.field("licence", pa.string(), nullable=False),
+        pa.field("toxicity", pa.float32()),
+        *(pa.field(f"band_{band:02d}", pa.uint64()) for band in range(BANDS)),
+    ]
+)
+"""`seed_*` and `text_*` are the halves of the seed's id and of the digest of its text (normalized, case folded); `part`
+and `position` say where the row lies; the bands are null where a text is too short for a signature."""
+
+DROPS = pa.schema(
+    [
+        pa.field("place", pa.string(), nullable=False),
+        pa.field("field", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+        pa.field("failed", pa.bool_(), nullable=False),
+        pa.field("after", pa.uint32(), nullable=False),
+    ]
+)
+"""The columns of rejected rows, whether it is a failure, and how many clean rows came before it."""
+
+_FLUSH_DROPS = 20_000
+Marker = TypeVar("Marker", bound=Frozen)
+
+
+class Part(Frozen):
+    """A part file of a kept unit, or the part of it that is left without duplicates."""
+
+    name: str
+    rows: int
+    bytes: int
+    content: str
+    checksum: str
+    kept: str = ""
+    """Digest of which rows are left, for a part that lost some."""
+
+
+class Kept(Frozen):
+    """Counts of a kept unit: `read` rows were seen, of which `rows` came out clean."""
+
+    read: int
+    rows: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class UnitFile:
+    """A unit as it is kept, and whether it had to be read for this."""
+
+    folder: Path
+    kept: Kept
+    was_read: bool
+
+    def index(self, columns: Sequence[str], limit: int) -> pa.Table:
+        """Columns of the index, of the first `limit` rows."""
+        return read_table(self.folder / "index.parquet", list(columns)).slice(0, limit)
+
+    def drops(self, limit: int | None) -> pa.Table:
+        """The drops; where only `limit` rows are wanted, those that stood before the last of them was reached."""
+        table = read_table(self.folder / "drops.parquet")
+        return table if limit is None or limit > self.kept.rows else table.filter(pc.less(table["after"], limit))
+
+    def part(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        return read_table(self.folder / self.kept.parts[number].name, columns)
+
+    def without(self, number: int, mask: npt.NDArray[np.bool_]) -> Part:
+        """The part that is left of a part when only some of its rows are taken. It is kept like the part itself, one
+        at a time: as long as the same rows are left, nothing is written."""
+        name = f"left-{number:05d}.parquet"
+        marker = self.folder / f"left-{number:05d}.json"
+        kept = digest(mask.tobytes())
+        found = _read_marker(marker, Part)
+        path = self.folder / name
+        if found is not None and found.kept == kept and _has_size(path, found.bytes):
+            return found
+        table = self.part(number).filter(pa.array(mask))
+        write_parquet(path, table)  # a version may hold the old file, too: it is replaced, never written into
+        part = _part_of(path, table, kept)
+        write_text(marker, part.model_dump_json() + "\n")
+        return part
+
+
+def unit_key(unit: Unit, content: str, source: Source, policy: SeedPolicy, version: str) -> str:
+    """Everything that the rows of a unit depend on: its name and content, what the recipe says of reading its source,
+    the seed policy as far as it concerns a row by itself, the stage's version."""
+    alone = policy.model_dump(mode="json", exclude={"near_duplicate_threshold"})
+    return digest("unit", version, unit.name, content, canonical_json(reading(source)), canonical_json(alone))
+
+
+def reading(source: Source) -> dict[str, Any]:
+    """The part of a source's description that its rows depend on."""
+    return source.model_dump(include={"name", "kind", "reader", "licence", "attribution", "options", "max_documents"})
+
+
+class UnitFiles:
+    """The kept units of a corpus, in `folder`. One builder at a time: the caller holds the asset's lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for leftover in folder.glob(".*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def take(self, key: str, unit: Unit, source: Source, policy: SeedPolicy, progress: Callable[[], None]) -> UnitFile:
+        """A unit as it is kept, read and cleaned first where it is not. Of a source with `max_documents`, reading ends
+        with that many clean rows.
+
+        Cost: nothing but a look where it is kept, else linear in its text. Memory: one part's rows, and 200 bytes per
+        row.
+        `progress` is called now and then while it is read.
+        """
+        folder = self.folder / key
+        kept = _read_marker(folder / "unit.json", Kept)
+        if kept is not None and all(_has_size(folder / part.name, part.bytes) for part in kept.parts):
+            return UnitFile(folder, kept, was_read=False)
+        work = self.folder / f".{key}.tmp"
+        with disk_errors(self.folder):
+            try:
+                work.mkdir(parents=True)
+                kept = _read(work, cleaned(rows(source, unit), source, policy), source.max_documents, progress)
+                write_text(work / "unit.json", kept.model_dump_json() + "\n")
+                shutil.rmtree(folder, ignore_errors=True)
+                work.rename(folder)
+                sync(self.folder)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        return UnitFile(folder, kept, was_read=True)
+
+    def keep(self, keys: Sequence[str]) -> int:
+        """Remove the kept units that neither this build (`keys`) nor the one before it used. How many were removed."""
+        marker = self.folder / "used.txt"
+        before = marker.read_text(encoding="utf-8").split() if marker.is_file() else []
+        wanted = {*keys, *before}
+        stale = [path for path in self.folder.iterdir() if path.is_dir() and path.name not in wanted]
+        for path in stale:
+            shutil.rmtree(path, ignore_errors=True)
+        write_text(marker, "".join(f"{key}\n" for key in sorted(set(keys))))
+        return len(stale)
+
+
+def _read(work: Path, outcomes: Iterator[Clean | Drop], limit: int | None, progress: Callable[[], None]) -> Kept:
+    """Write what comes of a unit's rows into `work`."""
+    parts: list[Part] = []
+    held: list[Clean] = []
+    drops: list[dict[str, Any]] = []
+    read = count = chars = 0
+    with ExitStack() as stack:
+        index = stack.enter_context(pq.ParquetWriter(work / "index.parquet", INDEX, compression=COMPRESSION))
+        dropped = stack.enter_context(pq.ParquetWriter(work / "drops.parquet", DROPS, compression=COMPRESSION))
+
+        def close_part() -> None:
+            path = work / f"part-{len(parts):05d}.parquet"
+            order = sorted(range(len(held)), key=lambda position: held[position]["seed_id"])
+            table = pa.Table.from_pylist([held[position] for position in order], schema=SEED_DOCUMENTS)
+            write_parquet(path, table)
+            index.write_table(_index_of(held, order, len(parts)))
+            parts.append(_part_of(path, table))
+            held.clear()
+
+        def flush_drops() -> None:
+            dropped.write_table(pa.Table.from_pylist(drops, schema=DROPS))
+            drops.clear()
+
+        for outcome in outcomes:
+            read += 1
+            if isinstance(outcome, Drop):
+                drops.append(_drop_row(outcome, count))
+            else:
+                held.append(outcome)
+                count += 1
+                chars += len(outcome["text"])
+            if len(held) >= PART_ROWS or chars >= PART_CHARS:
+                close_part()
+                chars = 0
+            if len(drops) >= _FLUSH_DROPS:
+                flush_drops()
+            if read % 1000 == 0:
+                progress()
+            if count == limit:
+                break
+        if held:
+            close_part()
+        flush_drops()
+    for name in ("index.parquet", "drops.parquet"):
+        sync(work / name)
+    return Kept(read=read, rows=count, parts=tuple(parts))
+
+
+def _index_of(held: list[Clean], order: list[int], part: int) -> pa.Table:
+    position_of = {row: position for position, row in enumerate(order)}
+    texts = [digest(normalized(row["text"]).casefold()) for row in held]
+    bands = [band_hashes(row["text"]) for row in held]
+    columns: dict[str, list[Any]] = {
+        "seed_high": [int(row["seed_id"][:16], 16) for row in held],
+        "seed_low": [int(row["seed_id"][16:], 16) for row in held],
+        "text_high": [int(text[:16], 16) for text in texts],
+        "text_low": [int(text[16:], 16) for text in texts],
+        "part": [part] * len(held),
+        "position": [position_of[row] for row in range(len(held))],
+        "chars": [len(row["text"]) for row in held],
+        "masked": [row["masked"] for row in held],
+        "licence": [row["licence"] for row in held],
+        "toxicity": [row["toxicity"] for row in held],
+    }
+    for band in range(BANDS):
+        columns[f"band_{band:02d}"] = [found[band] if found else None for found in bands]
+    return pa.table(columns, schema=INDEX)
+
+
+def _drop_row(drop: Drop, after: int) -> dict[str, Any]:
+    texts = {"place": drop.place, "field": drop.field, "reason": drop.reason, "detail": drop.detail}
+    sound = {name: text and text.encode("utf-8", "replace").decode() for name, text in texts.items()}
+    return {**sound, "failed": drop.failed, "after": after}
+
+
+def _part_of(path: Path, table: pa.Table, kept: str = "") -> Part:
+    return Part(
+        name=path.name,
+        rows=table.num_rows,
+        bytes=path.stat().st_size,
+        content=table_digest(table),
+        checksum=file_digest(path),
+        kept=kept,
+    )
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _read_marker(path: Path, model: type[Marker]) -> Marker | None:
+    """A marker, or None where it is missing or damaged: what it stands for is made again."""
+    try:
+        return model.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,116 @@
+"""From what a reader yields to clean rows: every row of a unit, in order, as a seed or as a drop with its reason.
+
+Belongs here: the rules in their order, and the shape of a row. Does not belong here: what cleaning does to a text
+(`cleaning`, `information`, `toxicity`), formats (`readers`), or what is kept where (`files`).
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cosmo_assets.ids import seed_id
+from cosmo_assets.recipe import SeedPolicy, Source
+from cosmo_assets.seeds.cleaning import boilerplate_share, clean, language_of, mask_personal_data
+from cosmo_assets.seeds.information import too_little
+from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row, Skipped
+from cosmo_assets.seeds.toxicity import toxicity
+
+STEPS = (
+    ("long enough", ("too_short",)),
+    ("not too long", ("too_long",)),
+    ("prose", ("boilerplate",)),
+    ("in a wanted language", ("language",)),
+    ("informative", ("low_information",)),
+    ("not toxic", ("toxic",)),
+    ("not seen before", ("exact_duplicate",)),
+    ("not seen alike", ("near_duplicate",)),
+)
+"""The steps of the funnel, in order, and the reasons for which rows stop at each."""
+
+_BATCH = 256
+"""Rows that are scored for toxicity at once: the model's overhead is per call."""
+
+Clean = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A row that does not become a seed: where it stood and why."""
+
+    place: str
+    reason: str
+    field: str | None = None
+    detail: str | None = None
+    failed: bool = False
+
+
+def cleaned(rows: Iterable[Row], source: Source, policy: SeedPolicy) -> Iterator[Clean | Drop]:
+    """The rows of one unit in their order, each as a row of `seed_documents` or as a drop. Memory: 256 rows."""
+    outcomes = (_outcome(row, source, policy) for row in rows)
+    while batch := list(itertools.islice(outcomes, _BATCH)):
+        scores = iter(toxicity([outcome["text"] for outcome in batch if not isinstance(outcome, Drop)]))
+        for outcome in batch:
+            yield outcome if isinstance(outcome, Drop) else _scored(outcome, next(scores), policy)
+
+
+def _outcome(row: Row, source: Source, policy: SeedPolicy) -> Clean | Drop:
+    if isinstance(row, BadRow):
+        return Drop(row.place, row.reason, row.field, row.detail, failed=True)
+    if isinstance(row, Skipped):
+        return Drop(row.place, row.reason)
+    return _cleaned(row, source, policy)
+
+
+def _cleaned(raw: RawSeed, source: Source, policy: SeedPolicy) -> Clean | Drop:
+    """One raw seed as a row without its score, or the first rule that it breaks."""
+    text = clean(raw.text)
+    if len(text) < policy.min_chars.get(source.kind, 1):
+        return Drop(raw.native_id, "too_short", detail=f"{len(text)} characters")
+    if len(text) > policy.max_chars:
+        return Drop(raw.native_id, "too_long", detail=f"{len(text)} characters")
+    if (share := boilerplate_share(text)) > policy.boilerplate_share:
+        return Drop(raw.native_id, "boilerplate", detail=f"{share:.0%} of its lines")
+    language, _ = language_of(text)
+    if language not in policy.languages:
+        return Drop(raw.native_id, "language", detail=language)
+    if what := too_little(text, policy):
+        return Drop(raw.native_id, "low_information", detail=what)
+    mask = _Mask(policy.mask_personal_data)
+    text = mask(text)
+    url = mask(raw.url) if raw.url else None
+    return {
+        "seed_id": seed_id(source.name, raw.native_id, text),
+        "source": source.name,
+        "kind": source.kind,
+        "native_id": url if url and raw.native_id == raw.url else raw.native_id,
+        "title": mask(clean(raw.title)) if raw.title else None,
+        "text": text,
+        "context": [mask(part) for part in raw.context],
+        "url": url,
+        "language": language,
+        "licence": raw.licence or source.licence,
+        "attribution": raw.attribution or source.attribution,
+        "masked": mask.count,
+    }
+
+
+class _Mask:
+    """Masks personal data in the parts of one row, and counts the pieces."""
+
+    def __init__(self, on: bool) -> None:
+        self.count = 0
+        self._on = on
+
+    def __call__(self, text: str) -> str:
+        if not self._on:
+            return text
+        masked, found = mask_personal_data(text)
+        self.count += found
+        return masked
+
+
+def _scored(row: Clean, score: float | None, policy: SeedPolicy) -> Clean | Drop:
+    if score is not None and score > policy.max_toxicity:
+        return Drop(row["native_id"], "toxic", detail=f"score {score:.2f}")
+    return {**row, "toxicity": score}

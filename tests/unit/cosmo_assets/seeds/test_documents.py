@@ -1,0 +1,372 @@
+"""Seed documents: the same from any history, units read once, parts linked, memory bounded."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.seeds import documents, files
+from cosmo_assets.seeds.readers.base import RawSeed
+from cosmo_assets.stage import Workspace
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.store import CorpusStore
+from tests.corpora import ROOT, Corpus
+from tests.doubles.replay_server import prose
+
+Row = Mapping[str, Any]
+
+
+def page(number: int, words: int = 60) -> dict[str, Any]:
+    return {"id": f"page-{number}", "text": prose(f"page/{number}", words)}
+
+
+def alike(row: Row, tag: str) -> dict[str, Any]:
+    """A near-duplicate of a page: its last word is another."""
+    return {"id": f"{row['id']}-{tag}", "text": row["text"].rsplit(" ", 1)[0] + f" {tag}."}
+
+
+class Seeds:
+    """Sources in a folder, and their seed documents."""
+
+    def __init__(self, folder: Path, *, sources: tuple[str, ...] = ("pages",), **changes: Any) -> None:
+        self.folder = folder
+        self.store = CorpusStore(folder / "data")
+        source = {"kind": "web", "reader": "jsonl", "licence": "CC0-1.0", **changes.pop("source", {})}
+        self.corpus = Corpus(folder / "corpus")
+        self.corpus.changes = {
+            "sources": [{**source, "name": name, "path": f"{name}/*.jsonl"} for name in sources],
+            **changes,
+        }
+        self.corpus.write()
+
+    def put(self, name: str, rows: list[dict[str, Any]]) -> None:
+        path = self.folder / "corpus" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def remove(self, name: str) -> None:
+        (self.folder / "corpus" / name).unlink()
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.corpus.recipe
+
+    def build(self, store: CorpusStore | None = None) -> Manifest:
+        return documents.build(Workspace(store or self.store, self.recipe))
+
+    def from_scratch(self) -> Manifest:
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            return self.build(CorpusStore(Path(folder)))
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.store.open("seed_documents").table().to_pylist()
+        return rows
+
+    def ids(self) -> set[str]:
+        return {row["native_id"] for row in self.rows()}
+
+    def rejected(self) -> list[tuple[str, str]]:
+        table = self.store.open("seed_documents").rejected()
+        return [] if table is None else [(row["place"], row["reason"]) for row in table.to_pylist()]
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> Seeds:
+    return Seeds(tmp_path)
+
+
+POOL = [page(number) for number in range(8)]
+POOL += [alike(row, tag) for row in POOL[:4] for tag in ("copy", "again")]
+POOL += [{**row, "id": f"{row['id']}-same"} for row in POOL[:4]] + [{"id": "short", "text": "too short"}, {"id": 7}]
+NAMES = ("pages/a.jsonl", "pages/b.jsonl", "pages/m.jsonl", "other/a.jsonl", "other/z.jsonl")
+STEP = st.tuples(st.sampled_from(NAMES), st.lists(st.sampled_from(POOL), max_size=7))
+
+
+@given(
+    history=st.lists(STEP, min_size=2, max_size=5), limit=st.sampled_from([None, 3]), part_rows=st.sampled_from([2, 50])
+)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_history_of_files_gives_the_version_of_a_build_from_scratch(
+    history: list[tuple[str, list[dict[str, Any]]]], limit: int | None, part_rows: int
+) -> None:
+    before, files.PART_ROWS = files.PART_ROWS, part_rows
+    folder = Path(tempfile.mkdtemp(prefix="cosmo-seeds-"))
+    try:
+        seeds = Seeds(folder, sources=("pages", "other"), source={"max_documents": limit})
+        seeds.put("pages/first.jsonl", POOL[2:5])
+        seeds.put("other/first.jsonl", POOL[8:14])
+        for name, rows in history:
+            if rows:
+                seeds.put(name, rows)
+            elif (folder / "corpus" / name).exists():
+                seeds.remove(name)
+            found, expected = seeds.build(), seeds.from_scratch()
+            assert found.version == expected.version
+            assert found.flow.balanced
+            assert found.rows == found.flow.rows_out == len(seeds.ids()) > 0
+    finally:
+        files.PART_ROWS = before
+        shutil.rmtree(folder)
+
+
+def test_a_unit_is_read_once_and_only_what_is_new_or_changed_is_read_again(seeds: Seeds) -> None:
+    for number in range(5):
+        seeds.put(f"pages/{number}.jsonl", [page(10 * number + row) for row in range(10)])
+    run = seeds.build().run
+    assert (run["files_read"], run["files_taken_over"], run["rows_read"], run["rows_taken_over"]) == (5, 0, 50, 0)
+    seeds.put("pages/9.jsonl", [page(90), page(91)])
+    run = seeds.build().run
+    assert (run["files_read"], run["files_taken_over"], run["rows_read"], run["rows_taken_over"]) == (1, 5, 2, 50)
+    assert (run["computed_rows"], run["reused_rows"]) == (2, 50)
+    seeds.put("pages/0.jsonl", [page(0)])
+    seeds.remove("pages/1.jsonl")
+    run = seeds.build().run
+    assert (run["files_read"], run["files_taken_over"], run["rows_read"], run["rows_taken_over"]) == (1, 4, 1, 32)
+
+
+def test_a_changed_threshold_reads_nothing_and_a_changed_rule_reads_everything(seeds: Seeds) -> None:
+    seeds.put("pages/a.jsonl", [page(1), alike(page(1), "copy")])
+    assert seeds.build().rows == 1
+    seeds.corpus.changes["seeds"] = {"near_duplicate_threshold": None}
+    seeds.corpus.write()
+    manifest = seeds.build()
+    assert (manifest.rows, manifest.run["files_read"]) == (2, 0)
+    seeds.corpus.changes["seeds"] = {"max_chars": 40_000}
+    seeds.corpus.write()
+    assert seeds.build().run["files_read"] == 1
+
+
+def inodes(seeds: Seeds) -> dict[str, int]:
+    """The files of the current version by the digest of their content."""
+    dataset = seeds.store.open("seed_documents")
+    entries = [entry for entry in dataset.manifest.files if entry.role == "rows"]
+    return {entry.content: (dataset.folder / entry.name).stat().st_ino for entry in entries}
+
+
+def test_parts_in_which_nothing_changed_are_linked_not_written(seeds: Seeds) -> None:
+    seeds.put("pages/a.jsonl", [page(1), page(2)])
+    seeds.put("pages/b.jsonl", [page(3), alike(page(1), "copy"), page(4)])
+    seeds.build()
+    before = inodes(seeds)
+    seeds.put("pages/c.jsonl", [page(5), alike(page(3), "copy")])
+    seeds.build()
+    after = inodes(seeds)
+    assert before.items() <= after.items()
+    assert len(after) == 3
+    seeds.put("pages/0.jsonl", [alike(page(4), "before")])
+    seeds.build()
+    assert len(after.items() & inodes(seeds).items()) == 2, "b lost a row to the new file, a and c did not"
+    assert seeds.ids() == {"page-1", "page-2", "page-3", "page-5", "page-4-before"}
+
+
+def test_parts_are_small_and_sorted_and_keep_every_row(seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PART_ROWS", 7)
+    seeds.put("pages/a.jsonl", [page(number) for number in range(30)])
+    seeds.build()
+    tables = list(seeds.store.open("seed_documents").tables(["seed_id"]))
+    assert [table.num_rows for table in tables] == [7, 7, 7, 7, 2]
+    for table in tables:
+        ids = table["seed_id"].to_pylist()
+        assert ids == sorted(ids)
+    assert seeds.ids() == {f"page-{number}" for number in range(30)}
+
+
+def test_long_texts_close_a_part_early(seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PART_CHARS", 5_000)
+    seeds.put("pages/a.jsonl", [page(number, words=300) for number in range(12)])
+    seeds.build()
+    sizes = [sum(map(len, table["text"].to_pylist())) for table in seeds.store.open("seed_documents").tables(["text"])]
+    assert len(sizes) > 3
+    assert max(sizes) < 7_000
+
+
+def test_what_was_read_before_a_failure_is_not_read_again(seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        seeds.put(f"pages/{name}.jsonl", [page(ord(name))])
+    real = files.rows
+
+    def failing(source: Any, unit: Any) -> Iterator[Any]:
+        if unit.name.endswith("c.jsonl"):
+            yield from real(source, unit)
+            raise CosmoError("the disk is gone", remedy="mend it")
+        yield from real(source, unit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "rows", failing)
+        with pytest.raises(CosmoError, match="the disk is gone"):
+            seeds.build()
+    assert seeds.store.current("seed_documents") is None
+    run = seeds.build().run
+    assert (run["files_read"], run["files_taken_over"]) == (1, 2)
+
+
+def test_a_damaged_kept_unit_is_read_again(seeds: Seeds) -> None:
+    seeds.put("pages/a.jsonl", [page(1)])
+    seeds.put("pages/b.jsonl", [page(2)])
+    seeds.build()
+    damaged, cut = sorted((seeds.store.work("seed_documents") / "files").glob("*/unit.json"))
+    damaged.write_text("{", encoding="utf-8")
+    part = cut.with_name("part-00000.parquet")
+    copy = part.read_bytes()
+    part.unlink()  # the version's own link stays whole
+    part.write_bytes(copy[:-5])
+    seeds.put("pages/c.jsonl", [page(3)])
+    manifest = seeds.build()
+    assert manifest.run["files_read"] == 3
+    assert manifest.version == seeds.from_scratch().version
+
+
+def test_kept_units_stay_for_two_builds(seeds: Seeds) -> None:
+    kept = seeds.store.work("seed_documents") / "files"
+    seeds.put("pages/a.jsonl", [page(1)])
+    seeds.put("pages/b.jsonl", [page(2)])
+    seeds.build()
+    seeds.remove("pages/b.jsonl")
+    assert seeds.build().run["files_removed"] == 0
+    seeds.put("pages/b.jsonl", [page(2)])
+    seeds.put("pages/c.jsonl", [page(3)])
+    assert seeds.build().run["files_read"] == 1, "b was still kept"
+    seeds.remove("pages/b.jsonl")
+    seeds.build()
+    seeds.put("pages/c.jsonl", [page(4)])
+    assert seeds.build().run["files_removed"] == 1
+    assert len(list(kept.glob("*/unit.json"))) == 3
+    assert not list(kept.glob(".*"))
+
+
+def test_max_documents_are_the_first_ones_over_the_files_in_order(tmp_path: Path) -> None:
+    seeds = Seeds(tmp_path, source={"max_documents": 5})
+    seeds.put("pages/a.jsonl", [page(1), {"id": "bad"}, page(2), page(3)])
+    seeds.put("pages/b.jsonl", [page(4), {"id": "short", "text": "no"}, page(5), {"id": "late", "text": "no"}, page(6)])
+    seeds.put("pages/c.jsonl", [page(7), {"id": "never"}])
+    manifest = seeds.build()
+    assert seeds.ids() == {"page-1", "page-2", "page-3", "page-4", "page-5"}
+    assert seeds.rejected() == [("pages:a.jsonl:2", "missing_field"), ("pages:short", "too_short")]
+    assert manifest.flow.rows_in == 7
+    assert manifest.run["files_read"] == 2, "nothing is read once there are enough"
+    seeds.put("pages/a.jsonl", [page(1)])
+    assert seeds.build().version == seeds.from_scratch().version
+    assert seeds.ids() == {"page-1", "page-4", "page-5", "page-6", "page-7"}
+
+
+def test_a_component_that_did_not_change_is_not_compared_again(seeds: Seeds) -> None:
+    seeds.put("pages/a.jsonl", [page(1), alike(page(1), "copy"), page(2), alike(page(2), "copy"), page(3)])
+    run = seeds.build().run
+    assert (run["candidates"], run["candidates_compared"]) == (4, 4)
+    seeds.put("pages/b.jsonl", [alike(page(2), "late"), page(4)])
+    run = seeds.build().run
+    assert (run["candidates"], run["candidates_compared"]) == (5, 3)
+    assert seeds.ids() == {"page-1", "page-2", "page-3", "page-4"}
+
+
+def test_duplicates_are_found_across_files_and_sources_and_the_first_stays(tmp_path: Path) -> None:
+    seeds = Seeds(tmp_path, sources=("pages", "other"))
+    seeds.put("other/a.jsonl", [page(1), alike(page(2), "copy"), page(3)])
+    seeds.put("pages/z.jsonl", [{**page(1), "text": page(1)["text"].upper()}, page(2)])
+    manifest = seeds.build()
+    assert {(row["source"], row["native_id"]) for row in seeds.rows()} == {
+        ("pages", "page-1"), ("pages", "page-2"), ("other", "page-3")
+    }  # fmt: skip
+    assert seeds.rejected() == [("other:page-1", "exact_duplicate"), ("other:page-2-copy", "near_duplicate")]
+    assert manifest.summary["funnel"]["other"]["dropped"] == {"exact_duplicate": 1, "near_duplicate": 1}
+
+
+def test_personal_data_is_masked_in_every_part_of_a_row(seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = RawSeed(
+        native_id="https://x.org/?mail=ann@example.net",
+        text=prose("masked", 60) + " Write to ann.smith@example.net or call (217) 333-1000.",
+        title="Letters of bob@example.net",
+        context=("Mailing list", "carl@example.net"),
+        url="https://x.org/?mail=ann@example.net",
+    )
+    monkeypatch.setattr(files, "rows", lambda source, unit: iter([raw]))
+    seeds.put("pages/a.jsonl", [])
+    assert seeds.build().summary["masked"] == 5
+    (row,) = seeds.rows()
+    shown = json.dumps([row[name] for name in ("text", "title", "context", "url", "native_id")])
+    assert "example.net" not in shown
+    assert "333-1000" not in shown
+    assert row["masked"] == 5
+    assert row["native_id"] == row["url"] == "https://x.org/?mail=email@example.com"
+
+
+HEADER = "\n".join(f"the row {number:05d} | {number * 7 % 997} | {number * 31 % 499} |" for number in range(60))
+ABUSE = "You are a stupid fucking asshole and everything that you ever posted here is shit. Go to hell, you moron. "
+MEDICINE = (
+    "Cancer of the breast or of the testicles is found early when people know their own bodies. A doctor examines the "
+    "genital organs, the anus and the skin; sexual health is part of medicine, and so is the care of rape victims. "
+    "The history of slavery, of the murder of Jews and of religious hatred belongs in every school."
+)
+
+
+def test_low_information_and_abuse_are_dropped_and_medicine_and_history_stay(seeds: Seeds) -> None:
+    seeds.put(
+        "pages/a.jsonl",
+        [
+            {"id": "numbers", "text": HEADER},
+            {"id": "again", "text": "The same sentence stands here once more for you. " * 40},
+            {"id": "abuse", "text": ABUSE * 3},
+            {"id": "medicine", "text": MEDICINE},
+        ],
+    )
+    manifest = seeds.build()
+    assert seeds.ids() == {"medicine"}
+    assert dict(seeds.rejected()) == {
+        "pages:numbers": "low_information",
+        "pages:again": "low_information",
+        "pages:abuse": "toxic",
+    }
+    assert seeds.rows()[0]["toxicity"] < 0.5
+    assert sum(manifest.summary["toxicity"]) == 1
+    everything = {"max_toxicity": 1, "max_compression": 1000, "min_alphabetic_words": 0, "word_chars": [0, 99]}
+    seeds.corpus.changes["seeds"] = everything
+    seeds.corpus.write()
+    seeds.build()
+    assert seeds.ids() == {"medicine", "abuse", "again", "numbers"}
+
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+from cosmo_assets.recipe import load_recipe
+from cosmo_assets.seeds import documents, duplicates, files
+from cosmo_assets.seeds.rows import cleaned
+from cosmo_assets.stage import Workspace
+from cosmo_resources.storage.store import CorpusStore
+
+files.PART_CHARS, duplicates.BATCH_CHARS = 400_000, 400_000
+manifest = documents.build(Workspace(CorpusStore(Path(sys.argv[2])), load_recipe(sys.argv[1])))
+print(manifest.rows, manifest.summary["characters"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_grows_with_ids_not_with_texts(tmp_path: Path) -> None:
+    def peak(name: str, files_of: int) -> tuple[int, int, int]:
+        seeds = Seeds(tmp_path / name)
+        for number in range(files_of):
+            rows = [{"id": f"{number}-{row}", "text": prose(f"{name}/{number}/{row}", 6000)} for row in range(8)]
+            rows += [{"id": f"{row['id']}-copy", "text": row["text"] + " the end of it"} for row in rows[:2]]
+            seeds.put(f"pages/{number:03d}.jsonl", rows)
+        command = [sys.executable, "-c", PROGRAM, str(seeds.corpus.recipe_path), str(seeds.store.root)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, env={**os.environ})
+        assert done.returncode == 0, done.stderr
+        rows, characters, kilobytes = map(int, done.stdout.split())
+        assert rows == 8 * files_of
+        return rows, characters, kilobytes
+
+    small, large = peak("small", 5), peak("large", 50)
+    more_text = large[1] - small[1]
+    assert more_text > 12_000_000
+    assert 1024 * (large[2] - small[2]) < more_text / 4, (small, large)
