@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
-from cosmo_assets.build import STEPS, build_defs
+from cosmo_assets.build import build_defs, steps_of
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import LISTENER, Listener
@@ -68,7 +68,7 @@ def plan_runs(recipe: Recipe, assets: Sequence[str] = (), buckets: Sequence[str]
     Raises:
         CosmoError: there is no such asset or bucket.
     """
-    known = [asset for step, _ in STEPS for asset in step]
+    known = [asset for step, _ in steps_of(recipe) for asset in step]
     names = [bucket_name(index) for index in range(recipe.buckets)]
     for given, all_of, what in ((assets, known, "asset"), (buckets, names, "bucket")):
         if unknown := [name for name in given if name not in all_of]:
@@ -76,7 +76,7 @@ def plan_runs(recipe: Recipe, assets: Sequence[str] = (), buckets: Sequence[str]
                 f"no {what} {unknown[0]!r} in recipe {recipe.name}", remedy=f"name one of {', '.join(all_of)}"
             )
     runs: list[Run] = []
-    for step, per_bucket in STEPS:
+    for step, per_bucket in steps_of(recipe):
         chosen = tuple(asset for asset in step if not assets or asset in assets)
         if chosen:
             runs += [Run(chosen, bucket) for bucket in (buckets or names)] if per_bucket else [Run(chosen, None)]

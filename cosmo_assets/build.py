@@ -23,7 +23,15 @@ from cosmo_assets.report.assets import corpus_export, corpus_report
 from cosmo_assets.reporting import BUCKETED, OWNERS
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.tokenization.assets import tokenized_shards
-from cosmo_assets.topics.assets import cluster_model, seed_clusters, seed_embeddings, topic_labels
+from cosmo_assets.topics.assets import (
+    cluster_model,
+    seed_clusters,
+    seed_embeddings,
+    topic_labels,
+    topic_map,
+    topic_seeds,
+    topic_tree,
+)
 
 ASSETS: tuple[dg.AssetsDefinition, ...] = (
     seed_documents,
@@ -31,6 +39,7 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     cluster_model,
     seed_clusters,
     topic_labels,
+    topic_map,
     prompt_table,
     generations,
     generation_quality,
@@ -44,9 +53,22 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     corpus_report,
     corpus_export,
 )
-"""The pipeline, in order."""
+"""The pipeline of every corpus, in order."""
 
-UP_TO_PROMPTS = ("seed_documents", "seed_embeddings", "cluster_model", "seed_clusters", "topic_labels", "prompt_table")
+TOPIC_FIRST: tuple[dg.AssetsDefinition, ...] = (topic_tree, topic_seeds)
+"""The assets that a recipe with topics.tree has as well; `TREE_READER` reads them."""
+
+TREE_READER = "prompt_table"
+
+UP_TO_PROMPTS = (
+    "seed_documents",
+    "seed_embeddings",
+    "cluster_model",
+    "seed_clusters",
+    "topic_labels",
+    "topic_map",
+    "prompt_table",
+)
 PER_BUCKET = ("generations", "generation_quality", "decontaminated", "minhash_signatures")
 TO_THE_END = ("mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
 
@@ -60,17 +82,39 @@ STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
 """The pipeline as runs: the assets of each, and whether it is one run per bucket."""
 
 
+def assets_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
+    """The assets of a corpus, in order."""
+    if recipe.topics.tree is None:
+        return ASSETS
+    at = [name_of(asset) for asset in ASSETS].index(TREE_READER)
+    return (*ASSETS[:at], *TOPIC_FIRST, *ASSETS[at:])
+
+
+def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
+    """A corpus as runs, in order (see `STEPS`)."""
+    assets = [name_of(asset) for asset in assets_of(recipe)]
+    extra = {name_of(asset) for asset in TOPIC_FIRST} & set(assets)
+    first = tuple(name for name in assets if name in {*UP_TO_PROMPTS, *extra})
+    return ((first, False), *STEPS[1:])
+
+
+def name_of(asset: dg.AssetsDefinition) -> str:
+    return asset.key.to_user_string()
+
+
 def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
     """The definitions of one corpus."""
     partitions = buckets(recipe)
     external = external_specs(recipe)
     inputs = {key: [spec.key for spec in specs] for key, specs in external.items()}
+    if recipe.topics.tree is not None:
+        inputs.setdefault(TREE_READER, []).extend(asset.key for asset in TOPIC_FIRST)
 
     def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
         spec = spec.merge_attributes(deps=inputs.get(spec.key.to_user_string(), []))
         return spec.replace_attributes(partitions_def=partitions) if BUCKETED in spec.tags else spec
 
-    assets = [asset.map_asset_specs(placed) for asset in ASSETS]
+    assets = [asset.map_asset_specs(placed) for asset in assets_of(recipe)]
     specs = {spec.key: spec for found in external.values() for spec in found}
     return dg.Definitions(
         assets=[*assets, *specs.values()],
@@ -116,6 +160,7 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
         ],
         "seed_embeddings": [embedder],
         "topic_labels": [generator, embedder],
+        "topic_tree": [generator],
         "prompt_table": [tokenizer],
         "generations": [generator],
         "decontaminated": benchmarks,

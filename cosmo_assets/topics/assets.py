@@ -1,7 +1,8 @@
-"""The topic assets: embeddings, the pinned cluster model, the assignment, the labels.
+"""The topic assets: embeddings, the pinned cluster model, the assignment, the labels, the map; topic-first mode's tree
+and its seeds.
 
 Belongs here: definitions and what they show. Does not belong here: the methods (`embedding`, `clustering`,
-`labelling`).
+`labelling`, `mapping`, `expansion`, `search`).
 """
 
 import dagster as dg
@@ -9,11 +10,20 @@ from pydantic import Field
 
 from cosmo_assets.charts import bars, histogram, scatter
 from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
-from cosmo_assets.topics import clustering, embedding, labelling
-from cosmo_assets.topics.checks import ASSIGNMENT_CHECKS, EMBEDDING_CHECKS, LABEL_CHECKS, MODEL_CHECKS
-from cosmo_assets.topics.policy import decide
+from cosmo_assets.tokenization.tokenizer import recipe_tokenizer
+from cosmo_assets.topics import clustering, embedding, expansion, labelling, mapping, search
+from cosmo_assets.topics.checks import (
+    ASSIGNMENT_CHECKS,
+    EMBEDDING_CHECKS,
+    LABEL_CHECKS,
+    MAP_CHECKS,
+    MODEL_CHECKS,
+    TOPIC_SEED_CHECKS,
+    TREE_CHECKS,
+)
+from cosmo_assets.topics.policy import excluded, resolved, unused
 from cosmo_resources.resources import EmbedderResource, EngineResource, StoreResource
 
 
@@ -103,24 +113,95 @@ def topic_labels(
 ) -> Result:
     """Topic and educational value of every cluster, as the model answers from its extracts."""
     manifest = labelling.build(
-        workspace(context, store, recipe), lambda: engine.client(recipe.generation.model.name), embedder.create
+        workspace(context, store, recipe),
+        lambda: engine.client(recipe.generation.model.name),
+        embedder.create,
+        recipe_tokenizer(recipe),
     )
     labels = store.create().open("topic_labels").table().to_pylist()
-    table = [
-        {
-            "cluster": label["cluster_id"],
-            "topic": label["topic"],
-            "score": label["score"],
-            "nearest heading": label["heading"],
-            "status": label["status"],
-            "excluded by the policy": decide(label, recipe.topics.policy) or "",
-        }
-        for label in labels
+    shown = ("cluster_id", "topic", "score", "reason", "votes", "agreement", "heading", "status")
+    policy = resolved(recipe)
+    scores = [
+        (float(score), sum(round(found) == score for found in manifest.summary["scores"])) for score in range(1, 11)
     ]
-    scores = [(float(score), manifest.summary["scores"].count(score)) for score in range(1, 11)]
-    return materialized(
-        manifest,
-        recipe,
-        LABEL_CHECKS,
-        Show({"scores": histogram("Clusters by educational score", scores, unit="score")}, {"topics": table}),
+    tables = {"topics": columns(labels, *shown), "excluded_by_the_policy": excluded(labels, policy)}
+    figures = {
+        "reused_rows": int(manifest.run.get("reused_rows", 0)),
+        "requests": int(manifest.run.get("requests", 0)),
+        "overrides_without_a_topic": ", ".join(unused(labels, policy)),
+    }
+    chart = histogram("Clusters by educational score", scores, unit="score")
+    return materialized(manifest, recipe, LABEL_CHECKS, Show({"scores": chart}, tables, figures))
+
+
+@corpus_asset(
+    "topic_map",
+    deps=[seed_documents, seed_embeddings, seed_clusters, topic_labels],
+    group="topics",
+    kinds={"html", "parquet"},
+    stage_version=mapping.STAGE_VERSION,
+    checks=MAP_CHECKS,
+)
+def topic_map(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
+    """A map of the seeds: near on it is near in meaning. `page` is the map to walk through: zoom, search, a document
+    under every point. The layout is pinned as long as the cluster model is; new seeds are placed among the others."""
+    manifest = mapping.build(workspace(context, store, recipe))
+    folder = store.create().open("topic_map").folder
+    figures = {name: manifest.summary[name] for name in ("clusters", "laid_out", "shown", "same_cluster")}
+    chart = (folder / mapping.CHART).read_text(encoding="utf-8")
+    result = materialized(manifest, recipe, MAP_CHECKS, Show({"map": chart}, figures=figures))
+    page = dg.MetadataValue.path(str(folder / mapping.PAGE))
+    return result._replace(metadata={**(result.metadata or {}), "page": page})
+
+
+@corpus_asset(
+    "topic_tree",
+    group="topics",
+    kinds={"llm", "parquet"},
+    stage_version=expansion.STAGE_VERSION,
+    checks=TREE_CHECKS,
+    pool="llm",
+)
+def topic_tree(
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    recipe: dg.ResourceParam[Recipe],
+    engine: EngineResource,
+) -> Result:
+    """Topic-first mode: the tree of categories and subcategories, with the subtopics that the model names. Only
+    subcategories that are new or changed are asked about."""
+    manifest = expansion.build(workspace(context, store, recipe), lambda: engine.client(recipe.generation.model.name))
+    summary = manifest.summary
+    chart = bars(
+        "Topics by category", [(row["category"], row["topics"]) for row in summary["categories"]], unit="topics"
     )
+    tables = {
+        "categories": columns(summary["categories"], "category", "subcategories", "topics", "named"),
+        "names_not_taken": [{"reason": reason, "names": count} for reason, count in summary["dropped"].items()],
+    }
+    figures = {name: summary[name] for name in ("topics", "named", "short")}
+    figures |= {name: int(manifest.run.get(name, 0)) for name in ("requests", "reused_rows")}
+    return materialized(manifest, recipe, TREE_CHECKS, Show({"categories": chart}, tables, figures))
+
+
+@corpus_asset(
+    "topic_seeds",
+    deps=[seed_documents, topic_tree],
+    group="topics",
+    kinds={"tantivy", "parquet"},
+    stage_version=search.STAGE_VERSION,
+    checks=TOPIC_SEED_CHECKS,
+)
+def topic_seeds(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
+    """Topic-first mode: the best seeds of every topic by full-text search, the subtopic's words weighing more. A seed
+    that several topics want belongs to the one that ranks it best."""
+    manifest = search.build(workspace(context, store, recipe))
+    summary = manifest.summary
+    chart = bars("Seeds by category", [(row["category"], row["seeds"]) for row in summary["categories"]], unit="seeds")
+    tables = {
+        "categories": columns(summary["categories"], "category", "topics", "hits", "seeds"),
+        "topics_with_the_fewest_seeds": columns(summary["fewest"], "topic", "hits", "seeds"),
+    }
+    figures = {name: summary[name] for name in ("topics", "full", "short", "empty", "without_seeds")}
+    figures["newly_indexed_seeds"] = int(manifest.run.get("indexed_seeds", 0))
+    return materialized(manifest, recipe, TOPIC_SEED_CHECKS, Show({"categories": chart}, tables, figures))

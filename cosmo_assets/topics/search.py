@@ -166,8 +166,7 @@ def _produce(writer: DatasetWriter, workspace: Workspace, settings: TopicTree, t
         "full": int((hits >= k).sum()),
         "short": int(((hits > 0) & (hits < k)).sum()),
         "empty": int((hits == 0).sum()),
-        "kept_full": int((kept >= k).sum()),
-        "kept_none": int((kept == 0).sum()),
+        "without_seeds": int((kept == 0).sum()),
         "categories": _by_category(topics, hits, kept),
         "fewest": _fewest(topics, hits, kept),
     }
