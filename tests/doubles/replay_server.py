@@ -43,13 +43,26 @@ def prose(key: str, words: int) -> str:
 
 
 class ReplayServer:
-    """`calls` holds the body of every chat completion asked for, in order of arrival."""
+    """`calls` holds the body of every completion asked for, in order of arrival. Where a body asks for JSON of a schema,
+    its fields are filled in by their names (see `_fields`)."""
 
-    def __init__(self, *, delay: float = 0.0, fault: Fault | None = None, topic: Callable[[str], str] | None = None):
+    def __init__(
+        self,
+        *,
+        delay: float = 0.0,
+        fault: Fault | None = None,
+        topic: Callable[[str], str] | None = None,
+        score: Callable[[str], int] | None = None,
+        units: Callable[[str], list[str]] | None = None,
+        subtopics: Callable[[str, int], list[str]] | None = None,
+    ):
         self.calls: list[dict[str, Any]] = []
         self.delay = delay
         self.fault = fault
-        self.topic = topic or (lambda prompt: f"Topic {hashlib.blake2b(prompt.encode()).hexdigest()[:4]}")
+        self.topic = topic or (lambda prompt: "Rivers and Fields")
+        self.score = score or (lambda prompt: 7)
+        self.units = units or (lambda prompt: [prose(f"{prompt}/{number}", 4)[:-1] for number in range(6)])
+        self.subtopics = subtopics or (lambda prompt, count: [prose(f"{prompt}/{n}", 4)[:-1] for n in range(count)])
         self.running = 0
         self.most_running = 0
         self.url = ""
@@ -60,12 +73,16 @@ class ReplayServer:
 
     @property
     def generation_calls(self) -> list[dict[str, Any]]:
-        """The calls that ask for a text, not for a topic label."""
+        """The calls that ask for a text, not for JSON."""
         return [call for call in self.calls if "response_format" not in call]
 
     @property
     def label_calls(self) -> list[dict[str, Any]]:
-        return [call for call in self.calls if "response_format" in call]
+        return self.json_calls("topic_label")
+
+    def json_calls(self, schema: str) -> list[dict[str, Any]]:
+        """The calls that ask for JSON of the schema with this name."""
+        return [call for call in self.calls if _schema_name(call) == schema]
 
     def start(self) -> "ReplayServer":
         self._thread.start()
@@ -80,6 +97,7 @@ class ReplayServer:
         asyncio.set_event_loop(self._loop)
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
         runner = web.AppRunner(app, access_log=None)
         self._loop.run_until_complete(runner.setup())
@@ -112,20 +130,42 @@ class ReplayServer:
             self.running -= 1
 
     def _completion(self, body: dict[str, Any], key: str) -> dict[str, Any]:
-        prompt = body["messages"][-1]["content"]
+        prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
         finish = "stop"
         if "response_format" in body:
-            text = json.dumps({"topic": self.topic(prompt), "educational_score": 7})
+            text = json.dumps(self._fields(prompt, body["response_format"]["json_schema"]["schema"]))
         else:
             words = 60 + int(hashlib.blake2b(key.encode()).hexdigest()[:4], 16) % 60
             text = prose(key, words)
         return {
             "id": "replay",
-            "object": "chat.completion",
+            "object": "chat.completion" if "messages" in body else "text_completion",
             "model": body["model"],
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}],
+            "choices": [
+                {
+                    "index": 0,
+                    **({"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}),
+                    "finish_reason": finish,
+                }
+            ],
             "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())},
         }
+
+    def _fields(self, prompt: str, schema: dict[str, Any]) -> dict[str, Any]:
+        """Values for the fields of a schema that this server knows by name."""
+        known: dict[str, Callable[[], Any]] = {
+            "topic": lambda: self.topic(prompt),
+            "reason": lambda: "It is taught at school.",
+            "educational_score": lambda: self.score(prompt),
+            "kind": lambda: "textbook",
+            "units": lambda: self.units(prompt),
+            "subtopics": lambda: self.subtopics(prompt, schema["properties"]["subtopics"]["minItems"]),
+        }
+        return {name: known[name]() for name in schema["properties"]}
+
+
+def _schema_name(body: dict[str, Any]) -> str | None:
+    return str(body["response_format"]["json_schema"]["name"]) if "response_format" in body else None
 
 
 @contextmanager
