@@ -22,6 +22,7 @@ from cosmo_assets.recipe import Recipe
 from cosmo_assets.report.assets import corpus_export, corpus_report
 from cosmo_assets.reporting import BUCKETED, OWNERS
 from cosmo_assets.seeds.assets import seed_documents
+from cosmo_assets.sensors import watch
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
     cluster_model,
@@ -115,6 +116,8 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         return spec.replace_attributes(partitions_def=partitions) if BUCKETED in spec.tags else spec
 
     assets = [asset.map_asset_specs(placed) for asset in assets_of(recipe)]
+    up_to_prompts = steps_of(recipe)[0][0]
+    new_seeds, new_seed_files = watch([asset for asset in assets if name_of(asset) in up_to_prompts])
     specs = {spec.key: spec for found in external.values() for spec in found}
     return dg.Definitions(
         assets=[*assets, *specs.values()],
@@ -131,7 +134,9 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
                 selection=dg.AssetSelection.assets(*TO_THE_END),
                 description="Mixture, shards, lineage, report and export from the buckets that are there.",
             ),
+            new_seeds,
         ],
+        sensors=[new_seed_files],
         executor=dg.in_process_executor,
     )
 

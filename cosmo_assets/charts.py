@@ -15,12 +15,15 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 MAX_MARKDOWN_BYTES = 30_000
 """Largest chart that goes into an asset's metadata: every materialization stores its own copy of it."""
 MAX_ROWS = 24
 MAX_POINTS = 1_000
+MAX_ATLAS_POINTS = 2_000
+MAX_NAMES = 32
 OTHER = "other"
 
 _PALETTE = ("#4477AA", "#DDCC77", "#117733", "#CC6677", "#88CCEE", "#882255", "#44AA99", "#999933")
@@ -29,7 +32,7 @@ _DARK = frozenset({"#4477AA", "#117733", "#882255"})
 """Colours on which white text reads better than black (WCAG contrast)."""
 
 _WIDTH, _PAD, _ROW, _BAR = 640, 18, 24, 15
-_SMALL, _TITLE = 12, 15
+_NAME, _SMALL, _TITLE = 11, 12, 15
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"
 _NOT_IN_XML = [*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF]
 _REPLACED = dict.fromkeys(_NOT_IN_XML, "\N{REPLACEMENT CHARACTER}")
@@ -60,6 +63,30 @@ def bars(title: str, items: Sequence[tuple[str, float]], *, unit: str = "") -> s
             _text(text, left + width + 6, top + 12, _INK),
         ]
     return _svg(title, _top(len(items[: MAX_ROWS + 1])), [*body, *_more(len(items), len(shown), left)])
+
+
+def funnel(title: str, steps: Sequence[tuple[str, int]]) -> str:
+    """What is left after each step, from top to bottom: centred bars, joined where they narrow, with the number that is
+    left, its share of the first step's, and how many the step cost; the first 24 steps."""
+    shown = steps[:MAX_ROWS]
+    whole = max((value for _, value in shown), default=0) or 1
+    before = [shown[0][1], *(value for _, value in shown[:-1])] if shown else []
+    lost = [f"−{human(last - value)}" if value < last else "" for last, (_, value) in zip(before, shown, strict=True)]
+    left_over = [f"{human(value)} · {human(value / whole, '%')}" for _, value in shown]
+    left, right = _columns([label for label, _ in shown], [f"{a}  {b}" for a, b in zip(left_over, lost, strict=True)])
+    column = right + 8 + max(map(_pixels, left_over), default=0) + 10
+    middle, half = (left + right) / 2, (right - left) / 2 / whole
+    body = []
+    for number, (label, value) in enumerate(shown):
+        top, reach = _top(number), max(value * half, 0.5)
+        if number:
+            upper, above = _top(number - 1) + _BAR, max(shown[number - 1][1] * half, 0.5)
+            edges = f"H{_n(middle + above)}L{_n(middle + reach)} {top}H{_n(middle - reach)}Z"
+            body.append(f'<path d="M{_n(middle - above)} {upper}{edges}" fill="{_GRID}"/>')
+        note = f"{label}: {value:,} left"
+        body += [_label(label, left, top), _rect(middle - reach, top, 2 * reach, _PALETTE[0], note, radius=0)]
+        body += [_text(left_over[number], right + 8, top + 12, _INK), _text(lost[number], column, top + 12, _MUTED)]
+    return _svg(title, _top(len(steps[: MAX_ROWS + 1])), [*body, *_more(len(steps), len(shown), left)])
 
 
 def histogram(title: str, bins: Sequence[tuple[float, int]], *, unit: str = "") -> str:
@@ -146,14 +173,80 @@ def scatter(title: str, points: Sequence[tuple[float, float, str]]) -> str:
     return _svg(title, top + height, [legend, frame, *marks] if points else [])
 
 
+@dataclass(frozen=True)
+class Region:
+    """A part of a map: its name, where that is best written, and its colour; grey without one."""
+
+    name: str
+    x: float
+    y: float
+    colour: str | None
+
+
+def atlas(title: str, points: Sequence[tuple[float, float, int]], regions: Sequence[Region], note: str = "") -> str:
+    """A map of points (x, y, number of the region) with the regions' names at their places.
+
+    Of the points the first 2,000 are drawn. Names are written in the order of the regions, the most important first,
+    at most 32: one that would cover another is moved a little or, where that does not help, left out. x and y share one
+    scale.
+    """
+    points = points[:MAX_ATLAS_POINTS]
+    top, height = 46, 500
+    box = (float(_PAD), float(top), float(_WIDTH - _PAD), float(top + height))
+    xs, ys = [x for x, _, _ in points] or [0.0], [y for _, y, _ in points] or [0.0]
+    scale = min((_WIDTH - 2 * _PAD - 40) / ((max(xs) - min(xs)) or 1), (height - 36) / ((max(ys) - min(ys)) or 1))
+    middle, centre = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return _WIDTH / 2 + (x - middle) * scale, top + height / 2 - (y - centre) * scale
+
+    dots: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for x, y, region in points:
+        across, down = at(x, y)
+        dots[regions[region].colour or _GREY].append((round(2 * across), round(2 * down)))
+    frame = f'x="{_PAD}" y="{top}" width="{_WIDTH - 2 * _PAD}" height="{height}" rx="4"'
+    # grey first, under the others; half pixels, and each dot relative to the one before: half the bytes
+    marks = [
+        f'<path d="{_steps(sorted(dots[colour]))}" stroke="{colour}"/>'
+        for colour in sorted(dots, key=lambda colour: (colour != _GREY, colour))
+    ]
+    group = '<g fill="none" stroke-width="6" stroke-linecap="round" stroke-opacity=".7" transform="scale(.5)">'
+    names = _names([(region, *at(region.x, region.y)) for region in regions], box)
+    caption = [_text(_fit(note, _WIDTH - 2 * _PAD), _PAD, top + height + 18, _MUTED)] if note else []
+    body = [f'<rect {frame} fill="none" stroke="{_GRID}"/>', f"{group}{''.join(marks)}</g>", names, *caption]
+    return _svg(title, top + height + (14 if note else 0), body if points else [])
+
+
+def colours_apart(places: Sequence[tuple[float, float]]) -> list[str]:
+    """A colour for each place, such that equal colours are far from one another: a map of many regions needs no more
+    than a few colours. Each place, in order, takes the colour whose nearest bearer is the farthest."""
+    colours: list[str] = []
+    for number, (x, y) in enumerate(places):
+        gap = dict.fromkeys(_PALETTE, math.inf)
+        for (other_x, other_y), colour in zip(places[:number], colours, strict=True):
+            gap[colour] = min(gap[colour], round(math.hypot(x - other_x, y - other_y), 6))
+        colours.append(max(_PALETTE, key=lambda colour: gap[colour]))
+    return colours
+
+
 def markdown(svg: str) -> str:
     """A chart as Markdown that Dagster's metadata shows, or, where that would be above 30 kB, a line that says so."""
-    found = re.search(r"<title>(.*?)</title>", svg, re.DOTALL)
-    title = re.sub(r"[\[\]\\`*_\s]+", " ", found.group(1)).strip() if found else "chart"
-    image = f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode('utf-8')).decode('ascii')})"
+    title, image = _image(svg)
     if len(image.encode("utf-8")) <= MAX_MARKDOWN_BYTES:
         return image
     return f"{title[:200]}: the chart is too large to be shown here, it is in the corpus report."
+
+
+def fits_metadata(svg: str) -> bool:
+    """Whether `markdown` shows the chart."""
+    return len(_image(svg)[1].encode("utf-8")) <= MAX_MARKDOWN_BYTES
+
+
+def _image(svg: str) -> tuple[str, str]:
+    """The title of a chart, and the chart as an image in Markdown."""
+    found = re.search(r"<title>(.*?)</title>", svg, re.DOTALL)
+    title = re.sub(r"[\[\]\\`*_\s]+", " ", found.group(1)).strip() if found else "chart"
+    return title, f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode('utf-8')).decode('ascii')})"
 
 
 def _svg(title: str, bottom: float, body: Iterable[str]) -> str:
@@ -191,6 +284,65 @@ def _legend(colour: Mapping[str, str]) -> tuple[str, int]:
         body.append(_text(text, x + 16, top + 10, _MUTED))
         x += 16 + _pixels(text) + 18
     return "".join(body), 20 * (line + 1) + 4
+
+
+def _steps(dots: Sequence[tuple[int, int]]) -> str:
+    """Dots as a path of lines without length."""
+    parts, before = [], (0, 0)
+    for x, y in dots:
+        down = y - before[1]
+        parts.append(f"m{x - before[0]}{'' if down < 0 else ' '}{down}h0")
+        before = (x, y)
+    return "".join(parts)
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _names(regions: Sequence[tuple[Region, float, float]], frame: _Box) -> str:
+    """Names in one or two lines about their places (x, y), none over another."""
+    taken: list[_Box] = []
+    written: list[tuple[str, float, float]] = []
+    body = []
+    for region, x, y in regions:
+        if len(written) == MAX_NAMES:
+            break
+        lines = _two_lines(region.name)
+        if any(name == region.name and math.hypot(x - at_x, y - at_y) < 110 for name, at_x, at_y in written):
+            continue  # a neighbour of the same name says it already
+        width, height = max(_pixels(line, _NAME) for line in lines), 13.0 * len(lines)
+        shifts = [(0.0, 0.0), *((0.0, step * side) for step in (9, 16, 24) for side in (-1, 1))]
+        shifts += [(step * side, down) for step in (25, 45) for side in (-1, 1) for down in (0.0, -12.0, 12.0)]
+        for across, down in shifts:
+            left, above = x + across - width / 2, y + down - height / 2
+            left = min(max(left, frame[0] + 4), frame[2] - 4 - width)
+            above = min(max(above, frame[1] + 4), frame[3] - 4 - height)
+            box = (left, above, left + width, above + height)
+            if not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                written.append((region.name, x, y))
+                fill = _INK if region.colour else _MUTED
+                for number, line in enumerate(lines):
+                    body.append(
+                        _text(line, left + width / 2, above + 10.5 + 13 * number, fill, anchor="middle", size=11)
+                    )
+                break
+    halo = '<g paint-order="stroke" stroke="#FFF" stroke-width="3" stroke-linejoin="round" font-weight="600">'
+    return f"{halo}{''.join(body)}</g>"
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _two_lines(name: str) -> list[str]:
+    """A name in one line or, where it is long, in two of about the same length."""
+    words = name.split()
+    if len(name) <= 16 or len(words) < 2:
+        return [_fit(name, 140, _NAME)]
+    cuts = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(1, len(words))]
+    first, second = min(cuts, key=lambda lines: max(map(len, lines)))
+    return [_fit(first, 140, _NAME), _fit(second, 140, _NAME)]
 
 
 def _columns(labels: Sequence[str], values: Sequence[str]) -> tuple[int, int]:

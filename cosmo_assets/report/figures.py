@@ -14,6 +14,7 @@ from cosmo_assets.charts import bars, histogram, human, stacked
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.report.corpus import FUNNEL, Corpus, Section, scan
 from cosmo_assets.report.html import Share, Table
+from cosmo_assets.topics import mapping
 from cosmo_resources.storage.store import Dataset
 
 MAX_OPENERS = 12
@@ -126,6 +127,13 @@ def topics(corpus: Corpus) -> Section:
         ],
         {f"seeds.{decision}": count for decision, count in sorted(by_decision.items())},
     )
+
+
+def topic_map(corpus: Corpus) -> Section:
+    """The chart of the map; the page itself lies beside the report."""
+    dataset = corpus.one("topic_map")
+    chart = (dataset.folder / mapping.CHART).read_text(encoding="utf-8")
+    return Section("map", {"map_page": mapping.PAGE, "map_shown": dataset.manifest.summary["shown"]}, [chart])
 
 
 def prompts(corpus: Corpus) -> Section:

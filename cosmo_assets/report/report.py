@@ -1,4 +1,5 @@
-"""The corpus report: the whole corpus on one page, `report.html`, and its key figures as a table.
+"""The corpus report: the whole corpus on one page, `report.html`, the map of its seeds beside it, and its key figures
+as a table.
 
 Belongs here: the stage, and the order of the report's parts. Does not belong here: what a part holds (`figures`,
 `examples`), what is read (`corpus`), HTML (`html`).
@@ -16,18 +17,20 @@ from cosmo_assets.report.corpus import WHOLE, Corpus, read_corpus
 from cosmo_assets.report.html import Table, page
 from cosmo_assets.schemas import CORPUS_REPORT
 from cosmo_assets.stage import Workspace
-from cosmo_resources.storage.files import write_text
+from cosmo_assets.topics import mapping
+from cosmo_resources.storage.files import link_or_copy, write_text
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL
 from cosmo_resources.storage.writer import DatasetWriter
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
 PAGE = "report.html"
 
 SECTIONS = (
     figures.headline,
     figures.funnel,
     figures.topics,
+    figures.topic_map,
     figures.prompts,
     figures.generation,
     figures.quality,
@@ -79,6 +82,7 @@ def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
     writer.write(pa.Table.from_pylist(rows, schema=CORPUS_REPORT))
     html = page(content, {section.name: section.charts for section in sections})
     writer.artifact(PAGE, partial(write_text, text=html))
+    writer.artifact(mapping.PAGE, partial(link_or_copy, corpus.one("topic_map").folder / mapping.PAGE))
     documents = corpus.one("mixture").manifest.rows
     writer.flow("documents", documents, documents)
     writer.summary = dict(sections[0].figures)

@@ -147,7 +147,9 @@ def topic_map(context: dg.AssetExecutionContext, store: StoreResource, recipe: d
     under every point. The layout is pinned as long as the cluster model is; new seeds are placed among the others."""
     manifest = mapping.build(workspace(context, store, recipe))
     folder = store.create().open("topic_map").folder
-    figures = {name: manifest.summary[name] for name in ("clusters", "laid_out", "shown", "same_cluster")}
+    figures: dict[str, float | int | str] = {
+        name: manifest.summary[name] for name in ("clusters", "laid_out", "shown", "same_cluster")
+    }
     chart = (folder / mapping.CHART).read_text(encoding="utf-8")
     result = materialized(manifest, recipe, MAP_CHECKS, Show({"map": chart}, figures=figures))
     page = dg.MetadataValue.path(str(folder / mapping.PAGE))
