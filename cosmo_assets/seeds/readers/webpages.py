@@ -3,6 +3,7 @@
 Belongs here: one page. Does not belong here: archives of pages (`warc`).
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from cosmo_assets.seeds.readers.licences import all_of, stated_licence
 from cosmo_assets.seeds.readers.streams import DamagedFileError, blocks
 
 HTML_OPTIONS: Mapping[str, Any] = {}
+
+logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
+"""It warns of every page without text; those are skipped rows, which are counted."""
 
 MAX_PAGE_BYTES = 2 << 20
 MAX_ELEMENTS = 30_000

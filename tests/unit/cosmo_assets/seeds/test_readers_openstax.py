@@ -103,11 +103,11 @@ def test_what_is_missing_or_broken_is_a_bad_row_in_its_place(tmp_path: Path) -> 
     (tmp_path / "etc/index.cnxml").write_text(module("Outside", "<para>Not of this book.</para>"), encoding="utf-8")
     rows = rows_of(path)
     assert [(row.place, row.reason) for row in rows if isinstance(row, BadRow)] == [
+        ("META-INF/books.xml", "missing_collection"),
         ("modules/m1/index.cnxml", "truncated_file"),
         ("modules/m9/index.cnxml", "missing_module"),
         ("modules/../../etc/index.cnxml", "missing_module"),
         ("modules//index.cnxml", "missing_module"),
-        ("META-INF/books.xml", "missing_collection"),
     ]
     assert Skipped("modules/m2/index.cnxml", "no_text") in rows
     assert [row.native_id for row in rows if isinstance(row, RawSeed)] == ["logic/m3"]
@@ -200,19 +200,71 @@ def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
             rows_of(tmp_path / name)
 
 
+def licensed(root: Path, licence: str, **books: str) -> list[Row]:
+    """Books whose collections all say CC BY-NC-SA 4.0, in a repository with another LICENSE."""
+    path = book(root, **books)
+    if licence:
+        (root / "LICENSE").write_text(licence, encoding="utf-8")
+    return rows_of(path)
+
+
+LEGAL_CODE = (
+    "Attribution{} 4.0 International\n\n====\n\nCreative Commons Corporation is not a law firm. Attribution 3.0\n"
+)
+
+
 @pytest.mark.parametrize(
-    ("url", "name"),
+    ("licence", "says"),
     [
-        ("http://creativecommons.org/licenses/by/4.0/", "CC-BY-4.0"),
-        ("https://creativecommons.org/licenses/by-nc-sa/4.0/deed.pl", "CC-BY-NC-SA-4.0"),
-        ("http://creativecommons.org/licenses/by-sa/3.0", "CC-BY-SA-3.0"),
-        ("https://creativecommons.org/publicdomain/zero/1.0/", "CC0-1.0"),
-        ("https://example.org/licence", None),
-        ("", None),
+        (LEGAL_CODE.format(""), "CC-BY-4.0"),
+        ("# Licence\n\nSee https://creativecommons.org/licenses/by/4.0/", "CC-BY-4.0"),
+        ("All rights reserved.\n", "All rights reserved."),
     ],
 )
-def test_licences_have_their_spdx_names(url: str, name: str | None) -> None:
-    assert licence_name(url) == name
+def test_a_book_whose_licence_is_stated_in_two_ways_is_held_back_whole(tmp_path: Path, licence: str, says: str) -> None:
+    rows = licensed(tmp_path / "book", licence, logic=collection("", "Logic", NESTED))
+    detail = f"logic's collection says CC-BY-NC-SA-4.0; LICENSE says {says}"
+    assert rows == [Skipped(f"modules/m{n}/index.cnxml", "licence_conflict", detail) for n in (1, 2, 3)]
+    with tarfile.open(tmp_path / "book.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "book", "osbooks-logic")
+    packed = rows_of(tmp_path / "book.tar.gz")
+    assert [(row.reason, row.detail) for row in packed if isinstance(row, Skipped)] == [
+        ("licence_conflict", detail)
+    ] * 3
+
+
+@pytest.mark.parametrize("licence", [LEGAL_CODE.format("-NonCommercial-ShareAlike"), "", "\n \n"])
+def test_a_book_whose_licence_is_stated_once_or_alike_is_read(tmp_path: Path, licence: str) -> None:
+    rows = licensed(tmp_path, licence, logic=collection("", "Logic", NESTED))
+    assert [row.licence for row in rows if isinstance(row, RawSeed)] == ["CC-BY-NC-SA-4.0"] * 3
+
+
+def test_a_module_of_a_held_back_book_is_held_back_in_other_books_too(tmp_path: Path) -> None:
+    free = collection("", "Free", '<module document="m1"/><module document="m2"/>').replace("by-nc-sa", "by")
+    rows = licensed(
+        tmp_path, LEGAL_CODE.format(""), free=free, logic=collection("", "Logic", '<module document="m2"/>')
+    )
+    assert [row.native_id for row in rows if isinstance(row, RawSeed)] == ["free/m1"]
+    assert [row.reason for row in rows if isinstance(row, Skipped)] == [
+        "licence_conflict",
+        "repeated_module",
+        "in_no_collection",
+    ]
+
+
+def test_books_xml_and_modules_may_state_another_licence_too(tmp_path: Path) -> None:
+    path = book(tmp_path, logic=collection("", "Logic", NESTED))
+    module_file = tmp_path / "modules/m2/index.cnxml"
+    stated = '</md:title><md:license url="https://creativecommons.org/licenses/by/4.0/"/>'
+    module_file.write_text(module_file.read_text(encoding="utf-8").replace("</md:title>", stated), encoding="utf-8")
+    rows = rows_of(path)
+    detail = "the module says CC-BY-4.0; logic's collection says CC-BY-NC-SA-4.0"
+    assert rows[1] == Skipped("modules/m2/index.cnxml", "licence_conflict", detail)
+    assert [row.native_id for row in rows if isinstance(row, RawSeed)] == ["logic/m1", "logic/m3"]
+    listed = path.read_text(encoding="utf-8").replace("</container>", '<license url="CC BY 4.0"/></container>')
+    path.write_text(listed, encoding="utf-8")
+    assert {row.reason for row in rows_of(path) if isinstance(row, Skipped)} == {"licence_conflict"}
+    assert not [row for row in rows_of(path) if isinstance(row, RawSeed)]
 
 
 def text_of(content: str, **parts: str) -> str:

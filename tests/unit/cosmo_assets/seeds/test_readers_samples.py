@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -128,6 +129,61 @@ def test_the_outlines_of_all_collections_agree_with_the_table_of_contents(sample
     assert set(licences) == {"CC-BY-4.0", "CC-BY-NC-SA-4.0"}
 
 
+def repositories(samples: Path, folder: Path) -> dict[str, Path]:
+    """The real repositories as far as the samples have them: collections, the LICENSE file's title, and for each module
+    of the table of contents one with its title and objectives."""
+    found: dict[str, Path] = {}
+    listed: dict[str, list[str]] = defaultdict(list)
+    for line in (samples / "openstax_toc" / "toc.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        root = folder / row["repo"].rpartition("/")[2]
+        if row["repo"] not in found:
+            found[row["repo"]] = root / "META-INF" / "books.xml"
+            for name in ("META-INF", "collections", "modules"):
+                (root / name).mkdir(parents=True)
+            if not row["repo_licence"].startswith("("):
+                (root / "LICENSE").write_text(row["repo_licence"] + "\n\nLegal code.\n", encoding="utf-8")
+        if row["collection"] not in listed[row["repo"]]:
+            listed[row["repo"]].append(row["collection"])
+            content = (samples / "openstax_toc" / "collections" / row["collection"]).read_bytes()
+            (root / "collections" / row["collection"]).write_bytes(content)
+        module = root / "modules" / row["module_id"]
+        module.mkdir(exist_ok=True)
+        text = escape(" ".join([row["title"], *row["objectives"]]))
+        document = f"<document><title>{escape(row['title'])}</title><content><para>{text}</para></content></document>"
+        (module / "index.cnxml").write_text(document, encoding="utf-8")
+    for repo, path in found.items():
+        books = "".join(f'<book href="../collections/{name}"/>' for name in listed[repo])
+        path.write_text(f"<container>{books}</container>", encoding="utf-8")
+    return found
+
+
+def test_all_collections_are_read_and_the_three_books_of_two_licences_are_held_back(
+    samples: Path, tmp_path: Path
+) -> None:
+    conflicts: Counter[str] = Counter()
+    licences: Counter[str | None] = Counter()
+    contents: set[tuple[str, str]] = set()
+    for repo, path in repositories(samples, tmp_path).items():
+        rows = rows_of("openstax", path)
+        assert not [row for row in rows if isinstance(row, BadRow)]
+        conflicts.update(row.detail for row in rows if isinstance(row, Skipped) and row.reason == "licence_conflict")
+        licences.update(row.licence for row in seeds(rows))
+        contents |= {(repo, row.native_id.rpartition("/")[2]) for row in seeds(rows)}
+    repo_says = "LICENSE says CC-BY-NC-SA-4.0"  # three modules of the second volume stand in the first too
+    assert conflicts == {
+        f"microbiology's collection says CC-BY-4.0; {repo_says}": 159,
+        f"world-history-volume-1's collection says CC-BY-4.0; {repo_says}": 85,
+        f"world-history-volume-2's collection says CC-BY-4.0; {repo_says}": 77,
+    }
+    assert set(licences) == {"CC-BY-4.0", "CC-BY-NC-SA-4.0"}
+    modules = set()
+    for line in (samples / "openstax_toc" / "toc.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        modules.add((row["repo"], row["module_id"]))
+    assert len(contents) + sum(conflicts.values()) == len(modules), "each module once, whatever books it stands in"
+
+
 def test_fineweb_edu_without_separators(samples: Path) -> None:
     path = samples / "web_fineweb_edu_sample" / "fineweb_edu_sample.txt"
     rows = rows_of("plain_text", path, separator="none", document_chars=3000)
@@ -142,6 +198,41 @@ def test_fineweb_edu_without_separators(samples: Path) -> None:
 def test_tinystories_paragraphs(samples: Path) -> None:
     rows = rows_of("plain_text", samples / "synthetic_tinystories" / "tinystories_sample.txt")
     assert len(seeds(rows)) > 1000
+
+
+WARCS = {
+    "aut_example.warc.gz": {
+        "seed": 92,
+        "no_page": 523,
+        "not_html": 158,
+        "http_status": 47,
+        "no_text": 1,
+        "too_large": 1,
+    },
+    "dolma_sample-0000.warc.gz": {"seed": 22, "no_page": 24, "not_html": 2},
+    "dolma_sample-0001.warc.gz": {"seed": 15, "no_page": 17, "not_html": 2},
+    "warcio_example.warc": {"seed": 1, "no_page": 5},
+}
+
+
+@pytest.mark.parametrize("name", WARCS)
+def test_web_archives(samples: Path, name: str) -> None:
+    rows = rows_of("warc", samples / "web_warc_samples" / name)
+    assert outcomes(rows) == WARCS[name]
+    assert all(row.url and row.url.startswith("http") for row in seeds(rows))
+    assert sum(row.title is not None for row in seeds(rows)) > 0.9 * len(seeds(rows))
+    for row in seeds(rows):
+        for mark in ("<div", "<script", "</", "function(", "&nbsp;", "\x00"):
+            assert mark not in row.text, (row.url, mark)
+
+
+def test_licences_that_web_pages_state(samples: Path) -> None:
+    folder = samples / "web_warc_samples"
+    old = {row.url: row.licence for row in seeds(rows_of("warc", folder / "aut_example.warc.gz")) if row.licence}
+    assert old["http://www.archive.org/details/JTRNET15"] == "CC-BY-NC-ND-3.0"
+    assert set(old.values()) == {"CC-PDDC", "CC-BY-NC-ND-3.0", "CC-BY-SA-3.0", "CC-BY-NC-SA-2.0"}
+    new = {row.url: row.licence for row in seeds(rows_of("warc", folder / "dolma_sample-0000.warc.gz")) if row.licence}
+    assert new == {"https://soldaini.net/": "CC-BY-4.0"}
 
 
 DEMO_SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
