@@ -124,7 +124,7 @@ def parse(answer: str) -> list[str]:
 
 def tidy(name: str) -> str:
     """A name without numbering, quotes, a full stop at its end; empty where nothing usable is left."""
-    text = NUMBERING.sub("", " ".join(name.split())).strip(" \"'`“”‘’*_").rstrip(" .;:,")
+    text = NUMBERING.sub("", " ".join(name.split())).strip(" \"'`“”‘’*_.;:,")
     return text if SHORTEST <= len(text) <= LONGEST and any(map(str.isalpha, text)) else ""
 
 
@@ -261,9 +261,10 @@ def _rows(nodes: Sequence[Node], writer: DatasetWriter) -> tuple[list[dict[str, 
             else:
                 dropped[reason] += 1
                 writer.reject(_path(node.place), reason, field="subtopics", detail=name)
+        if node.status == "ok" and len(topics) == len(node.place.subtopics):
+            node.status = "unusable"
         if not topics:
-            node.status = "subcategory" if not node.asked else "unusable" if node.status == "ok" else node.status
-            topics = [(node.place.name, node.status)]
+            topics = [(node.place.name, node.status if node.asked else "subcategory")]
         rows += [
             {
                 "topic_id": topic_id(node.place.category, node.place.name, name),
