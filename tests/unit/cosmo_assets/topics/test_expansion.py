@@ -24,7 +24,7 @@ TREE: Tree = {
     "Mathematics": ["Elementary algebra", {"Geometry": ["Circles"]}],
     "Music": ["Singing", "Instruments"],
 }
-WORDS = "amber birch cedar delta ember fjord grove haven inlet jetty knoll lagoon meadow nectar oasis prairie".split()
+WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "haven")
 
 
 def names(prompt: str, count: int) -> list[str]:
