@@ -1,12 +1,11 @@
 """Topic labels: the model reads extracts of a cluster and answers with its topic and educational value.
 
-Belongs here: the question, the reading of the answer, asking again. Does not belong here: what a label decides
-(`policy`).
+Belongs here: who is asked what and when, taking answers over, the stage. Does not belong here: wording (`questions`),
+what several answers mean together (`voting`), what a label decides (`policy`).
 """
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,55 +13,112 @@ import numpy as np
 import pyarrow as pa
 
 from cosmo_assets.ids import request_seed
+from cosmo_assets.recipe import Labelling
 from cosmo_assets.schemas import TOPIC_LABELS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.clustering import Vectors, centroids
 from cosmo_assets.topics.embedding import Embedder
+from cosmo_assets.topics.questions import WORDING, Vote, body, extracts_of, fitted, parse, question
+from cosmo_assets.topics.voting import outcome, settled
 from cosmo_resources.inference.client import Answer, CompletionClient, Request
-from cosmo_resources.storage.digest import digest
+from cosmo_resources.storage.digest import canonical_json, digest
 from cosmo_resources.storage.manifest import Manifest
-from cosmo_resources.storage.store import Dataset
+from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
+from cosmo_resources.tokenizers import NamedTokenizer
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
+SAMPLES, SAMPLE_CHARS = 3, 60
 
 Nearest = list[tuple[str, float]]
 """Headings nearest to a cluster and their cosine similarities, nearest first; empty where the recipe has none."""
 
 
 @dataclass
-class Question:
-    """One cluster under question, with what has been answered so far."""
+class Asked:
+    """One vote under way: its question, the raw answers so far, what became of it."""
 
-    cluster_id: int
-    extracts: list[str]
-    nearest: Nearest
+    question: str
     answers: list[str] = field(default_factory=list)
     status: str = "unasked"
-    topic: str | None = None
-    score: float | None = None
+    vote: Vote | None = None
+
+
+@dataclass
+class Ballot:
+    """One cluster under question."""
+
+    cluster_id: int
+    key: str
+    central: list[str]
+    others: list[str]
+    choices: list[str]
+    asked: list[Asked] = field(default_factory=list)
 
     @property
-    def choices(self) -> list[str]:
-        return [heading for heading, _ in self.nearest]
+    def votes(self) -> list[Vote]:
+        return [asked.vote for asked in self.asked if asked.vote is not None]
+
+    @property
+    def status(self) -> str:
+        """ok where any vote can be read, else what became of the last one."""
+        return "ok" if self.votes else self.asked[-1].status
+
+    @property
+    def possible(self) -> int:
+        """How many different questions there are: one, where the cluster has a single extract."""
+        return 1 if len(self.central) + len(self.others) < 2 else 2**31
 
 
-def build(workspace: Workspace, client: Callable[[], CompletionClient], embedder: Callable[[], Embedder]) -> Manifest:
-    """Build `topic_labels`. Cost: one to `attempts` requests per cluster; client and embedder are made if needed."""
+class Topics:
+    """Whether two topics mean the same: choices by their names, invented ones by their embeddings."""
+
+    def __init__(self, embedder: Callable[[], Embedder], chosen: bool, similarity: float) -> None:
+        self._embedder, self._chosen, self._similarity = embedder, chosen, similarity
+        self._vectors: dict[str, Vectors] = {}
+
+    def learn(self, topics: Iterable[str]) -> None:
+        """Embed the new ones of these topics, all at once."""
+        new = sorted({topic.casefold() for topic in topics} - set(self._vectors))
+        if new and not self._chosen:
+            self._vectors.update(zip(new, self._embedder().encode(new), strict=True))
+
+    def same(self, left: str, right: str) -> bool:
+        left, right = left.casefold(), right.casefold()
+        if left == right or self._chosen:
+            return left == right
+        return float(self._vectors[left] @ self._vectors[right]) >= self._similarity
+
+
+def build(
+    workspace: Workspace,
+    client: Callable[[], CompletionClient],
+    embedder: Callable[[], Embedder],
+    tokenizer: NamedTokenizer,
+) -> Manifest:
+    """Build `topic_labels`. A label is taken over from any earlier version while its cluster's extracts, the choice of
+    headings, the model and the recipe's labelling are the same; so a refit asks for the clusters that it changed.
+
+    Cost: two requests per new or changed cluster, up to `votes` where they differ; client and embedder are made only if
+    needed.
+    """
     model = workspace.store.open("cluster_model")
     recipe = workspace.recipe
+    params = {
+        "labelling": recipe.topics.labelling.model_dump(),
+        "headings": recipe.topics.headings,
+        "embedding": recipe.topics.embedding,
+        "tokenizer": tokenizer.digest,
+        "model": recipe.generation.model.name,
+        "revision": recipe.generation.model.revision,
+    }
     return workspace.build(
         "topic_labels",
-        lambda writer: _produce(writer, workspace, client(), embedder, model),
+        lambda writer: _produce(writer, workspace, client, embedder, tokenizer, model, params),
         stage_version=STAGE_VERSION,
         inputs=(model.ref(),),
-        params={
-            "labelling": recipe.topics.labelling.model_dump(),
-            "headings": recipe.topics.headings,
-            "model": recipe.generation.model.name,
-            "revision": recipe.generation.model.revision,
-        },
-        fresh=lambda manifest: "failed" not in manifest.flow.failed,
+        params=params,
+        fresh=lambda manifest: not manifest.summary["failed_votes"],
     )
 
 
@@ -76,116 +132,162 @@ def nearest_headings(centres: Vectors, headings: Mapping[str, str], embedder: Ca
     return [sorted(zip(names, row, strict=True), key=lambda pair: (-pair[1], pair[0])) for row in similarity]
 
 
-def question(extracts: list[str], choices: list[str]) -> str:
-    """The prompt that asks for the topic of a cluster and its educational value, single topic, score 1 to 10."""
-    shown = "\n\n".join(f"Extract {number}:\n{text}" for number, text in enumerate(extracts, 1))
-    topic = (
-        f"Choose the topic that fits them best from: {'; '.join(choices)}."
-        if choices
-        else "Name it in two to five words, as a library would (for example: Marine Biology, Celebrity News)."
-    )
-    return (
-        "Here are extracts of web pages that belong to one group.\n\n"
-        f"{shown}\n\n"
-        f"Which single topic do these extracts have in common? {topic} "
-        "Then rate from 1 to 10 how useful the topic is for teaching at school or college: 1 for advertising, gossip "
-        "and private notices, 10 for textbook subjects.\n"
-        'Answer with JSON only: {"topic": "...", "educational_score": N}'
-    )
-
-
-def answer_schema(choices: list[str]) -> dict[str, Any]:
-    """The JSON schema of an answer; with choices, the topic must be one of them."""
-    topic = {"enum": choices} if choices else {"type": "string", "minLength": 3, "maxLength": 60}
-    return {
-        "type": "object",
-        "properties": {"topic": topic, "educational_score": {"type": "integer", "minimum": 1, "maximum": 10}},
-        "required": ["topic", "educational_score"],
-        "additionalProperties": False,
-    }
-
-
-def parse(answer: str, choices: list[str]) -> tuple[str, float]:
-    """Topic and score of a raw answer.
-
-    Raises:
-        ValueError: it is not the JSON that was asked for, or a value is out of bounds.
-    """
-    value = json.loads(answer)
-    topic, score = value["topic"], value["educational_score"]
-    if not isinstance(topic, str) or not 3 <= len(topic.strip()) <= 60 or not any(map(str.isalpha, topic)):
-        raise ValueError(f"topic is {topic!r}")
-    if choices and topic not in choices:
-        raise ValueError(f"topic {topic!r} is none of the choices")
-    if isinstance(score, bool) or not isinstance(score, int | float) or not 1 <= score <= 10:
-        raise ValueError(f"educational_score is {score!r}")
-    return " ".join(topic.split()), float(score)
-
-
 def _produce(
     writer: DatasetWriter,
     workspace: Workspace,
-    client: CompletionClient,
+    client: Callable[[], CompletionClient],
     embedder: Callable[[], Embedder],
+    tokenizer: NamedTokenizer,
     model: Dataset,
+    params: Mapping[str, Any],
 ) -> None:
     recipe = workspace.recipe.topics
     clusters = model.table(["cluster_id", "centroid", "extracts"])
-    nearest = nearest_headings(centroids(clusters), recipe.headings, embedder)
-    questions = {
-        str(row["cluster_id"]): Question(row["cluster_id"], row["extracts"][::2], found[: recipe.labelling.shortlist])
-        for row, found in zip(clusters.select(["cluster_id", "extracts"]).to_pylist(), nearest, strict=True)
+    extracts = dict(zip(clusters["cluster_id"].to_pylist(), clusters["extracts"].to_pylist(), strict=True))
+    nearest = dict(zip(extracts, nearest_headings(centroids(clusters), recipe.headings, embedder), strict=True))
+    ballots = {
+        cluster: _ballot(cluster, texts, nearest[cluster], recipe.labelling, params)
+        for cluster, texts in extracts.items()
     }
-    for attempt in range(recipe.labelling.attempts):
-        asked = [item for item in questions.values() if item.status not in ("ok", "refused")]
-        for answer in client.answers(_requests(asked, attempt, workspace)):
-            _take(questions[answer.key], answer)
-            done = sum(item.status == "ok" for item in questions.values())
-            workspace.progress(done, len(questions), "clusters")
-    rows: list[dict[str, Any]] = [
-        {
-            "cluster_id": item.cluster_id,
-            "topic": item.topic,
-            "score": item.score,
-            "heading": item.nearest[0][0] if item.nearest else None,
-            "similarity": item.nearest[0][1] if item.nearest else None,
-            "status": item.status,
-            "answers": item.answers,
-        }
-        for item in questions.values()
-    ]
-    writer.write(pa.Table.from_pylist(rows, schema=TOPIC_LABELS))
-    statuses = Counter(item.status for item in questions.values())
-    writer.flow("clusters", len(rows), statuses.pop("ok", 0), failed=statuses)
+    rows = _earlier(workspace.store, ballots.values())
+    topics = Topics(embedder, bool(recipe.headings), recipe.labelling.topic_similarity)
+    open_ballots = [ballot for ballot in ballots.values() if ballot.cluster_id not in rows]
+    writer.run = {"reused_rows": len(rows), "requests": 0}
+    if open_ballots:
+        writer.run["requests"] = _ask(open_ballots, topics, client(), tokenizer, workspace)
+    for ballot in open_ballots:
+        rows[ballot.cluster_id] = _row(ballot, topics, recipe.labelling)
+    for cluster, texts in extracts.items():
+        heading, similarity = nearest[cluster][0] if nearest[cluster] else (None, None)
+        samples = [text[:SAMPLE_CHARS].strip() for text in texts[:SAMPLES]]
+        rows[cluster] |= {"cluster_id": cluster, "heading": heading, "similarity": similarity, "samples": samples}
+    ordered = [rows[cluster] for cluster in extracts]
+    writer.write(pa.Table.from_pylist(ordered, schema=TOPIC_LABELS))
+    statuses = Counter(row["status"] for row in ordered)
+    writer.flow("clusters", model.manifest.rows, statuses.pop("ok", 0), failed=statuses)
     writer.summary = {
-        "scores": sorted(row["score"] for row in rows if row["score"] is not None),
-        "answers": sum(len(row["answers"]) for row in rows),
+        "scores": sorted(row["score"] for row in ordered if row["score"] is not None),
+        "answers": sum(len(row["answers"]) for row in ordered),
+        "failed_votes": sum(row["failed_votes"] for row in ordered),
+        "agreed": sum(row["agreement"] == 1 for row in ordered),
     }
 
 
-def _requests(asked: list[Question], attempt: int, workspace: Workspace) -> Iterator[Request]:
-    generation = workspace.recipe.generation
-    for item in asked:
-        prompt = question(item.extracts, item.choices)
-        schema = {"name": "topic_label", "schema": answer_schema(item.choices), "strict": True}
-        body = {
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0.0 if attempt == 0 else 0.3 + 0.2 * attempt,
-            "max_tokens": workspace.recipe.topics.labelling.max_tokens,
-            "seed": request_seed(digest("label", generation.model.name, prompt, str(attempt))),
-            "response_format": {"type": "json_schema", "json_schema": schema},
+def _ballot(
+    cluster: int, extracts: Sequence[str], nearest: Nearest, labelling: Labelling, params: Mapping[str, Any]
+) -> Ballot:
+    choices = [heading for heading, _ in nearest[: labelling.shortlist]]
+    of_all = canonical_json({**params, "headings": choices, "wording": WORDING})
+    return Ballot(
+        cluster,
+        digest("label", of_all, *extracts),
+        central=list(extracts[: labelling.central_extracts]),
+        others=list(extracts[labelling.central_extracts :]),
+        choices=choices,
+    )
+
+
+def _earlier(store: CorpusStore, ballots: Iterable[Ballot]) -> dict[int, dict[str, Any]]:
+    """Rows of earlier versions by the cluster that has their key now, the current version first; not those with votes
+    that may still succeed."""
+    clusters: dict[str, list[int]] = {}
+    for ballot in ballots:
+        clusters.setdefault(ballot.key, []).append(ballot.cluster_id)
+    found: dict[int, dict[str, Any]] = {}
+    current = store.current_version("topic_labels")
+    versions = store.versions("topic_labels")
+    for version in sorted(versions, key=lambda version: version.manifest.version != current):
+        if version.manifest.stage_version == STAGE_VERSION:
+            for row in version.table().to_pylist():
+                for cluster in clusters.get(row["key"], []) if not row["failed_votes"] else []:
+                    found.setdefault(cluster, dict(row))
+    return found
+
+
+def _ask(
+    ballots: Sequence[Ballot],
+    topics: Topics,
+    client: CompletionClient,
+    tokenizer: NamedTokenizer,
+    workspace: Workspace,
+) -> int:
+    """Ask in rounds, all clusters at once, until each is settled or has had its votes; the number of requests."""
+    labelling = workspace.recipe.topics.labelling
+    requests = 0
+    while True:
+        due = {
+            f"{ballot.cluster_id}/{number}": (ballot, number)
+            for ballot in ballots
+            for number in _due(ballot, topics, labelling, tokenizer)
         }
-        yield Request(str(item.cluster_id), body)
+        if not due:
+            return requests
+        for answer in client.answers(_requests(due, workspace)):
+            ballot, number = due[answer.key]
+            _take(ballot, ballot.asked[number], answer, labelling)
+            requests += 1
+        topics.learn(vote.topic for ballot in ballots for vote in ballot.votes)
+        done = sum(not _open(ballot, topics, labelling) for ballot in ballots)
+        workspace.progress(done, len(ballots), "clusters")
 
 
-def _take(item: Question, answer: Answer) -> None:
-    if answer.status != "ok":
-        item.status = answer.status
-        item.answers.append(answer.error or "")
-        return
-    item.answers.append(answer.text)
-    try:
-        item.topic, item.score = parse(answer.text, item.choices)
-        item.status = "ok"
-    except (ValueError, KeyError, TypeError):
-        item.status = "unreadable"
+def _open(ballot: Ballot, topics: Topics, labelling: Labelling) -> bool:
+    """Whether further votes are wanted."""
+    if len(ballot.asked) >= min(labelling.votes, ballot.possible):
+        return False
+    return not settled(ballot.votes, topics.same, labelling.score_tolerance, labelling.votes)
+
+
+def _due(ballot: Ballot, topics: Topics, labelling: Labelling, tokenizer: NamedTokenizer) -> list[int]:
+    """The numbers of the votes to ask for now: those that came to nothing and may be tried again; else, where the vote
+    is open, the first two or the next one."""
+    again = [
+        number
+        for number, asked in enumerate(ballot.asked)
+        if asked.status in ("unreadable", "failed") and len(asked.answers) < labelling.attempts
+    ]
+    if again or not _open(ballot, topics, labelling):
+        return again
+    new = range(len(ballot.asked), min(max(2, len(ballot.asked) + 1), labelling.votes, ballot.possible))
+    for number in new:
+        shown = fitted(extracts_of(number, ballot.central, ballot.others), ballot.choices, labelling, tokenizer.count)
+        ballot.asked.append(Asked(question(shown, ballot.choices, labelling.form)))
+    return list(new)
+
+
+def _requests(due: Mapping[str, tuple[Ballot, int]], workspace: Workspace) -> Iterator[Request]:
+    labelling, model = workspace.recipe.topics.labelling, workspace.recipe.generation.model.name
+    for key, (ballot, number) in due.items():
+        asked = ballot.asked[number]
+        attempt = len(asked.answers)
+        sampling = {
+            "temperature": 0.0 if attempt == 0 and number < 2 else round(0.5 + 0.2 * attempt, 1),
+            "max_tokens": labelling.max_tokens,
+            "seed": request_seed(digest("label", model, asked.question, str(number), str(attempt))),
+        }
+        yield Request(key, {**body(asked.question, ballot.choices, labelling.form), **sampling})
+
+
+def _take(ballot: Ballot, asked: Asked, answer: Answer, labelling: Labelling) -> None:
+    asked.answers.append(answer.text if answer.status == "ok" else answer.error or "")
+    asked.status = answer.status
+    if answer.status == "ok":
+        try:
+            asked.vote = parse(answer.text, ballot.choices, labelling.form)
+        except (ValueError, RecursionError):
+            asked.status = "unreadable"
+
+
+def _row(ballot: Ballot, topics: Topics, labelling: Labelling) -> dict[str, Any]:
+    found = outcome(ballot.votes, topics.same, labelling.score_tolerance) if ballot.votes else None
+    return {
+        "topic": found.topic if found else None,
+        "score": found.score if found else None,
+        "reason": found.reason if found else None,
+        "votes": len(ballot.votes),
+        "agreement": found.agreement if found else None,
+        "status": ballot.status,
+        "answers": [answer for asked in ballot.asked for answer in asked.answers],
+        "failed_votes": sum(asked.status == "failed" for asked in ballot.asked),
+        "key": ballot.key,
+    }

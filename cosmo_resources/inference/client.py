@@ -30,8 +30,9 @@ nothing at once, is always the least loaded."""
 
 @dataclass(frozen=True)
 class Request:
-    """One chat completion. `key` comes back with the answer; `body` holds the request's own fields (messages, sampling,
-    max_tokens, seed, response_format), `model` excepted."""
+    """One chat completion, or, where the body has a `prompt` instead of `messages`, a completion of plain text. `key`
+    comes back with the answer; `body` holds the request's own fields (messages, sampling, max_tokens, seed,
+    response_format), `model` excepted."""
 
     key: str
     body: Mapping[str, Any]
@@ -158,10 +159,9 @@ class CompletionClient:
         endpoint = min(self._load, key=lambda name: (self._rests_until[name] > started, self._load[name]))
         self._load[endpoint] += 1
         wait: float | None = None
+        route = "completions" if "prompt" in request.body else "chat/completions"
         try:
-            async with session.post(
-                f"{endpoint}/chat/completions", json={"model": self.model, **request.body}
-            ) as reply:
+            async with session.post(f"{endpoint}/{route}", json={"model": self.model, **request.body}) as reply:
                 if reply.status == 200:
                     return _answer(
                         request.key, await reply.json(content_type=None), attempt, time.monotonic() - started
@@ -190,7 +190,7 @@ class CompletionClient:
 def _answer(key: str, reply: Mapping[str, Any], attempts: int, seconds: float) -> Answer:
     choice = reply["choices"][0]
     usage = reply.get("usage") or {}
-    text = choice["message"]["content"]
+    text = choice["message"]["content"] if "message" in choice else choice["text"]
     return Answer(
         key=key,
         status="ok",

@@ -104,7 +104,8 @@ def nonsense(share: int) -> Any:
 
 
 def test_unreadable_labels_are_asked_again_then_recorded_and_drop_their_seeds(tmp_path: Path) -> None:
-    corpus = Corpus(tmp_path, clusters=8).write(seeds(60))
+    topics = {"clustering": {"clusters": 8}, "labelling": {"votes": 2}}
+    corpus = Corpus(tmp_path, changes={"topics": topics}).write(seeds(60))
     with replaying(fault=nonsense(2)) as server:
         warnings = corpus.build(server.url)
         asked = Counter(call["messages"][0]["content"] for call in server.label_calls)
@@ -113,7 +114,7 @@ def test_unreadable_labels_are_asked_again_then_recorded_and_drop_their_seeds(tm
     assert statuses["unreadable"] > 0
     assert statuses["ok"] > 0
     assert sorted(set(asked.values())) == [1, 3], "a readable answer is asked for once, an unreadable one three times"
-    assert all(len(row["answers"]) == 3 for row in labels.table().to_pylist() if row["status"] == "unreadable")
+    assert all(len(row["answers"]) == 6 for row in labels.table().to_pylist() if row["status"] == "unreadable")
     prompts = corpus.store.open("prompt_table").manifest
     assert prompts.flow.dropped["topic_unlabelled"] > 0
     assert prompts.flow.balanced
@@ -194,7 +195,7 @@ def test_a_full_disk_is_one_error_and_keeps_what_is_finished(
     corpus.build(replay.url)
     assert finished.items() <= corpus.versions_of_everything().items()
     assert len(replay.generation_calls) == 24
-    assert len(replay.label_calls) == 4
+    assert len(replay.label_calls) == 8, "two votes for each of four clusters"
     assert calls <= len(replay.calls)
 
 

@@ -43,7 +43,8 @@ def filled(asset: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Rows of an asset's table, with a value of the right type in every column that they leave out."""
     schema = TABLES[asset]
     return pa.Table.from_pylist(
-        [{field.name: row.get(field.name, _filling(field)) for field in schema} for row in rows], schema=schema
+        [{field.name: row[field.name] if field.name in row else _filling(field) for field in schema} for row in rows],
+        schema=schema,
     )
 
 

@@ -61,8 +61,13 @@ class FakeClient:
     def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
         for request in requests:
             if "response_format" in request.body:
-                topic = "Celebrity News" if request.key in ("0", "3") else f"Rivers & {HOSTILE}"
-                yield _answer(request.key, json.dumps({"topic": topic, "educational_score": 4 + int(request.key)}))
+                cluster = int(request.key.partition("/")[0])
+                label = {
+                    "topic": "Celebrity News" if cluster in (0, 3) else f"Rivers & {HOSTILE}",
+                    "reason": f"It is taught {HOSTILE}",
+                    "educational_score": 4 + cluster,
+                }
+                yield _answer(request.key, json.dumps(label))
                 continue
             draw = uniform("answer", request.key)
             if draw < 0.04:
@@ -152,7 +157,7 @@ def build_corpus(folder: Path) -> Workspace:
     embedding.build(workspace, FakeEmbedder())
     clustering.fit(workspace)
     clustering.assign(workspace)
-    labelling.build(workspace, lambda: client, FakeEmbedder)
+    labelling.build(workspace, lambda: client, FakeEmbedder, byte_tokenizer())
     table.build(workspace, tokenizer)
     for bucket in buckets:
         generate(workspace, FakePool(), bucket)
