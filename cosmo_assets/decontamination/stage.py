@@ -5,6 +5,7 @@ Belongs here: the stage and its inputs. Does not belong here: the matching rule 
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ MAX_CASES = 5
 
 
 def build(workspace: Workspace, bucket: str) -> Manifest:
-    """Build `decontaminated` of a bucket. Cost: linear in the benchmarks, in the text of documents that no earlier
-    version searched for the same benchmarks, plus their candidates, and reading the others; memory for the benchmarks'
-    n-grams."""
+    """Build `decontaminated` of a bucket. Cost: linear in the benchmarks, once a process; in the text of documents that
+    no earlier version searched for the same benchmarks, plus their candidates; reading the others. Memory for the
+    benchmarks' n-grams."""
     store = workspace.store
     quality, generations = store.open("generation_quality", bucket), store.open("generations", bucket)
     prompts = store.open("prompt_table")
@@ -36,10 +37,11 @@ def build(workspace: Workspace, bucket: str) -> Manifest:
     benchmarks = tuple(
         InputRef(asset=f"benchmarks/{name}", bucket="all", version=file_digest(path)) for name, path in files
     )
+    items = tuple((name, path, ref.version) for (name, path), ref in zip(files, benchmarks, strict=True))
     rule = workspace.recipe.decontamination
     return workspace.build_rows(
         "decontaminated",
-        lambda writer, earlier: _produce(writer, workspace, (quality, generations, prompts), files, bucket, earlier),
+        lambda writer, earlier: _produce(writer, workspace, (quality, generations, prompts), items, bucket, earlier),
         key="doc_id",
         sources=[RowSource(generations, ("text",))],
         bucket=bucket,
@@ -63,13 +65,13 @@ def _produce(
     writer: DatasetWriter,
     workspace: Workspace,
     inputs: tuple[Dataset, Dataset, Dataset],
-    files: list[tuple[str, Path]],
+    files: tuple[tuple[str, Path, str], ...],
     bucket: str,
     earlier: Earlier,
 ) -> None:
     quality, generations, prompts = inputs
     rule = workspace.recipe.decontamination
-    index = BenchmarkIndex((item for name, path in files for item in read_items(name, path)), rule.ngram)
+    index = _index(files, rule.ngram)
     search = _Search(index, rule.ratio, prompt_texts(prompts, bucket))
     kept = {row["doc_id"] for table in quality.tables(["doc_id", "keep"]) for row in table.to_pylist() if row["keep"]}
     removed: Counter[str] = Counter()
@@ -111,10 +113,16 @@ def _produce(
                 "removed": removed[name],
                 "unique_items": len(items.get(name, ())),
             }
-            for name in dict.fromkeys(name for name, _ in files)
+            for name in dict.fromkeys(name for name, _, _ in files)
         ],
         "cases": cases[:MAX_CASES],
     }
+
+
+@lru_cache(maxsize=1)
+def _index(files: tuple[tuple[str, Path, str], ...], ngram: int) -> BenchmarkIndex:
+    """The index of the benchmarks' files, each with its digest: made once for all buckets that a process builds."""
+    return BenchmarkIndex((item for name, path, _ in files for item in read_items(name, path)), ngram)
 
 
 class _Search:
