@@ -125,7 +125,7 @@ def topic_labels(
         (float(score), sum(round(found) == score for found in manifest.summary["scores"])) for score in range(1, 11)
     ]
     tables = {"topics": columns(labels, *shown), "excluded_by_the_policy": excluded(labels, policy)}
-    figures = {
+    figures: dict[str, int | str] = {
         "reused_rows": int(manifest.run.get("reused_rows", 0)),
         "requests": int(manifest.run.get("requests", 0)),
         "overrides_without_a_topic": ", ".join(unused(labels, policy)),

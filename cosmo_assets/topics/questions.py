@@ -124,8 +124,8 @@ def parse(answer: str, choices: Sequence[str], form: str) -> Vote:
         found = re.fullmatch(r"\s*(?P<topic>[^\n]+)\n+Kind: (?P<kind>[a-z ]+)\s*", answer)
         if found is None or found["kind"] not in KINDS:
             raise ValueError(f"not a topic and a kind of text: {answer!r}")
-        reason = f"The extracts read like this kind of text: {found['kind']}."
-        return Vote(_topic(found["topic"], choices), float(KINDS[found["kind"]]), reason)
+        because = f"The extracts read like this kind of text: {found['kind']}."
+        return Vote(_topic(found["topic"], choices), float(KINDS[found["kind"]]), because)
     value = json.loads(answer)
     if not isinstance(value, Mapping):
         raise ValueError("the answer is no JSON object")
@@ -137,10 +137,10 @@ def parse(answer: str, choices: Sequence[str], form: str) -> Vote:
     return Vote(_topic(value.get("topic"), choices), float(score), " ".join(reason.split()))
 
 
-def _topic(topic: Any, choices: Sequence[str]) -> str:
-    if not isinstance(topic, str) or not 3 <= len(topic.strip()) <= TOPIC_CHARS or not any(map(str.isalpha, topic)):
-        raise ValueError(f"topic is {topic!r}")
-    topic = " ".join(topic.split())
+def _topic(value: Any, choices: Sequence[str]) -> str:
+    if not isinstance(value, str) or not 3 <= len(value.strip()) <= TOPIC_CHARS or not any(map(str.isalpha, value)):
+        raise ValueError(f"topic is {value!r}")
+    topic = " ".join(value.split())
     if choices and topic not in choices:
         raise ValueError(f"topic {topic!r} is none of the choices")
     return topic
