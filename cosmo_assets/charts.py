@@ -23,7 +23,7 @@ MAX_MARKDOWN_BYTES = 30_000
 MAX_ROWS = 24
 MAX_POINTS = 1_000
 MAX_ATLAS_POINTS = 2_000
-MAX_NAMES = 32
+MAX_NAMES = 40
 OTHER = "other"
 
 _PALETTE = ("#4477AA", "#DDCC77", "#117733", "#CC6677", "#88CCEE", "#882255", "#44AA99", "#999933")
@@ -187,7 +187,7 @@ def atlas(title: str, points: Sequence[tuple[float, float, int]], regions: Seque
     """A map of points (x, y, number of the region) with the regions' names at their places.
 
     Of the points the first 2,000 are drawn. Names are written in the order of the regions, the most important first,
-    at most 32: one that would cover another is moved a little or, where that does not help, left out. x and y share one
+    at most 40: one that would cover another is moved a little or, where that does not help, left out. x and y share one
     scale.
     """
     points = points[:MAX_ATLAS_POINTS]

@@ -5,13 +5,16 @@ Belongs here: its definition and what it shows. Does not belong here: how seeds 
 
 import dagster as dg
 
-from cosmo_assets.charts import bars, stacked
+from cosmo_assets.charts import bars, funnel, histogram, stacked
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds import documents
 from cosmo_assets.seeds.checks import CHECKS
+from cosmo_assets.seeds.documents import TOXICITY_BINS
+from cosmo_assets.seeds.licences import refusal
+from cosmo_assets.seeds.rows import STEPS
 from cosmo_resources.resources import StoreResource
-from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.manifest import Flow, Manifest
 
 
 @corpus_asset("seed_documents", group="seeds", kinds={"parquet"}, stage_version=documents.STAGE_VERSION, checks=CHECKS)
@@ -19,22 +22,43 @@ def seed_documents(context: dg.AssetExecutionContext, store: StoreResource, reci
     """Seed texts of all sources: read in their own formats, cleaned, masked, without duplicates; every row that falls
     out is listed with its reason."""
     manifest = documents.build(workspace(context, store, recipe))
-    return materialized(manifest, recipe, CHECKS, _show(manifest))
+    return materialized(manifest, recipe, CHECKS, _show(manifest, recipe))
 
 
-def _show(manifest: Manifest) -> Show:
-    funnel = manifest.summary["funnel"]
-    rows = [(name, {"kept": part["kept"], **part["dropped"], **part["bad"]}) for name, part in funnel.items()]
+def _show(manifest: Manifest, recipe: Recipe) -> Show:
+    found = manifest.summary["funnel"]
+    rows = [(name, {"kept": part["kept"], **part["dropped"], **part["bad"]}) for name, part in found.items()]
     table = [
         {"source": name, "kind": part["kind"], "kept": part["kept"]}
         | {"dropped": sum(part["dropped"].values()), "bad": sum(part["bad"].values())}
-        for name, part in funnel.items()
+        for name, part in found.items()
     ]
+    licences = [
+        {"licence": licence, "seeds": count, "may become prompts": refusal(licence, recipe.licences) or "yes"}
+        for licence, count in manifest.summary["licences"].items()
+    ]
+    scores = [(number / TOXICITY_BINS, count) for number, count in enumerate(manifest.summary["toxicity"])]
     return Show(
         charts={
-            "funnel": stacked("Rows by source: kept, or why not", rows, unit="rows"),
+            "funnel": funnel("From rows to seeds: what is left after each step", steps(manifest.flow)),
+            "by_source": stacked("Rows by source: kept, or why not", rows, unit="rows"),
             "licences": bars("Seeds by licence", sorted(manifest.summary["licences"].items()), unit="seeds"),
+            "toxicity": histogram("Seeds by toxicity score", scores),
         },
-        tables={"sources": table},
+        tables={"sources": table, "licence_policy": licences},
         figures={"characters": manifest.summary["characters"], "masked": manifest.summary["masked"]},
     )
+
+
+def steps(flow: Flow) -> list[tuple[str, int]]:
+    """The rows that are left after each step, over all sources. A reason that belongs to no step of cleaning is a
+    reader's: a redirect, a category that the recipe leaves out."""
+    named = {reason for _, reasons in STEPS for reason in reasons}
+    left = flow.rows_in - sum(flow.failed.values())
+    found = [("read", flow.rows_in), ("readable", left)]
+    left -= sum(count for reason, count in flow.dropped.items() if reason not in named)
+    found.append(("taken by the reader", left))
+    for step, reasons in STEPS:
+        left -= sum(flow.dropped.get(reason, 0) for reason in reasons)
+        found.append((step, left))
+    return [*found, ("kept", left)]

@@ -23,8 +23,8 @@ STEPS = (
     ("in a wanted language", ("language",)),
     ("informative", ("low_information",)),
     ("not toxic", ("toxic",)),
-    ("not seen before", ("exact_duplicate",)),
-    ("not seen alike", ("near_duplicate",)),
+    ("no exact duplicate", ("exact_duplicate",)),
+    ("no near-duplicate", ("near_duplicate",)),
 )
 """The steps of the funnel, in order, and the reasons for which rows stop at each."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from lxml import etree
 
-from cosmo_assets.charts import MAX_MARKDOWN_BYTES, bars, histogram, human, markdown, scatter, stacked
+from cosmo_assets.charts import MAX_MARKDOWN_BYTES, bars, funnel, histogram, human, markdown, scatter, stacked
 
 HOSTILE = '<script>alert("1")</script> & ]( \x00\x1b `x` *y*'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -14,6 +14,7 @@ Draw = Callable[[str, str], str]
 
 CHARTS: dict[str, Draw] = {
     "bars": lambda title, label: bars(title, [(label, 12.5), ("b", 0.0)], unit="documents"),
+    "funnel": lambda title, label: funnel(title, [(label, 120), ("next", 7), ("last", 0)]),
     "histogram": lambda title, label: histogram(title, [(0, 3), (25, 0), (100, 7)], unit=label),
     "stacked": lambda title, label: stacked(title, [(label, {"kept": 10, label: 3}), ("next", {})]),
     "scatter": lambda title, label: scatter(title, [(0.5, 1.5, label), (-2, 3, "b")]),
@@ -38,7 +39,9 @@ def test_a_chart_is_well_formed_accessible_and_the_same_again(name: str) -> None
     assert not re.search(r"\d\.\d{2,}[\" ]", svg.split("</title>", 1)[1].split("<text")[0]), "coordinates to a tenth"
 
 
-@pytest.mark.parametrize("svg", [bars("t", []), histogram("t", []), stacked("t", []), scatter("t", [])])
+@pytest.mark.parametrize(
+    "svg", [bars("t", []), funnel("t", []), histogram("t", []), stacked("t", []), scatter("t", [])]
+)
 def test_a_chart_of_nothing_says_so(svg: str) -> None:
     assert texts(svg) == ["t", "Nothing to show."]
 
@@ -80,6 +83,20 @@ def test_long_labels_end_in_an_ellipsis_and_many_rows_in_a_count() -> None:
     svg = bars("t", [(f"a very long label that cannot stand in full, number {number}", number) for number in range(40)])
     assert sum(text.endswith("…") for text in texts(svg)) == 24
     assert texts(svg)[-1] == "and 16 more"
+
+
+def test_a_funnel_narrows_in_proportion_and_says_what_each_step_costs() -> None:
+    svg = funnel("t", [("read", 400), ("long enough", 400), ("kept", 100)])
+    root = etree.fromstring(svg.encode())
+    marks = [element for element in root.iter(f"{SVG}rect") if len(element)]
+    widths = [float(mark.get("width")) for mark in marks]
+    middles = [float(mark.get("x")) + width / 2 for mark, width in zip(marks, widths, strict=True)]
+    assert widths[0] == widths[1] == pytest.approx(4 * widths[2], abs=0.4)
+    assert max(middles) - min(middles) < 0.2
+    assert [text for text in texts(svg) if text[0].isdigit() or text[0] == "−"] == [
+        "400 · 100%", "400 · 100%", "100 · 25%", "−300"
+    ]  # fmt: skip
+    assert len(list(root.iter(f"{SVG}path"))) == 2
 
 
 def test_histogram_leaves_room_for_empty_bins() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.seeds import documents, files
+from cosmo_assets.seeds.assets import steps
 from cosmo_assets.seeds.readers.base import RawSeed
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
@@ -370,3 +371,24 @@ def test_memory_grows_with_ids_not_with_texts(tmp_path: Path) -> None:
     more_text = large[1] - small[1]
     assert more_text > 12_000_000
     assert 1024 * (large[2] - small[2]) < more_text / 4, (small, large)
+
+
+def test_the_funnel_ends_with_the_seeds_that_are_kept(seeds: Seeds) -> None:
+    seeds.put(
+        "pages/a.jsonl",
+        [page(1), page(2), {"id": "short", "text": "no"}, {**page(2), "id": "2b"}, {"id": "bad"}, alike(page(1), "x")],
+    )
+    assert steps(seeds.build().flow) == [
+        ("read", 6),
+        ("readable", 5),
+        ("taken by the reader", 5),
+        ("long enough", 4),
+        ("not too long", 4),
+        ("prose", 4),
+        ("in a wanted language", 4),
+        ("informative", 4),
+        ("not toxic", 4),
+        ("no exact duplicate", 3),
+        ("no near-duplicate", 2),
+        ("kept", 2),
+    ]

@@ -1,0 +1,118 @@
+"""Sensors: what asks for a run because something outside has changed.
+
+Belongs here: watching the source folders of a recipe, and the job that takes new seeds in. Does not belong here: how
+seeds are read (`cosmo_assets.seeds`), or work that asks a model or fits one: that starts because a person asked.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from cosmo_assets.recipe import Recipe
+from cosmo_assets.seeds.readers.sources import units
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.resources import StoreResource
+from cosmo_resources.storage.digest import json_digest
+from cosmo_resources.storage.store import CorpusStore
+
+JOB = "new_seeds"
+SENSOR = "new_seed_files"
+SETTLED_SECONDS = 10.0
+"""A file that was written to less long ago is taken to be still in the making."""
+INTERVAL_SECONDS = 60
+
+_FITTED = frozenset({"cluster_model", "topic_map"})
+"""Assets that are fitted on all seeds: too dear, and too consequential, to be made by themselves."""
+
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+Entry = tuple[str, str, int, int]
+"""Source, name within it, bytes, and time of the last change in nanoseconds; the hub's datasets have neither."""
+
+
+def watch(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.SensorDefinition]:
+    """The job that takes new seeds in, and the sensor that asks for it. `assets` are those up to the prompts; the ones
+    that ask a model or are fitted must be there already, and are left as they are."""
+    cheap = [asset for asset in assets if _is_cheap(asset)]
+    needed = [name for asset in assets if (name := asset.key.to_user_string()) != "topic_map" and asset not in cheap]
+    job = dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(*(asset.key for asset in cheap)),
+        description="Take new seeds in, up to their prompts: the clusters and their labels stay, no model is asked.",
+    )
+    return job, _sensor(needed)
+
+
+def _is_cheap(asset: dg.AssetsDefinition) -> bool:
+    return not asset.op.pool and asset.key.to_user_string() not in _FITTED
+
+
+def _sensor(needed: Sequence[str]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=SENSOR,
+        job_name=JOB,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Asks for `new_seeds` when files of a source are new, changed or gone. Stopped until switched on.",
+    )
+    def new_seed_files(
+        context: dg.SensorEvaluationContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
+    ) -> dg.SensorResult | dg.SkipReason:
+        if missing := _missing(store.create(), needed):
+            return dg.SkipReason(f"{', '.join(missing)} not built yet: build the corpus once, then new files follow")
+        try:
+            entries = listing(recipe)
+        except (CosmoError, FileNotFoundError) as error:  # a folder that is being emptied or renamed
+            return dg.SkipReason(str(error))
+        if young := unsettled(entries, time.time()):
+            return dg.SkipReason(f"{young} changed less than {SETTLED_SECONDS:g} seconds ago")
+        last = json.loads(context.cursor) if context.cursor else {"number": 0, "files": ""}
+        now = json_digest(entries)
+        if now == last["files"]:
+            return dg.SkipReason("no file is new, changed or gone")
+        if context.instance.get_runs(dg.RunsFilter(job_name=JOB, statuses=_UNDER_WAY), limit=1):
+            return dg.SkipReason(f"a run of {JOB} is under way; the change waits for its end")
+        number = last["number"] + 1  # the files may come back to an earlier state: that is a change, too
+        return dg.SensorResult(
+            run_requests=[dg.RunRequest(run_key=f"{number}-{now}")],
+            cursor=json.dumps({"number": number, "files": now}),
+        )
+
+    return new_seed_files
+
+
+def _missing(store: CorpusStore, needed: Sequence[str]) -> list[str]:
+    return [name for name in needed if store.current_version(name) is None]
+
+
+def listing(recipe: Recipe) -> list[Entry]:
+    """Every file of every source, by name, size and time of change, sorted. Cost: one look at each file, none inside.
+
+    Raises:
+        CosmoError: no file matches a source's path.
+        FileNotFoundError: a file went away meanwhile.
+    """
+    entries: list[Entry] = []
+    for source in recipe.sources:
+        for unit in units(recipe, source):
+            if not unit.files:
+                entries.append((source.name, unit.name, 0, 0))
+            for file in unit.files:
+                facts = file.stat()
+                entries.append((source.name, str(file), facts.st_size, facts.st_mtime_ns))
+    return sorted(entries)
+
+
+def unsettled(entries: Sequence[Entry], now: float) -> str | None:
+    """A file that changed within `SETTLED_SECONDS` of `now`, on either side, for clocks of other machines differ."""
+    changed = (name for _, name, _, mtime in entries if mtime and abs(now - mtime / 1e9) < SETTLED_SECONDS)
+    return next(changed, None)
