@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cosmo_assets.generation.plan import make_plan, prepare
@@ -101,11 +102,13 @@ def _seal_reused(folder: Path) -> Iterator[int]:
 
 
 def _sweep(store: CorpusStore, bucket: str) -> None:
-    """Remove unfinished jobs all of whose rows are published; the bucket's lock is held, so none of them is alive."""
+    """Remove unfinished jobs all of whose rows are published; the bucket's lock is held, so none of them is alive. What
+    a damaged version holds does not count as published."""
     published: set[str] = set()
     for version in store.versions("generations", bucket):
-        for table in version.tables(["doc_id"]):
-            published.update(table["doc_id"].to_pylist())
+        with suppress(CosmoError):
+            for table in version.tables(["doc_id"]):
+                published.update(table["doc_id"].to_pylist())
     for work in work_folders(store.place("generations", bucket)):
         if all(row["doc_id"] in published for row in ShardLedger(work).rows()):
             shutil.rmtree(work)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cosmo_assets.ids import doc_id
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import GENERATIONS
-from cosmo_resources.storage.digest import json_digest
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.digest import file_digest, json_digest
 from cosmo_resources.storage.files import write_parquet, write_text
 from cosmo_resources.storage.ledger import ShardLedger, work_folders
 from cosmo_resources.storage.manifest import Frozen
@@ -113,17 +113,21 @@ def reused_rows(folder: Path) -> dict[str, Mapping[str, Any]]:
 def _earlier_rows(
     plan: GenerationPlan, folder: Path | None, store: CorpusStore, wanted: set[str]
 ) -> Iterator[Mapping[str, Any]]:
-    """Usable rows of published versions, then of unfinished jobs, of every bucket that can hold a wanted row.
+    """Usable rows of published versions, then of unfinished jobs, of every bucket that can hold a wanted row. Of a
+    bucket the current version comes first, and a row that it has is not read again from older ones.
 
     With n buckets a prompt is in bucket `id mod n`; if the number has changed from m to n, rows of the old bucket j can
     be in the new bucket i only where i and j agree modulo gcd(m, n).
     """
-    values = pa.array(sorted(wanted), pa.string())
+    left = set(wanted)
     for bucket in store.buckets("generations"):
-        for version in store.versions("generations", bucket):
-            if _may_share(bucket, int(version.manifest.run.get("buckets", 0)), plan):
-                for path in version.paths():
-                    yield from _usable(path, values)
+        current = store.current_version("generations", bucket)
+        versions = store.versions("generations", bucket)
+        for version in sorted(versions, key=lambda dataset: dataset.folder.name != current):
+            if left and _may_share(bucket, int(version.manifest.run.get("buckets", 0)), plan):
+                for row in _usable(version, pa.array(left, pa.string())):
+                    left.discard(row["doc_id"])
+                    yield row
         for work in work_folders(store.place("generations", bucket)):
             if work != folder and _may_share(bucket, read_plan(work).buckets, plan):
                 for row in ShardLedger(work).rows():
@@ -144,11 +148,20 @@ def _may_share(bucket: str, buckets: int, plan: GenerationPlan) -> bool:
     return (int(bucket[1:]) - int(plan.bucket[1:])) % common == 0
 
 
-def _usable(path: Path, wanted: pa.Array) -> Iterator[Mapping[str, Any]]:
-    keys = read_table(path, ["doc_id", "status"])
-    usable = pc.and_(pc.is_in(keys["doc_id"], value_set=wanted), pc.not_equal(keys["status"], "failed"))
-    if pc.any(usable).as_py():
-        yield from pq.read_table(path, partitioning=None).filter(usable).to_pylist()
+def _usable(version: Dataset, wanted: pa.Array) -> Iterator[Mapping[str, Any]]:
+    """The wanted rows of a version that need not be asked again. Files that are not what they were written as give
+    none: their rows are looked for elsewhere, and asked again where they are nowhere."""
+    for entry in version.manifest.files:
+        if entry.role != "rows":
+            continue
+        path = version.folder / entry.name
+        try:
+            keys = read_table(path, ["doc_id", "status"])
+            usable = pc.and_(pc.is_in(keys["doc_id"], value_set=wanted), pc.not_equal(keys["status"], "failed"))
+            if pc.any(usable).as_py() and file_digest(path) == entry.checksum:
+                yield from read_table(path).filter(usable).to_pylist()
+        except CosmoError:
+            continue
 
 
 def make_plan(recipe: Recipe, prompts: Dataset, bucket: str) -> GenerationPlan:

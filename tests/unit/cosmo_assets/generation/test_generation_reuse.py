@@ -19,9 +19,10 @@ from cosmo_resources.errors import CosmoError
 from cosmo_resources.pools.local import Job
 from cosmo_resources.storage.ledger import ShardLedger, work_folders
 from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.writer import read_table
 from tests.doubles.replay_server import ReplayServer, replaying
 from tests.unit.cosmo_assets.generation.jobs import HerePool, asked, workspace
-from tests.unit.cosmo_assets.synthetic import prompt, prompts, put_prompts, recipe
+from tests.unit.cosmo_assets.synthetic import prompt, prompts, put, put_prompts, recipe
 
 
 def build(space: Workspace, server: ReplayServer, bucket: str = "b000", **options: Any) -> Manifest:
@@ -98,6 +99,43 @@ def test_a_new_prompt_is_one_call(tmp_path: Path, replay: ReplayServer) -> None:
     manifest = build(space, replay)
     assert asked(replay) == ["prompt 6"]
     assert manifest.run["reused_rows"] == 6
+    assert before.items() < texts(space).items()
+
+
+def test_of_two_answers_to_one_prompt_the_current_one_stays(tmp_path: Path, replay: ReplayServer) -> None:
+    space = build_all(tmp_path, recipe(), prompts(6), replay)
+    rows = [{**row, "text": f"another answer to {row['prompt_id']}"} for row in rows_of(space)]
+    for version in ("y", "z"):  # versions are listed by their names, which are digests: one of them comes before
+        put(
+            space,
+            "generations",
+            {None: [{**row, "text": f"{row['text']} {version}"} for row in rows]},
+            bucket="b000",
+            version=version,
+        )
+    assert len(space.store.versions("generations", "b000")) == 3
+    before = texts(space)
+    assert all(text.endswith(" z") for text in before.values())
+    put_prompts(space, prompts(7), version="2")
+    build(space, replay)
+    assert before.items() < texts(space).items()
+
+
+def test_rows_of_a_damaged_file_are_asked_again_and_stop_nothing(tmp_path: Path, replay: ReplayServer) -> None:
+    space = build_all(tmp_path, recipe(), prompts(12), replay)
+    before = texts(space)
+    replay.calls.clear()
+    dataset = space.store.open("generations", "b000")
+    first, second, _ = dataset.paths()
+    lost = [row["prompt_id"] for path in (first, second) for row in read_table(path, ["prompt_id"]).to_pylist()]
+    for path, place in ((first, 8), (second, -8)):  # in a column's data, and in the footer: the size stays
+        content = bytearray(path.read_bytes())
+        content[place] ^= 0xFF
+        path.write_bytes(content)
+    put_prompts(space, prompts(13), version="2")
+    manifest = build(space, replay)
+    assert len(asked(replay)) == len(lost) + 1 == 9
+    assert (manifest.run["computed_rows"], manifest.run["reused_rows"]) == (9, 4)
     assert before.items() < texts(space).items()
 
 
