@@ -57,16 +57,55 @@ def test_cross_listings_are_merged_and_their_ids_leave_the_title(tmp_path: Path)
     [
         "May be repeated for credit. Prerequisite: consent of instructor.",
         "Graduate students only. Enrollment requires instructor approval. May be repeated for credit.",
-        "Same as AFRO 201, LLS 201, and PS 201. See PS 201.",
+        "Continuation of ITAL 101. Prerequisite: ITAL 101 or one year of high school Italian.",
+        "Credit: 1 to 5 hours. May not be repeated.",
         "Approved for both letter and S/U grading. May be repeated.",
         "Additional fees may apply. See Class Schedule. May be repeated.",
         "3 undergraduate hours. 3 graduate hours. Prerequisite: ARAB 403.",
     ],
 )
 def test_descriptions_of_logistics_only_are_skipped(tmp_path: Path, description: str) -> None:
-    assert substance(description) < MIN_SUBSTANCE
+    assert len(substance(description)) < MIN_SUBSTANCE
     (row,) = catalogue(tmp_path, course("CS", "1", "Directed Reading", description))
     assert row == Skipped("courses.xml:CS 1", "logistics_only")
+
+
+def test_a_reference_to_another_listing_is_one_too(tmp_path: Path) -> None:
+    rows = catalogue(
+        tmp_path,
+        course("AAS", "201", "Politics", "Same as AFRO 201, LLS 201, and PS 201. See PS 201."),
+        course("PS", "201", "Politics", f"{BRIDGES} Same as AAS 201, and LLS 201."),
+        course("LLS", "201", "Politics", f"{BRIDGES} Same as AAS 201, and PS 201. Prerequisite: none."),
+        course("WRIT", "303", "Media", "Same as INFO 303."),
+    )
+    assert [row.native_id for row in rows if isinstance(row, RawSeed)] == ["PS 201"]
+    assert [row for row in rows if isinstance(row, Skipped)] == [
+        Skipped("courses.xml:AAS 201", "cross_listed", "PS 201"),
+        Skipped("courses.xml:LLS 201", "cross_listed"),
+        Skipped("courses.xml:WRIT 303", "cross_listed", "INFO 303"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("title", "subject"),
+    [
+        ("Thesis Research", False),
+        ("Individual Study for Seniors", False),
+        ("Undergrad Research or Thesis", False),
+        ("Special Problems II", False),
+        ("On Campus Internship", False),
+        ("Master's Project", False),
+        ("Special Problems in Design", True),
+        ("Actuarial Research", True),
+        ("Topics in Music", True),
+        ("Group Work", True),
+        ("Advanced Course", True),
+        ("Bridges", True),
+    ],
+)
+def test_a_way_of_working_is_no_subject(tmp_path: Path, title: str, subject: bool) -> None:
+    (row,) = catalogue(tmp_path, course("CS", "1", title, BRIDGES))
+    assert isinstance(row, RawSeed) if subject else row == Skipped("courses.xml:CS 1", "no_subject", title)
 
 
 def test_a_description_with_substance_is_kept_whole(tmp_path: Path) -> None:

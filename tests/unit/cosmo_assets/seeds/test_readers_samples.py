@@ -48,10 +48,20 @@ def test_the_toy_pile(samples: Path) -> None:
 
 def test_uiuc_courses(samples: Path) -> None:
     rows = rows_of("course_jsonl", samples / "curated" / "uiuc_courses.jsonl")
-    assert outcomes(rows) == {"seed": 1028, "logistics_only": 173, "cross_listed": 10, "empty_description": 2}
+    assert outcomes(rows) == {
+        "seed": 708,
+        "no_subject": 322,
+        "logistics_only": 108,
+        "cross_listed": 73,
+        "empty_description": 2,
+    }
     assert all(row.title and "&amp;" not in row.title for row in seeds(rows))
-    skipped = Skipped("uiuc_courses.jsonl:1", "logistics_only")
-    assert rows[0] == skipped, "Same as AFRO 201, LLS 201, and PS 201. See PS 201."
+    assert rows[0] == Skipped("uiuc_courses.jsonl:1", "cross_listed", "PS 201"), "See PS 201, which describes it"
+    kept = by_id(rows)
+    listed = [row.detail for row in rows if isinstance(row, Skipped) and row.reason == "cross_listed"]
+    assert [code for code in listed if code not in kept] == ["IS 537", "CI 550"], "these stand nowhere else"
+    titles = Counter(row.title for row in seeds(rows))
+    assert max(titles.values()) <= 3, "no Thesis Research, no Independent Study"
 
 
 def test_wikipedia(samples: Path) -> None:
