@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cosmo_assets.asking import answered, build_asking
 from cosmo_assets.ids import request_seed
 from cosmo_assets.recipe import Labelling
 from cosmo_assets.schemas import TOPIC_LABELS
@@ -20,7 +21,8 @@ from cosmo_assets.topics.clustering import Vectors, centroids
 from cosmo_assets.topics.embedding import Embedder
 from cosmo_assets.topics.questions import WORDING, Vote, body, extracts_of, fitted, parse, question
 from cosmo_assets.topics.voting import outcome, settled
-from cosmo_resources.inference.client import Answer, CompletionClient, Request
+from cosmo_resources.inference.answers import AnswerLog, Client
+from cosmo_resources.inference.client import Answer, Request
 from cosmo_resources.storage.digest import canonical_json, digest
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore, Dataset
@@ -92,7 +94,7 @@ class Topics:
 
 def build(
     workspace: Workspace,
-    client: Callable[[], CompletionClient],
+    client: Callable[[], Client],
     embedder: Callable[[], Embedder],
     tokenizer: NamedTokenizer,
 ) -> Manifest:
@@ -112,9 +114,11 @@ def build(
         "model": recipe.generation.model.name,
         "revision": recipe.generation.model.revision,
     }
-    return workspace.build(
+    return build_asking(
+        workspace,
         "topic_labels",
-        lambda writer: _produce(writer, workspace, client, embedder, tokenizer, model, params),
+        lambda writer, log: _produce(writer, workspace, log, embedder, tokenizer, model, params),
+        client,
         stage_version=STAGE_VERSION,
         inputs=(model.ref(),),
         params=params,
@@ -135,7 +139,7 @@ def nearest_headings(centres: Vectors, headings: Mapping[str, str], embedder: Ca
 def _produce(
     writer: DatasetWriter,
     workspace: Workspace,
-    client: Callable[[], CompletionClient],
+    log: AnswerLog,
     embedder: Callable[[], Embedder],
     tokenizer: NamedTokenizer,
     model: Dataset,
@@ -150,11 +154,10 @@ def _produce(
         for cluster, texts in extracts.items()
     }
     rows = _earlier(workspace.store, ballots.values())
+    writer.run["reused_rows"] = len(rows)
     topics = Topics(embedder, bool(recipe.headings), recipe.labelling.topic_similarity)
     open_ballots = [ballot for ballot in ballots.values() if ballot.cluster_id not in rows]
-    writer.run = {"reused_rows": len(rows), "requests": 0}
-    if open_ballots:
-        writer.run["requests"] = _ask(open_ballots, topics, client(), tokenizer, workspace)
+    _ask(open_ballots, topics, log, tokenizer, workspace)
     for ballot in open_ballots:
         rows[ballot.cluster_id] = _row(ballot, topics, recipe.labelling)
     for cluster, texts in extracts.items():
@@ -190,30 +193,17 @@ def _ballot(
 def _earlier(store: CorpusStore, ballots: Iterable[Ballot]) -> dict[int, dict[str, Any]]:
     """Rows of earlier versions by the cluster that has their key now, the current version first; not those with votes
     that may still succeed."""
-    clusters: dict[str, list[int]] = {}
-    for ballot in ballots:
-        clusters.setdefault(ballot.key, []).append(ballot.cluster_id)
-    found: dict[int, dict[str, Any]] = {}
-    current = store.current_version("topic_labels")
-    versions = store.versions("topic_labels")
-    for version in sorted(versions, key=lambda version: version.manifest.version != current):
-        if version.manifest.stage_version == STAGE_VERSION:
-            for row in version.table().to_pylist():
-                for cluster in clusters.get(row["key"], []) if not row["failed_votes"] else []:
-                    found.setdefault(cluster, dict(row))
-    return found
+    ballots = list(ballots)
+    known = answered(store, "topic_labels", STAGE_VERSION, {ballot.key for ballot in ballots})
+    usable = {key: row for key, row in known.items() if not row["failed_votes"]}
+    return {ballot.cluster_id: dict(usable[ballot.key]) for ballot in ballots if ballot.key in usable}
 
 
 def _ask(
-    ballots: Sequence[Ballot],
-    topics: Topics,
-    client: CompletionClient,
-    tokenizer: NamedTokenizer,
-    workspace: Workspace,
-) -> int:
-    """Ask in rounds, all clusters at once, until each is settled or has had its votes; the number of requests."""
+    ballots: Sequence[Ballot], topics: Topics, log: AnswerLog, tokenizer: NamedTokenizer, workspace: Workspace
+) -> None:
+    """Ask in rounds, all clusters at once, until each is settled or has had its votes."""
     labelling = workspace.recipe.topics.labelling
-    requests = 0
     while True:
         due = {
             f"{ballot.cluster_id}/{number}": (ballot, number)
@@ -221,11 +211,10 @@ def _ask(
             for number in _due(ballot, topics, labelling, tokenizer)
         }
         if not due:
-            return requests
-        for answer in client.answers(_requests(due, workspace)):
+            return
+        for answer in log.answers(_requests(due, workspace)):
             ballot, number = due[answer.key]
             _take(ballot, ballot.asked[number], answer, labelling)
-            requests += 1
         topics.learn(vote.topic for ballot in ballots for vote in ballot.votes)
         done = sum(not _open(ballot, topics, labelling) for ballot in ballots)
         workspace.progress(done, len(ballots), "clusters")

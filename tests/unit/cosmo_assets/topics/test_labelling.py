@@ -254,6 +254,23 @@ def test_a_server_that_is_gone_stops_the_stage_and_leaves_no_version(desk: Calla
     assert at.store.current("topic_labels") is None
 
 
+def test_answers_of_a_run_that_broke_off_are_not_asked_for_again(desk: Callable[..., Desk]) -> None:
+    def gone(body: dict[str, Any], seen: int) -> web.Response | None:
+        return web.Response(status=500) if "Number" in str(body) and not seen else None
+
+    at = desk(fault=gone)
+    patient = at._client
+    at._client = lambda: CompletionClient([at.server.url], "replay", ClientOptions(1, attempts=1, give_up_after=1))  # type: ignore[method-assign]
+    with pytest.raises(CosmoError):
+        at.label()
+    told = len(at.server.calls) - 1
+    assert told == 6, "three clusters were answered when the server failed"
+    at._client = patient  # type: ignore[method-assign]
+    assert at.label().run["requests"] == 8 - told
+    assert not list(at.store.work("topic_labels").glob("*.jsonl"))
+    assert at.store.open("topic_labels").manifest.version == desk().label().version
+
+
 def test_small_models_are_asked_in_plain_text(desk: Callable[..., Desk]) -> None:
     def catalogue(body: dict[str, Any], _: int) -> web.Response:
         assert "messages" not in body
