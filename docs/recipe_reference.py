@@ -77,6 +77,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "labelling": "How the model is asked for a cluster's topic",
         "policy": "Which topics may become prompts",
         "map": "The map of the seeds",
+        "tree": "Topic-first mode: a tree of topics; none means that topics are those of the clusters",
     },
     "Clustering": {
         "clusters": "Number of clusters",
@@ -108,6 +109,19 @@ MEANINGS: dict[str, dict[str, str]] = {
         "overrides_file": "File of reviewed decisions: a YAML list of `{topic, decision, by, why}`, relative to the "
         "recipe's file. Who and why are for readers: changing them re-runs nothing",
         "unlabelled": "What becomes of clusters without a usable answer",
+    },
+    "TopicTree": {
+        "path": "The tree: `general`, which is shipped, or a `.yaml` or `.csv` file, relative to the recipe's file",
+        "subtopics": "Subtopics wanted for each subcategory: the model is asked for those that the file does not name; "
+        "0 asks nothing, and a subcategory without subtopics is a topic itself",
+        "attempts": "Requests for a subcategory until it has as many",
+        "max_tokens": "Longest answer",
+        "pages_per_topic": "Seeds that a topic gets at most",
+        "boost": "Weight of the subtopic's words in a search; those of category and subcategory weigh 1",
+        "min_score": "Lowest BM25 score of a seed in a topic's search; scores grow with the number and the rarity of "
+        "the words found",
+        "top_up": "Whether a topic with fewer seeds takes others that hold words of its category and subcategory only, "
+        "as Cosmopedia v2 did",
     },
     "Prompts": {
         "mixes": "The mix of templates for each kind of source",
@@ -188,6 +202,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`)",
         "max_duplicates": "Share of near-duplicates (`deduplicated: duplicates`)",
         "max_bad_seed_rows": "Share of source rows that could not be read (`seed_documents: bad_rows`)",
+        "max_unexpanded": "Share of subcategories for which the model named no subtopic (`topic_tree: expanded`)",
+        "min_full_topics": "Share of topics that found as many seeds as `topics.tree.pages_per_topic` wants "
+        "(`topic_seeds: full_topics`)",
+        "min_seeds_used": "Share of seeds that belong to a topic of the tree (`topic_seeds: seeds_used`)",
         "min_label_agreement": "Share of labelled clusters whose votes all agreed (`topic_labels: agreed`)",
         "max_opener_share": "Share of texts that begin with the same five words (`generation_quality: openers`)",
     },

@@ -203,8 +203,9 @@ def open_index(folder: Path, seeds: Dataset) -> tuple[FullTextIndex, Indexed]:
     """The index of these seeds' titles and texts in `folder`: as it is there, extended by new seeds, or, where the
     engine is another or a seed is gone, built anew. Scores are the same in all three cases. The caller holds the lock.
 
-    STATE says what the index holds and is written last: without it the folder counts as empty. A document's key is the
-    hash of its seed_id, which stands for the text, and its title.
+    STATE says what the index holds and is written last: where it does not agree with what is there, after a kill for
+    example, the folder counts as empty. A document's key is the hash of its seed_id, which stands for the text, and
+    its title.
     """
     version, (holds, old) = seeds.manifest.version, _stored(folder)
     if holds == version:
@@ -214,7 +215,6 @@ def open_index(folder: Path, seeds: Dataset) -> tuple[FullTextIndex, Indexed]:
         old = old.slice(0, 0)
     if not old.num_rows:
         shutil.rmtree(folder, ignore_errors=True)
-    (folder / STATE_NAME).unlink(missing_ok=True)
     index = FullTextIndex(folder)
     is_new = pc.invert(pc.is_in(now["key"], value_set=old["key"].combine_chunks()))
     documents = pa.concat_tables([old, now.filter(is_new)])

@@ -11,23 +11,25 @@ import dagster as dg
 import pytest
 from dagster._core.instance.ref import InstanceRef
 
-from cosmo_assets.build import ASSETS, STEPS, build_defs
-from cosmo_assets.recipe import load_recipe
+from cosmo_assets.build import ASSETS, STEPS, assets_of, build_defs, steps_of
+from cosmo_assets.recipe import Recipe, TopicTree, load_recipe
 from cosmo_assets.schemas import TABLES
 from cosmo_resources.deployments import deployment, settings
 from tests.corpora import ROOT
 
 GOLDEN = Path(__file__).parent / "graph.json"
+GOLDEN_TOPIC_FIRST = Path(__file__).parent / "graph_topic_first.json"
+"""What differs in the graph of a recipe with a topic tree."""
+
+DEMO = load_recipe("demo")
+TOPIC_FIRST = DEMO.model_copy(update={"topics": DEMO.topics.model_copy(update={"tree": TopicTree(path="general")})})
+ALL_ASSETS = assets_of(TOPIC_FIRST)
 
 
-def definitions() -> dg.Definitions:
-    recipe = load_recipe("demo")
-    return build_defs(recipe, deployment(settings({}), recipe.name))
-
-
-def picture() -> dict[str, Any]:
+def picture(recipe: Recipe = DEMO) -> dict[str, Any]:
     """Everything about the graph that a reviewer wants to see change."""
-    graph = definitions().resolve_asset_graph()
+    definitions = build_defs(recipe, deployment(settings({}), recipe.name))
+    graph = definitions.resolve_asset_graph()
     assets = {}
     for key in sorted(graph.get_all_asset_keys()):
         node = graph.get(key)
@@ -46,7 +48,7 @@ def picture() -> dict[str, Any]:
             "pools": sorted(node.pools or ()),
             "materializable": node.is_materializable,
         }
-    return {"assets": assets, "jobs": sorted(job.name for job in definitions().jobs or [])}
+    return {"assets": assets, "jobs": sorted(job.name for job in definitions.jobs or [])}
 
 
 def test_the_graph_is_the_golden_one() -> None:
@@ -56,13 +58,25 @@ def test_the_graph_is_the_golden_one() -> None:
     assert found == GOLDEN.read_text(encoding="utf-8"), "look at the diff; COSMO_UPDATE_GOLDEN=1 accepts it"
 
 
+def test_what_a_topic_tree_changes_in_the_graph_is_golden_too() -> None:
+    before, after = picture()["assets"], picture(TOPIC_FIRST)["assets"]
+    assert before.keys() < after.keys()
+    changed = {key: entry for key, entry in after.items() if before.get(key) != entry}
+    found = json.dumps(changed, indent=1, sort_keys=True) + "\n"
+    if os.environ.get("COSMO_UPDATE_GOLDEN"):
+        GOLDEN_TOPIC_FIRST.write_text(found, encoding="utf-8")
+    assert found == GOLDEN_TOPIC_FIRST.read_text(encoding="utf-8"), "look at the diff; COSMO_UPDATE_GOLDEN=1 accepts it"
+
+
 def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:
-    names = [asset.key.to_user_string() for asset in ASSETS]
-    assert names == list(TABLES)
-    assert sorted(name for step, _ in STEPS for name in step) == sorted(names)
+    assert [asset.key.to_user_string() for asset in ALL_ASSETS] == list(TABLES)
+    assert (assets_of(DEMO), steps_of(DEMO)) == (ASSETS, STEPS)
+    for recipe in (DEMO, TOPIC_FIRST):
+        names = [asset.key.to_user_string() for asset in assets_of(recipe)]
+        assert sorted(name for step, _ in steps_of(recipe) for name in step) == sorted(names)
 
 
-@pytest.mark.parametrize("asset", ASSETS, ids=lambda asset: asset.key.to_user_string())
+@pytest.mark.parametrize("asset", ALL_ASSETS, ids=lambda asset: asset.key.to_user_string())
 def test_every_asset_says_what_it_is(asset: dg.AssetsDefinition) -> None:
     (spec,) = asset.specs
     assert spec.description
@@ -78,7 +92,7 @@ def test_every_asset_says_what_it_is(asset: dg.AssetsDefinition) -> None:
 
 def test_column_lineage_names_columns_that_exist() -> None:
     derived = 0
-    for asset in ASSETS:
+    for asset in ALL_ASSETS:
         (spec,) = asset.specs
         for column, origins in spec.metadata["dagster/column_lineage"].deps_by_column.items():
             assert column in TABLES[spec.key.to_user_string()].names
@@ -88,9 +102,11 @@ def test_column_lineage_names_columns_that_exist() -> None:
     assert derived > 60
 
 
-def test_every_asset_but_the_first_has_column_lineage() -> None:
-    for asset in ASSETS[1:]:
+def test_every_asset_that_reads_another_has_column_lineage() -> None:
+    for asset in ALL_ASSETS:
         (spec,) = asset.specs
+        if not spec.deps:
+            continue
         assert spec.metadata["dagster/column_lineage"].deps_by_column, spec.key
 
 
