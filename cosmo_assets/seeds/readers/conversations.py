@@ -13,8 +13,15 @@ from cosmo_assets.seeds.readers.streams import json_rows
 from cosmo_resources.storage.digest import digest
 
 ULTRACHAT_OPTIONS: Mapping[str, Any] = {}
-OPENHERMES_OPTIONS: Mapping[str, Any] = {"exclude_sources": [], "exclude_categories": [], "languages": ["English"]}
-"""Rows of these sources and categories are skipped, and rows in other languages; a row without one is English."""
+OPENHERMES_OPTIONS: Mapping[str, Any] = {
+    "sources": [],
+    "categories": [],
+    "exclude_sources": [],
+    "exclude_categories": [],
+    "languages": ["English"],
+}
+"""Where `sources` or `categories` name any, only their rows are taken, so none without one; rows of excluded ones are
+skipped, and rows in other languages; a row without a language is English."""
 
 _TURN_FIELDS = ("data", "messages", "conversations")
 _USER = {"user", "human"}
@@ -50,10 +57,10 @@ def openhermes(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
 
 def _openhermes(place: str, row: Any, options: Mapping[str, Any]) -> Row:
     try:
-        if optional_text(row, "source") in options["exclude_sources"]:
-            return Skipped(place, "excluded_source")
-        if optional_text(row, "category") in options["exclude_categories"]:
-            return Skipped(place, "excluded_category")
+        for name, plural in (("source", "sources"), ("category", "categories")):
+            value = optional_text(row, name)
+            if (options[plural] and value not in options[plural]) or value in options[f"exclude_{plural}"]:
+                return Skipped(place, f"excluded_{name}", value)
         if (optional_text(row, "language") or "English") not in options["languages"]:
             return Skipped(place, "excluded_language")
         name, turns = _turns(row)

@@ -9,8 +9,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cosmo_assets.seeds.readers.base import BadFieldError, BadRow, RawSeed, Row, Skipped, optional_text, sound
-from cosmo_assets.seeds.readers.streams import MAX_ROW_BYTES, DamagedFileError, blocks, lines
+from cosmo_assets.seeds.readers.base import (
+    BadFieldError,
+    BadRow,
+    RawSeed,
+    Row,
+    Skipped,
+    field,
+    optional_text,
+    required_text,
+    sound,
+)
+from cosmo_assets.seeds.readers.streams import MAX_ROW_BYTES, DamagedFileError, blocks, json_rows, lines
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest
 
@@ -22,11 +32,16 @@ def topic_tree(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     is the path of slugs, its context the titles above it (without that of a node with the slug "root"), its text the
     description, or the title where there is none. A topic without children is skipped.
 
-    The file is read whole, at most 64 MiB: a tree that is cut off has no leaf whose place is certain.
+    The file is read whole, at most 64 MiB: a tree that is cut off has no leaf whose place is certain. JSON Lines
+    (.jsonl, streamed) hold one node a line, with the titles above it in `path` and its place in `href` or `slug`.
 
     Raises:
         CosmoError: it is not JSON, or neither an object nor a list of them.
     """
+    if ".jsonl" in path.suffixes:
+        for item in json_rows(path):
+            yield item if isinstance(item, BadRow) else _listed(*item)
+        return
     tree = _json(path)
     if tree is None:
         yield BadRow(path.name, "empty_file")
@@ -64,6 +79,26 @@ def _leaf(
         raise BadFieldError("missing_field", "title")
     text = optional_text(node, "description") or title
     return RawSeed("/".join(slugs), text, title=title, context=titles, url=optional_text(node, "url"))
+
+
+def _listed(place: str, node: Any) -> Row:
+    """A node that stands by itself in a list of them."""
+    try:
+        title = required_text(node, "title").strip()
+        above = field(node, "path") or []
+        if not isinstance(above, list) or not all(isinstance(name, str) for name in above):
+            raise BadFieldError("wrong_type", "path", "expected a list of titles")
+        titles = tuple(sound(name) for name in above)
+        href = optional_text(node, "href") or optional_text(node, "slug")
+        return RawSeed(
+            native_id=href.strip("/") if href else "/".join((*titles, title)),
+            text=optional_text(node, "description") or title,
+            title=title,
+            context=titles,
+            url=optional_text(node, "url"),
+        )
+    except BadFieldError as bad:
+        return bad.row(place)
 
 
 def _json(path: Path) -> Any:

@@ -71,9 +71,23 @@ def test_openhermes_leaves_out_what_the_recipe_excludes(tmp_path: Path) -> None:
         "excluded_language",
     ]
     assert [row.text for row in rows if isinstance(row, RawSeed)] == ["question 3\nanswer", "question 4\nanswer"]
-    assert rows[0] == Skipped("chat.json:1", "excluded_source")
+    assert rows[0] == Skipped("chat.json:1", "excluded_source", "camelai")
     french = rows_of(tmp_path, "openhermes", content, languages=["French"])
     assert [row.text for row in french if isinstance(row, RawSeed)] == ["question 2\nanswer"]
+
+
+def test_openhermes_takes_only_what_the_recipe_names(tmp_path: Path) -> None:
+    fields = [{"source": "a"}, {"source": "b"}, {"source": "a", "category": "rp"}, {"category": "plan"}, {}]
+    content = [{**extra, "conversations": turns(f"question {number}", "answer")} for number, extra in enumerate(fields)]
+    for options, taken in (
+        ({"sources": ["a"]}, [0, 2]),
+        ({"sources": ["a"], "exclude_categories": ["rp"]}, [0]),
+        ({"categories": ["plan", "rp"]}, [2, 3]),
+        ({"sources": ["a"], "exclude_sources": ["a"]}, []),
+    ):
+        rows = rows_of(tmp_path, "openhermes", content, **options)
+        assert [row.text for row in rows if isinstance(row, RawSeed)] == [f"question {n}\nanswer" for n in taken]
+        assert len(rows) == 5
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,7 @@ FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "courses.xml": ("explorecourses", catalogue),
     "courses.jsonl": ("course_jsonl", courses),
     "tree.json": ("topic_tree", tree),
+    "tree.jsonl": ("topic_tree", lambda: "\n".join(json.dumps({**row, "path": ["A"]}) for row in records()).encode()),
     "titles.txt": ("title_list", text_file),
     "wiki.xml": ("mediawiki", wiki),
     "wiki.xml.bz2": ("mediawiki", lambda: bz2.compress(wiki())),

@@ -58,6 +58,30 @@ def test_an_empty_tree_file_is_one_bad_row(tmp_path: Path) -> None:
     assert tree(tmp_path, " \n") == [BadRow("tree.json", "empty_file")]
 
 
+def test_a_list_of_nodes_is_a_tree_too(tmp_path: Path) -> None:
+    path = tmp_path / "tree.jsonl"
+    nodes = [
+        {"path": ["Math", "Algebra"], "title": " Lines ", "href": "/math/algebra/lines"},
+        {"path": ["Math"], "title": "Sums", "description": "How to add.", "url": "https://x.y/sums"},
+        {"title": "Talks", "slug": "talks", "path": None},
+        {"path": "Math", "title": "Sums"},
+        {"path": ["Math"]},
+        ["Sums"],
+    ]
+    path.write_text("\n".join(map(json.dumps, nodes)), encoding="utf-8")
+    rows = list(read("khan", "topic_tree", path, {}))
+    assert rows[:3] == [
+        RawSeed("math/algebra/lines", "Lines", title="Lines", context=("Math", "Algebra")),
+        RawSeed("Math/Sums", "How to add.", title="Sums", context=("Math",), url="https://x.y/sums"),
+        RawSeed("talks", "Talks", title="Talks"),
+    ]
+    assert [(row.place, row.reason, row.field) for row in rows[3:] if isinstance(row, BadRow)] == [
+        ("tree.jsonl:4", "wrong_type", "path"),
+        ("tree.jsonl:5", "missing_field", "title"),
+        ("tree.jsonl:6", "wrong_type", "title"),
+    ]
+
+
 def test_titles_are_seeds_once(tmp_path: Path) -> None:
     path = tmp_path / "titles.txt"
     path.write_bytes("How to Sew\n\n  how  to SEW \nHow to Bake \u2028 Bread\r\n\xff".encode("utf-8") + b"\n\xff\n")

@@ -54,6 +54,47 @@ def test_a_row_gives_the_fields_that_the_options_name(tmp_path: Path) -> None:
     assert rows_of("jsonl", path, text="meta.tags.1")[0] == RawSeed(digest("y"), "y")
 
 
+def test_licence_and_attribution_are_those_of_the_row(tmp_path: Path) -> None:
+    rows = [
+        {"text": "a", "license": "cc-by-4.0", "attribution": "Ada"},
+        {
+            "text": "b",
+            "license": ["MIT", "https://creativecommons.org/licenses/by/4.0/"],
+            "attribution": ["Ada", "Alan"],
+        },
+        {"text": "c", "license": None, "attribution": " "},
+        {"text": "d", "license": "all rights reserved"},
+        {"text": "e", "license": 7},
+        {"text": "f", "license": [7]},
+        {"text": "g", "meta": {"rights": "CC BY-SA 3.0", "by": "Grace"}},
+    ]
+    path = written(tmp_path / "a.jsonl", json_lines(*rows))
+    found = rows_of("jsonl", path)
+    assert [(row.licence, row.attribution) for row in found if isinstance(row, RawSeed)] == [
+        ("CC-BY-4.0", "Ada"),
+        ("MIT AND CC-BY-4.0", "Ada, Alan"),
+        (None, None),
+        ("all rights reserved", None),
+        ("7", None),
+        (None, None),
+    ]
+    assert reasons(found) == [("a.jsonl:6", "wrong_type", "license")]
+    named = rows_of("jsonl", path, licence="meta.rights", attribution="meta.by")
+    assert [(row.licence, row.attribution) for row in named if isinstance(row, RawSeed)][-1] == (
+        "CC-BY-SA-3.0",
+        "Grace",
+    )
+    table = pa.Table.from_pylist([{"body": "a", "rights": "CC0 1.0", "more": "x"}])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert rows_of("parquet", tmp_path / "a.parquet", text="body", licence="rights")[0] == RawSeed(
+        digest("a"), "a", licence="CC0-1.0"
+    )
+    written(tmp_path / "a.csv", b"text,license,attribution\na,cc-by-4.0,Ada\n")
+    assert rows_of("csv", tmp_path / "a.csv")[0] == RawSeed(digest("a"), "a", licence="CC-BY-4.0", attribution="Ada")
+    with pytest.raises(CosmoError, match="no column 'rights' for the licence"):
+        rows_of("csv", tmp_path / "a.csv", licence="rights")
+
+
 def test_a_key_with_dots_goes_before_a_path(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", json_lines({"a.b": "whole key", "a": {"b": "path"}}))
     assert texts(rows_of("jsonl", path, text="a.b")) == ["whole key"]

@@ -64,6 +64,14 @@ def test_uiuc_courses(samples: Path) -> None:
     assert max(titles.values()) <= 3, "no Thesis Research, no Independent Study"
 
 
+def test_khan_academy_domains(samples: Path) -> None:
+    rows = rows_of("topic_tree", samples / "curated" / "khan_domains_en.jsonl")
+    assert outcomes(rows) == {"seed": 92}
+    courses = by_id(rows)
+    assert courses["math/early-math"] == RawSeed("math/early-math", "Early math", title="Early math", context=("Math",))
+    assert len({row.context for row in courses.values()}) == 8
+
+
 def test_wikipedia(samples: Path) -> None:
     (path,) = (samples / "wiki_dump_sample").glob("*.bz2")
     rows = rows_of("mediawiki", path)
