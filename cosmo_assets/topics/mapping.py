@@ -115,7 +115,7 @@ def _pinned(store: CorpusStore, made_for: Mapping[str, Any]) -> Layout | None:
     """The layout that an earlier version holds of the same cluster model, points and method."""
     for dataset in store.versions("topic_map"):
         if dataset.manifest.params["made_for"] == made_for:
-            layout = Layout(read_table(dataset.folder / LAYOUT))
+            layout = Layout(read_table(dataset.folder / LAYOUT).cast(_LAYOUT_SCHEMA))
             if layout.digest == dataset.manifest.params["layout"]:
                 return layout
     return None
@@ -253,7 +253,7 @@ def _chart(name: str, topics: Sequence[Topic], documents: Sequence[Document]) ->
     ]
     points = [(document.x, document.y, document.topic) for document in documents]
     svg = ""
-    for limit in (MAX_ATLAS_POINTS, 1_000, 300):
+    for limit in (MAX_ATLAS_POINTS, 1_600, 1_200, 300):
         svg = atlas(f"{name}: seeds by topic", points[:limit], regions, _legend(topics))
         if fits_metadata(svg):
             break

@@ -7,6 +7,7 @@ from cosmo_assets.report import report
 from cosmo_assets.report.corpus import read_corpus
 from cosmo_assets.report.html import Share, Table, figure, marked
 from cosmo_assets.stage import Workspace
+from cosmo_assets.topics import mapping
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.store import Dataset
 
@@ -46,11 +47,19 @@ def test_the_page_is_whole_and_stands_by_itself(page: Any, text: str) -> None:
     headings = [heading.get("id") for heading in page.iter("h2")]
     assert [link.get("href") for link in page.xpath("//nav/a")] == [f"#{heading}" for heading in headings]
     assert not page.xpath("//script | //img | //link | //iframe | //object | //embed | //form | //base")
-    assert all(value.startswith("#") for value in page.xpath("//@href | //@src | //@action | //@data"))
+    links = page.xpath("//@href | //@src | //@action | //@data")
+    assert {value for value in links if not value.startswith("#")} == {mapping.PAGE}
     assert not page.xpath("//@*[starts-with(name(), 'on')]")
     assert "url(" not in text
     assert "@import" not in text
     assert len(page.xpath("//*[name()='svg']")) > 12
+
+
+def test_the_map_is_shown_and_its_page_lies_beside_the_report(workspace: Workspace, built: Dataset, page: Any) -> None:
+    folder = workspace.store.open("topic_map").folder
+    (chart,) = page.xpath('//h2[@id="topics"]/following::div[@class="map"][1]//*[name()="svg"]')
+    assert [name.text for name in chart.xpath('.//*[name()="g"][last()]/*[name()="text"]')]
+    assert (built.folder / mapping.PAGE).read_bytes() == (folder / mapping.PAGE).read_bytes()
 
 
 def test_hostile_texts_are_shown_and_not_obeyed(page: Any, text: str) -> None:
