@@ -279,7 +279,8 @@ def _pieces(path: Path) -> Iterator[bytes | _Damage]:
         with path.open("rb") as stream:
             first = stream.read(BLOCK_BYTES)
             raw = itertools.chain([first], iter(lambda: stream.read(BLOCK_BYTES), b""))
-            yield from _members(raw) if first.startswith(_GZIP[:2]) else raw
+            packed = first.startswith(_GZIP[:2]) or (path.suffix == ".gz" and not first.startswith(b"WARC/"))
+            yield from _members(raw) if packed else raw
     except OSError as error:
         raise CosmoError(
             f"{path}: cannot be read: {error.strerror or error}", remedy="check the path and its rights"

@@ -297,3 +297,37 @@ def test_noise_never_raises_or_hangs(tmp_path: Path, name: str) -> None:
         for start in (b"", head):
             path.write_bytes(start + rng.randbytes(size))
             seeds(name, path)
+
+
+REAL: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "crawl of 2008": ("warc", "web_warc_samples/aut_example.warc.gz", {}),
+    "crawl of 2024": ("warc", "web_warc_samples/dolma_sample-0000.warc.gz", {}),
+    "crawl, plain": ("warc", "web_warc_samples/warcio_example.warc", {}),
+    "wikipedia": ("mediawiki", "wiki_dump_sample/*.bz2", {}),
+    "courses": ("course_jsonl", "curated/uiuc_courses.jsonl", {}),
+    "khan": ("topic_tree", "curated/khan_domains_en.jsonl", {}),
+    "book": ("openstax", "openstax_ccby/osbooks-introduction-intellectual-property.cnxml.tar.xz", {}),
+    "pile": ("jsonl", "web_pile_toy/pile_1000.jsonl", {}),
+    "pages": ("plain_text", "web_fineweb_edu_sample/fineweb_edu_sample.txt", {}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.samples
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.timeout(600)
+def test_real_files_that_are_cut_off_or_damaged_never_raise_or_hang(samples: Path, tmp_path: Path, name: str) -> None:
+    reader, pattern, options = REAL[name]
+    (real,) = samples.glob(pattern)
+    content, path, rng = real.read_bytes(), tmp_path / real.name, random.Random(name)
+    start = rng.randrange(max(1, len(content) - 400_000))
+    window = content[start : start + 400_000] if reader == "warc" else content[:400_000]
+    given = 0
+    for _ in range(12):
+        for changed in (window[: rng.randrange(len(window))], damaged(window, rng)):
+            path.write_bytes(changed)
+            try:
+                given += sum(isinstance(row, RawSeed) for row in read("fuzz", reader, path, options))
+            except CosmoError as error:
+                assert path.name in error.message
+    assert given or reader == "openstax", "most of a damaged file is still read"
