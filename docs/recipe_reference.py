@@ -123,7 +123,17 @@ MEANINGS: dict[str, dict[str, str]] = {
         "top_up": "Whether a topic with fewer seeds takes others that hold words of its category and subcategory only, "
         "as Cosmopedia v2 did",
     },
+    "Outlines": {
+        "form": "`chat`: an instruction, answered with JSON. `text`: a list that the model continues, for models too "
+        "small for the first",
+        "min_units": "Fewest units of an outline; a course with fewer gets prompts from its description",
+        "max_units": "Most units of an outline",
+        "attempts": "Requests for a course until there are enough units",
+        "max_tokens": "Longest answer",
+        "description_chars": "Characters of a course's description that are shown",
+    },
     "Prompts": {
+        "outlines": "Course outlines: a section switches them on, `{}` with its defaults",
         "mixes": "The mix of templates for each kind of source",
         "topic_clause": "Chance that a prompt names its topic",
         "extract_tokens": "Longest part of a seed in a prompt, in tokens of the recipe's tokenizer",
@@ -206,6 +216,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_full_topics": "Share of topics that found as many seeds as `topics.tree.pages_per_topic` wants "
         "(`topic_seeds: full_topics`)",
         "min_seeds_used": "Share of seeds that belong to a topic of the tree (`topic_seeds: seeds_used`)",
+        "min_outlined": "Share of courses with an outline at least (`course_outlines: outlined`)",
         "min_label_agreement": "Share of labelled clusters whose votes all agreed (`topic_labels: agreed`)",
         "max_opener_share": "Share of texts that begin with the same five words (`generation_quality: openers`)",
     },
@@ -221,7 +232,8 @@ READS = {
     "openstax": "OpenStax books: one document per module; `path` names `META-INF/books.xml`, or an archive of a book",
     "explorecourses": "Stanford ExploreCourses XML: one document per course",
     "course_jsonl": "JSON Lines of courses",
-    "topic_tree": "JSON tree with `title`, `slug`, `description`, `children`: one document per leaf",
+    "topic_tree": "JSON tree with `title`, `slug`, `description`, `children`: one document per leaf; or JSON Lines of "
+    "nodes with `path`, `title` and `href`",
     "title_list": "Text file, one title a line",
     "mediawiki": "MediaWiki XML dump: one document per article",
     "html": "HTML files: one document per page, its main content (trafilatura); the licence that the page states",
@@ -358,7 +370,7 @@ def _default(field: pydantic.fields.FieldInfo) -> str:
 
 
 def _written(value: Any) -> str:
-    return "null" if value is None else str(value)
+    return "null" if value is None else str(value) or '""'
 
 
 def _cell(text: str) -> str:

@@ -58,7 +58,7 @@ def _outcome(row: Row, source: Source, policy: SeedPolicy) -> Clean | Drop:
     if isinstance(row, BadRow):
         return Drop(row.place, row.reason, row.field, row.detail, failed=True)
     if isinstance(row, Skipped):
-        return Drop(row.place, row.reason)
+        return Drop(row.place, row.reason, detail=row.detail)
     return _cleaned(row, source, policy)
 
 
