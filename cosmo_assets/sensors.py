@@ -75,7 +75,7 @@ def _sensor(needed: Sequence[str]) -> dg.SensorDefinition:
             return dg.SkipReason(str(error))
         if young := unsettled(entries, time.time()):
             return dg.SkipReason(f"{young} changed less than {SETTLED_SECONDS:g} seconds ago")
-        last = json.loads(context.cursor) if context.cursor else {"number": 0, "files": ""}
+        last: dict[str, Any] = json.loads(context.cursor) if context.cursor else {"number": 0, "files": ""}
         now = json_digest(entries)
         if now == last["files"]:
             return dg.SkipReason("no file is new, changed or gone")
