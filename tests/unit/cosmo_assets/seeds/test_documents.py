@@ -123,10 +123,12 @@ def test_any_history_of_files_gives_the_version_of_a_build_from_scratch(
 
 def test_other_near_duplicates_in_a_group_of_the_same_size_are_told_apart(seeds: Seeds) -> None:
     words = page(1, 200)["text"].split()
-    texts = [" ".join(words[: 200 - cut] + page(9, 200)["text"].split()[:cut]) for cut in (0, 2, 40)]
+    texts = [" ".join(words[: 200 - cut] + page(9, 200)["text"].split()[:cut]) for cut in (0, 2, 15)]
+    seeds.corpus.changes["seeds"] = {"near_duplicate_threshold": 0.9}
+    seeds.corpus.write()
     seeds.put("pages/a.jsonl", [{"id": "whole", "text": texts[0]}])
     seeds.put("pages/b.jsonl", [{"id": "near", "text": texts[1]}, {"id": "far", "text": texts[2]}])
-    seeds.build()
+    assert seeds.build().run["candidates"] == 3
     assert seeds.ids() == {"whole", "far"}
     seeds.put("pages/b.jsonl", [{"id": "far", "text": texts[2]}, {"id": "near", "text": texts[1]}])
     assert seeds.build().version == seeds.from_scratch().version
