@@ -29,6 +29,8 @@ STAGE_VERSION = "1"
 SHORTEST, LONGEST = 3, 80
 """Characters of a subtopic."""
 
+MOST_WORDS = 12
+
 NUMBERING = re.compile(
     r"^(?:[-*•–—]+|\(?\d{1,3}[.):](?=\s|[^\W\d])|\(?[a-h]\)|(?:chapter|unit|topic|lesson)\s+\d+[.:]?)\s*", re.IGNORECASE
 )
@@ -92,8 +94,8 @@ def question(place: Subcategory, covered: Sequence[str], wanted: int) -> str:
         "You plan a library of textbook units and articles.\n"
         f"Category: {place.category}\nSubject: {place.name}\n{known}"
         f"Name {wanted} specific topics within this subject, each different from the others, each fit for one unit. "
-        "Two to six words each; no numbers, and not the name of the subject itself.\n"
-        'Answer with JSON only: {"subtopics": ["...", "..."]}'
+        "Two to six words each, without numbers, and not the name of the subject itself.\n"
+        'Answer with JSON only: an object with one field, "subtopics", a list of strings.'
     )
 
 
@@ -123,9 +125,12 @@ def parse(answer: str) -> list[str]:
 
 
 def tidy(name: str) -> str:
-    """A name without numbering, quotes, a full stop at its end; empty where nothing usable is left."""
+    """A name without numbering, quotes, a full stop at its end; empty where it is no name: too short or long, no
+    letter, brackets in it, or the same words again and again."""
     text = NUMBERING.sub("", " ".join(name.split())).strip(" \"'`“”‘’*_.;:,")
-    return text if SHORTEST <= len(text) <= LONGEST and any(map(str.isalpha, text)) else ""
+    words = re.findall(r"\w+", text.lower())
+    usable = SHORTEST <= len(text) <= LONGEST and any(map(str.isalpha, text)) and not set(text) & set("{}[]<>|\\")
+    return text if usable and len(words) <= min(MOST_WORDS, 2 * len(set(words))) else ""
 
 
 def meaning(name: str) -> frozenset[str]:

@@ -275,6 +275,10 @@ def test_a_damaged_earlier_tree_is_asked_for_again(tmp_path: Path, replay: Repla
         ("  ", ""),
         ("42 17", ""),
         ("x" * 81, ""),
+        ("Nests, {birds for example", ""),
+        ("Birch-birch-birch-birch", ""),
+        ("Bread, bread and more bread", "Bread, bread and more bread"),
+        (" ".join("abcdefghijklm"), ""),
     ],
 )
 def test_tidy(raw: str, tidied: str) -> None:
