@@ -7,7 +7,6 @@ a button breaks this file; the message then names a screenshot and the text of t
 
 import http.client
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -40,8 +39,7 @@ from cosmo_assets.build import ASSETS, UP_TO_PROMPTS, build_defs
 from cosmo_resources.deployments import deployment
 from tests.corpora import ROOT, Corpus, seeds
 from tests.doubles.replay_server import Fault, ReplayServer, replaying
-
-MISSING = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+from tests.ui.browser import MISSING, PAGE_SECONDS, chromium
 
 pytestmark = [
     pytest.mark.browser,
@@ -49,23 +47,9 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not on PATH: {', '.join(MISSING)}"),
 ]
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-dev-shm-usage",
-    "--disable-sync",
-    "--no-first-run",
-    "--window-size=1600,1100",
-)
-
 POLL_SECONDS = 0.2
 START_SECONDS = 150
 STOP_SECONDS = 15
-PAGE_SECONDS = 60
 RUN_SECONDS = 120
 
 GENERATIONS = dg.AssetKey("generations")
@@ -269,20 +253,6 @@ def answers(port: int) -> bool:
         connection.close()
 
 
-@contextmanager
-def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    for flag in (*FLAGS, f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        browser.set_page_load_timeout(PAGE_SECONDS)
-        yield browser
-    finally:
-        browser.quit()
-
-
 def assert_nothing_runs(folder: Path) -> None:
     """No process is left that has the test's folder in its command or its environment. What is left is killed."""
 
@@ -406,7 +376,7 @@ def test_the_graph_shows_every_asset_and_edge(ui: Ui) -> None:
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
     groups = {node.group_name for node in nodes}
     wanted = Counter([*(node.key.path[-1] for node in nodes), *groups])
-    assert len(ASSETS) == 17
+    assert len(ASSETS) == 18
     page.open("/asset-groups")
     page.shows(f"Materialize all ({len(ASSETS)})…")
     page.until("a node for every group", lambda: Counter(groups) <= names_in_graph(page))

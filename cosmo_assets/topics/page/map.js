@@ -88,6 +88,7 @@ function resize() {
   canvas.height = Math.round(height * ratio);
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   home = target(null).scale;
+  tip.hidden = true;
   if (first) Object.assign(view, target(null));
   else {
     view.scale = home * zoom;
@@ -185,10 +186,11 @@ function render() {
     bright.push(points);
     if (points.length < all[g].length) dim.push(...all[g].filter((i) => !lit(i)));
   }
-  if (state.colour !== "source") {
-    for (let g = 0; g < all.length; g++) territory(bright[g].filter((i) => settled[i]), groupColour(g), 4.5 * size);
+  if (state.colour !== "source" && !state.hit) {
+    const reach = Math.max(8, 0.02 * view.scale);
+    for (let g = 0; g < all.length; g++) territory(bright[g].filter((i) => settled[i]), groupColour(g), reach);
   }
-  dots(dim, style("--grey"), 0.75 * size, 0.28);
+  dots(dim, style("--grey"), 0.75 * size, 0.4);
   for (let g = 0; g < all.length; g++) dots(bright[g], groupColour(g), size, 0.85);
   for (const i of [state.chosen, state.hover]) if (i >= 0) ring(i, size + 3, ink, paper);
   if (state.keyboard) crosshair(ink);
@@ -391,10 +393,16 @@ function choose(i, move) {
 const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 let texts = null;
 
+// The seeds found, those first in whose title every word stands.
 function matches() {
-  const found = [];
-  for (let i = 0; i < count; i++) if (state.hit[i]) found.push(i);
-  return found;
+  const words = state.query.split(/\s+/);
+  const named = [], others = [];
+  for (let i = 0; i < count; i++) {
+    if (!state.hit[i]) continue;
+    const title = plain(data.title[i]);
+    (words.every((word) => title.includes(word)) ? named : others).push(i);
+  }
+  return [...named, ...others];
 }
 
 function search(query) {
