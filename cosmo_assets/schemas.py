@@ -140,7 +140,11 @@ TOPIC_TREE = pa.schema(
             "model named none: unreadable, unusable, refused, failed",
         ),
         _column(
-            "asked", TEXT, "Content hash of what the model was asked for the subcategory; null if it was not", null=True
+            "key",
+            TEXT,
+            "Digest of what the model is asked about the subcategory: while it stays the same, the answers are taken "
+            "over; null where nothing was asked, or a server did not answer",
+            null=True,
         ),
         _column("answers", pa.list_(TEXT), "The model's raw answers for the subcategory"),
     ]
@@ -173,6 +177,22 @@ TOPIC_MAP = pa.schema(
     ]
 )
 
+COURSE_OUTLINES = pa.schema(
+    [
+        _column("seed_id", TEXT, "The course", source="seed_documents.seed_id"),
+        _column("title", TEXT, "Its title", source="seed_documents.title"),
+        _column(
+            "units",
+            pa.list_(TEXT),
+            "Titles of its units, cleaned, in order; empty where there is no outline",
+            source="seed_documents.title,seed_documents.text",
+        ),
+        _column("status", TEXT, "ok, or why there is no outline: too_few, unreadable, refused, failed"),
+        _column("answers", pa.list_(TEXT), "The model's raw answers, refused ones included"),
+        _column("key", TEXT, "Digest of all that the outline depends on: while it is the same, the row is taken over"),
+    ]
+)
+
 PROMPT_TABLE = pa.schema(
     [
         _column(
@@ -188,13 +208,17 @@ PROMPT_TABLE = pa.schema(
         _column("licence", TEXT, "Licence of the seed", source="seed_documents.licence"),
         _column("cluster_id", COUNT, "Cluster of the seed", source="seed_clusters.cluster_id"),
         _column("topic", TEXT, "Topic of the cluster", source="topic_labels.topic", null=True),
+        _column("unit", TEXT, "Unit of the course that it is about", source="course_outlines.units", null=True),
         _column("template", TEXT, "Id of the template"),
         _column("template_version", TEXT, "Version of the template"),
         _column("audience", TEXT, "For whom the text shall be"),
         _column("format", TEXT, "What the text shall be"),
         _column("topic_clause", FLAG, "Whether the prompt names the topic (drawn, p from the recipe)"),
         _column(
-            "prompt", TEXT, "The rendered prompt", source="seed_documents.text,seed_documents.title,topic_labels.topic"
+            "prompt",
+            TEXT,
+            "The rendered prompt",
+            source="seed_documents.text,seed_documents.title,topic_labels.topic,course_outlines.units",
         ),
         _column(
             "extract_chars",
@@ -367,6 +391,7 @@ TABLES: dict[str, pa.Schema] = {
     "seed_clusters": SEED_CLUSTERS,
     "topic_labels": TOPIC_LABELS,
     "topic_map": TOPIC_MAP,
+    "course_outlines": COURSE_OUTLINES,
     "topic_tree": TOPIC_TREE,
     "topic_seeds": TOPIC_SEEDS,
     "prompt_table": PROMPT_TABLE,

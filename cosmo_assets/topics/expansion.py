@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cosmo_assets.asking import answered, build_asking
 from cosmo_assets.ids import request_seed
 from cosmo_assets.recipe import Recipe, TopicTree
 from cosmo_assets.schemas import TOPIC_TREE
@@ -20,7 +21,8 @@ from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.tree import Subcategory, recipe_tree
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.fulltext import ANALYZER, terms
-from cosmo_resources.inference.client import CompletionClient, Request
+from cosmo_resources.inference.answers import AnswerLog, Client
+from cosmo_resources.inference.client import Request
 from cosmo_resources.storage.digest import digest, json_digest
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.writer import DatasetWriter
@@ -48,11 +50,11 @@ USABLE = ("given", "ok", "subcategory")
 
 @dataclass
 class Node:
-    """A subcategory under question: what was asked first (as a digest), what has been answered, what of it is used."""
+    """A subcategory under question: what is asked (as a digest), what has been answered, what of it is used."""
 
     place: Subcategory
     wanted: int
-    asked: str | None = None
+    key: str | None = None
     answers: list[str] = field(default_factory=list)
     error: str | None = None
     named: list[str] = field(default_factory=list)
@@ -68,14 +70,16 @@ def topic_id(category: str, subcategory: str, subtopic: str) -> str:
     return digest("topic", category, subcategory, subtopic)
 
 
-def build(workspace: Workspace, client: Callable[[], CompletionClient]) -> Manifest:
+def build(workspace: Workspace, client: Callable[[], Client]) -> Manifest:
     """Build `topic_tree`. Cost: one to `attempts` requests per subcategory that names fewer subtopics than wanted and
-    was not asked before; the client is made if needed."""
+    was not asked about before, in an earlier version or in a build that was killed; the client is made if needed."""
     recipe = workspace.recipe
     tree = recipe_tree(recipe)
-    return workspace.build(
+    return build_asking(
+        workspace,
         "topic_tree",
-        lambda writer: _produce(writer, workspace, tree, client),
+        lambda writer, log: _produce(writer, workspace, tree, log),
+        client,
         stage_version=STAGE_VERSION,
         inputs=(),
         params={
@@ -159,23 +163,17 @@ def _asking(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _produce(
-    writer: DatasetWriter,
-    workspace: Workspace,
-    tree: Sequence[Subcategory],
-    client: Callable[[], CompletionClient],
-) -> None:
+def _produce(writer: DatasetWriter, workspace: Workspace, tree: Sequence[Subcategory], log: AnswerLog) -> None:
     recipe = workspace.recipe
     nodes = [Node(place, _tree(recipe).subtopics) for place in tree]
-    known = _known(workspace)
-    for node in nodes:
-        if node.missing:
-            node.asked = json_digest([_body(node, 0, recipe), _asking(recipe)])
-            for answer in known.get(node.asked, ()):
-                _read(node, answer)
+    asked = {json_digest([_body(node, 0, recipe), _asking(recipe)]): node for node in nodes if node.missing}
+    known = answered(workspace.store, "topic_tree", STAGE_VERSION, asked)
+    for key, node in asked.items():
+        node.key = key
+        for answer in known[key]["answers"] if key in known else ():
+            _read(node, answer)
     old = {(node.place.category, node.place.name) for node in nodes if node.answers}
-    new = [node for node in nodes if node.missing and not node.answers]
-    writer.run["requests"] = _ask(workspace, new, client) if new else 0
+    _ask(workspace, [node for node in nodes if node.missing and not node.answers], log)
     rows, dropped = _rows(nodes, writer)
     writer.reused_rows = sum((row["category"], row["subcategory"]) in old for row in rows)
     writer.write(pa.Table.from_pylist(rows, schema=TOPIC_TREE))
@@ -195,32 +193,18 @@ def _produce(
     }
 
 
-def _known(workspace: Workspace) -> dict[str, list[str]]:
-    """Raw answers of the current version by what was asked."""
-    try:
-        current = workspace.store.current("topic_tree")
-        rows = current.table(["asked", "answers"]).to_pylist() if current is not None else []
-    except CosmoError:  # damaged: the model is asked again
-        return {}
-    return {row["asked"]: row["answers"] for row in rows if row["asked"]}
-
-
-def _ask(workspace: Workspace, nodes: Sequence[Node], client: Callable[[], CompletionClient]) -> int:
-    """Ask for the subtopics of nodes, again where an answer leaves some missing; the number of answers."""
-    connection = client()
+def _ask(workspace: Workspace, nodes: Sequence[Node], log: AnswerLog) -> None:
+    """Ask for the subtopics of nodes, again where an answer leaves some missing."""
     by_key = {str(number): node for number, node in enumerate(nodes)}
-    count = 0
     for attempt in range(_tree(workspace.recipe).attempts):
         open_ = {key: node for key, node in by_key.items() if node.missing and node.status != "refused"}
         requests = (Request(key, _body(node, attempt, workspace.recipe)) for key, node in open_.items())
-        for answer in connection.answers(requests):
-            count += 1
+        for answer in log.answers(requests):
             if answer.status == "ok":
                 _read(by_key[answer.key], answer.text)
             else:
                 by_key[answer.key].status, by_key[answer.key].error = answer.status, answer.error
             workspace.progress(sum(not node.missing for node in nodes), len(nodes), "subcategories")
-    return count
 
 
 def _read(node: Node, text: str) -> None:
@@ -269,7 +253,7 @@ def _rows(nodes: Sequence[Node], writer: DatasetWriter) -> tuple[list[dict[str, 
         if node.status == "ok" and len(topics) == len(node.place.subtopics):
             node.status = "unusable"
         if not topics:
-            topics = [(node.place.name, node.status if node.asked else "subcategory")]
+            topics = [(node.place.name, node.status if node.key else "subcategory")]
         rows += [
             {
                 "topic_id": topic_id(node.place.category, node.place.name, name),
@@ -277,7 +261,7 @@ def _rows(nodes: Sequence[Node], writer: DatasetWriter) -> tuple[list[dict[str, 
                 "subcategory": node.place.name,
                 "subtopic": name,
                 "status": status,
-                "asked": None if node.error else node.asked,
+                "key": None if node.error else node.key,
                 "answers": node.answers,
             }
             for name, status in topics

@@ -12,6 +12,7 @@ from cosmo_assets.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.expansion import answer_schema, build, meaning, parse, reason_against, tidy, topic_id
 from cosmo_assets.topics.tree import Subcategory
+from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore
@@ -311,3 +312,34 @@ def test_parse_leaves_out_what_is_no_name() -> None:
 def test_what_speaks_against_a_name(name: str, reason: str | None) -> None:
     place = Subcategory("Mathematics", "Elementary algebra", ())
     assert reason_against(name, place, {meaning("Equations of lines")}) == reason
+
+
+def test_what_a_build_that_broke_off_was_told_is_not_asked_again(tmp_path: Path, replay: ReplayServer) -> None:
+    def fault(body: dict[str, Any], seen: int) -> web.Response | None:
+        broken = "Subject: Instruments" in body["messages"][0]["content"]
+        return web.Response(status=500, text="no") if broken else None
+
+    def client() -> CompletionClient:
+        return CompletionClient(
+            [replay.url], "replay", ClientOptions(concurrency=1, attempts=1, backoff=0.01, give_up_after=1)
+        )
+
+    replay.subtopics, replay.fault = names, fault
+    with pytest.raises(CosmoError, match="failed"):
+        build(Workspace(CorpusStore(tmp_path / "store"), with_tree(tmp_path, TREE)), client)
+    assert len(replay.calls) == 4
+    replay.fault = None
+    replay.calls.clear()
+    manifest = expand(tmp_path, replay)
+    assert len(replay.calls) == manifest.run["requests"] == 1
+    assert manifest.summary["topics"] == 12
+
+
+def test_a_tree_that_comes_back_is_known(tmp_path: Path, replay: ReplayServer) -> None:
+    replay.subtopics = names
+    expand(tmp_path, replay)
+    expand(tmp_path, replay, {"Dance": ["Ballet"]})
+    replay.calls.clear()
+    manifest = expand(tmp_path, replay, {**TREE, "Dance": ["Ballet"]})
+    assert replay.calls == []
+    assert manifest.run["reused_rows"] == manifest.rows == 15
