@@ -29,6 +29,7 @@ NEEDED = {
     "openvino_genai": "openvino-genai",
     "polars": "polars",
     "pyarrow": "pyarrow",
+    "tantivy": "tantivy",
 }
 MIN_FREE_GB = 2
 MIN_MEMORY_GB = 4
@@ -115,6 +116,7 @@ def _instance(environment: Mapping[str, str]) -> Finding:
 def _recipe(recipe: Recipe) -> Iterator[Finding]:
     from cosmo_assets.prompts.table import used_templates
     from cosmo_assets.seeds.readers.sources import units
+    from cosmo_assets.topics.tree import recipe_tree
 
     yield Finding("recipe", "ok", f"{recipe.name}: {recipe.description}")
     for source in recipe.sources:
@@ -131,6 +133,11 @@ def _recipe(recipe: Recipe) -> Iterator[Finding]:
         used_templates(recipe)
     except CosmoError as error:
         yield Finding("recipe", "bad", error.message, error.remedy)
+    if recipe.topics.tree is not None:
+        try:
+            recipe_tree(recipe)
+        except CosmoError as error:
+            yield Finding("recipe", "bad", error.message, error.remedy)
 
 
 def _corpus(chosen: Settings, recipe: Recipe, deep: bool) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cosmo_assets.automation import plan_runs
+from cosmo_assets.doctor import examine
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.search import topics_of_seeds
 from cosmo_resources.errors import CosmoError
@@ -87,3 +88,14 @@ def test_a_recipe_without_a_tree_has_neither_asset(tmp_path: Path) -> None:
         plan_runs(recipe, ["topic_tree"])
     (first, *_) = plan_runs(corpus(tmp_path / "other").recipe)
     assert first.assets.index("topic_tree") < first.assets.index("topic_seeds") < first.assets.index("prompt_table")
+
+
+def test_the_doctor_reads_the_tree(tmp_path: Path) -> None:
+    tiny = corpus(tmp_path)
+
+    def complaints() -> list[str]:
+        return [found.detail for found in examine(tiny.environment("http://127.0.0.1:9/v1")) if found.state == "bad"]
+
+    assert not any("tree.yaml" in text for text in complaints())
+    (tmp_path / "tree.yaml").write_text("Nature:\n  Water\n", encoding="utf-8")
+    assert [text for text in complaints() if "tree.yaml, line 2: expected a list of subcategories" in text]
