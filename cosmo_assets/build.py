@@ -21,7 +21,7 @@ from cosmo_assets.quality.assets import generation_quality
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.report.assets import corpus_export, corpus_report
 from cosmo_assets.reporting import BUCKETED, OWNERS
-from cosmo_assets.seeds.assets import seed_documents
+from cosmo_assets.seeds.assets import course_outlines, seed_documents
 from cosmo_assets.sensors import watch
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
@@ -57,9 +57,12 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
 """The pipeline of every corpus, in order."""
 
 TOPIC_FIRST: tuple[dg.AssetsDefinition, ...] = (topic_tree, topic_seeds)
-"""The assets that a recipe with topics.tree has as well; `TREE_READER` reads them."""
+"""The assets that a recipe with topics.tree has as well; `EXTRAS_READER` reads them."""
 
-TREE_READER = "prompt_table"
+OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
+"""Those that a recipe with prompts.outlines has as well; read there too."""
+
+EXTRAS_READER = "prompt_table"
 
 UP_TO_PROMPTS = (
     "seed_documents",
@@ -85,17 +88,22 @@ STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
 
 def assets_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
     """The assets of a corpus, in order."""
-    if recipe.topics.tree is None:
-        return ASSETS
-    at = [name_of(asset) for asset in ASSETS].index(TREE_READER)
-    return (*ASSETS[:at], *TOPIC_FIRST, *ASSETS[at:])
+    at = [name_of(asset) for asset in ASSETS].index(EXTRAS_READER)
+    return (*ASSETS[:at], *extras_of(recipe), *ASSETS[at:])
+
+
+def extras_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
+    """The assets that only some recipes have."""
+    return (
+        *(OUTLINED if recipe.prompts.outlines is not None else ()),
+        *(TOPIC_FIRST if recipe.topics.tree is not None else ()),
+    )
 
 
 def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     """A corpus as runs, in order (see `STEPS`)."""
-    assets = [name_of(asset) for asset in assets_of(recipe)]
-    extra = {name_of(asset) for asset in TOPIC_FIRST} & set(assets)
-    first = tuple(name for name in assets if name in {*UP_TO_PROMPTS, *extra})
+    extra = {name_of(asset) for asset in extras_of(recipe)}
+    first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in {*UP_TO_PROMPTS, *extra})
     return ((first, False), *STEPS[1:])
 
 
@@ -108,8 +116,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
     partitions = buckets(recipe)
     external = external_specs(recipe)
     inputs = {key: [spec.key for spec in specs] for key, specs in external.items()}
-    if recipe.topics.tree is not None:
-        inputs.setdefault(TREE_READER, []).extend(asset.key for asset in TOPIC_FIRST)
+    inputs.setdefault(EXTRAS_READER, []).extend(asset.key for asset in extras_of(recipe))
 
     def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
         spec = spec.merge_attributes(deps=inputs.get(spec.key.to_user_string(), []))
@@ -165,6 +172,7 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
         ],
         "seed_embeddings": [embedder],
         "topic_labels": [generator, embedder],
+        "course_outlines": [generator],
         "topic_tree": [generator],
         "prompt_table": [tokenizer],
         "generations": [generator],

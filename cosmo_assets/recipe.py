@@ -192,8 +192,29 @@ class PromptMix(Section):
     templates: Annotated[tuple[TemplateUse, ...], Field(min_length=1)]
 
 
+class Outlines(Section):
+    """Course outlines: the model names the units of a course's textbook, and a prompt is about one of them."""
+
+    form: Literal["chat", "text"] = "chat"
+    """chat: an instruction that is answered with JSON. text: a list that is continued, for models too small to follow
+    an instruction."""
+    min_units: Annotated[int, Field(ge=2)] = 5
+    max_units: Annotated[int, Field(ge=2)] = 12
+    attempts: Count = 3
+    max_tokens: Count = 400
+    description_chars: Count = 1500
+
+    @pydantic.model_validator(mode="after")
+    def _bounds_agree(self) -> Self:
+        if self.min_units > self.max_units:
+            raise ValueError(f"min_units {self.min_units} is more than max_units {self.max_units}")
+        return self
+
+
 class Prompts(Section):
     mixes: dict[SourceKind, PromptMix]
+    outlines: Outlines | None = None
+    """Outlines of the courses; null (the default) asks for none."""
     topic_clause: Share = 0.5
     extract_tokens: Count = 250
     """Longest part of a seed that is shown to the generator, in tokens, cut at a sentence end."""
@@ -295,6 +316,7 @@ class Limits(Section):
     min_seeds_used: Share = 0.1
     max_opener_share: Share = 0.1
     min_label_agreement: Share = 0.5
+    min_outlined: Share = 0.8
 
 
 class Recipe(Section):

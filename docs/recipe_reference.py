@@ -94,7 +94,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "extract_chars": "Characters shown of each",
         "question_tokens": "Longest question, in tokens of the recipe's tokenizer: extracts without room are left out",
         "votes": "Answers about a cluster at most: two, and further ones where they differ until most agree",
-        "score_tolerance": "Difference from the median score up to which a vote agrees with it",
+        "score_tolerance": "Difference of two scores up to which the votes agree",
         "topic_similarity": "Cosine similarity from which two invented topics count as the same",
         "attempts": "Requests for a vote until an answer can be read",
         "max_tokens": "Longest answer",

@@ -50,6 +50,7 @@ def _show(manifest: Manifest, recipe: Recipe) -> Show:
         },
         figures={
             "prompts": manifest.summary["prompts"],
+            "prompts_about_a_unit": manifest.summary["of_a_unit"],
             "prompts_naming_their_topic": manifest.summary["named_topic"],
             "output_tokens_at_most": manifest.summary["max_tokens"],
         },

@@ -6,39 +6,41 @@ extract may end (`extracts`).
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from cosmo_assets.ids import bucket_name, bucket_of, prompt_id, uniform
 from cosmo_assets.prompts.extracts import cut
-from cosmo_assets.prompts.templates import SeedView, Template, load_templates, render
+from cosmo_assets.prompts.templates import SeedView, Template, load_templates, render, variables
 from cosmo_assets.recipe import PromptMix, Recipe
 from cosmo_assets.schemas import PROMPT_TABLE
 from cosmo_assets.seeds.licences import DENIED, refusal
 from cosmo_assets.stage import Workspace
-from cosmo_assets.topics.policy import decide
+from cosmo_assets.topics.policy import decide, resolved
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
 from cosmo_resources.tokenizers import NamedTokenizer
 
-STAGE_VERSION = "3"
+STAGE_VERSION = "4"
 
 
 def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
     """Build `prompt_table`. Cost: cutting the extracts of seeds that no earlier version cut to the same number of
     tokens, and rendering all prompts, which costs about a hundredth as much; rows of all buckets are held in memory."""
     store, recipe = workspace.store, workspace.recipe
-    inputs = [store.open(asset) for asset in ("seed_documents", "seed_clusters", "topic_labels")]
+    outlined = ("course_outlines",) if recipe.prompts.outlines is not None else ()
+    inputs = [store.open(asset) for asset in ("seed_documents", "seed_clusters", "topic_labels", *outlined)]
     templates = used_templates(recipe)
     params = {
-        "prompts": recipe.prompts.model_dump(exclude={"template_folders"}),
+        "prompts": recipe.prompts.model_dump(exclude={"template_folders", "outlines"}),
         "licences": recipe.licences.model_dump(),
-        "policy": recipe.topics.policy.model_dump(),
+        "policy": resolved(recipe).model_dump(),
         "exempt": sorted(source.name for source in recipe.sources if not source.topic_filter),
         "templates": {key: _template_digest(template) for key, template in sorted(templates.items())},
         "max_tokens": recipe.generation.max_tokens,
@@ -80,20 +82,46 @@ def used_templates(recipe: Recipe) -> dict[str, Template]:
 
 
 def allocate(seed: str, mix: PromptMix) -> list[str]:
-    """The templates that a seed meets, each at most once.
+    """The templates that a seed without an outline meets, each at most once."""
+    return [template for template, _ in allocate_units(seed, mix, (), ())]
 
-    A weighted draw without replacement from keys that depend on the seed and one template alone (Efraimidis and
+
+def allocate_units(
+    seed: str, mix: PromptMix, units: Sequence[str], by_unit: Collection[str]
+) -> list[tuple[str, str | None]]:
+    """The templates that a course meets, those in `by_unit` each with the unit that it is about; no pair comes twice.
+    Another unit in the outline moves none of the pairs that are still drawn."""
+    weights: dict[tuple[str, ...], float] = {}
+    for use in mix.templates:
+        if units and use.template in by_unit:
+            weights |= {(use.template, unit): use.weight / len(units) for unit in units}
+        else:
+            weights[use.template,] = use.weight
+    return [(template, unit[0] if unit else None) for template, *unit in _drawn(seed, mix, weights)]
+
+
+def seed_view(
+    seed: Mapping[str, Any],
+    topic: str | None,
+    name_topic: bool,
+    extract: str,
+    unit: str | None = None,
+    outline: Sequence[str] = (),
+) -> SeedView:
+    return SeedView(seed["title"], tuple(seed["context"]), extract, topic, name_topic, unit, tuple(outline))
+
+
+def _drawn(seed: str, mix: PromptMix, weights: Mapping[tuple[str, ...], float]) -> list[tuple[str, ...]]:
+    """As many of these as the mix gives a seed, each at most once.
+
+    A weighted draw without replacement from keys that depend on the seed and one candidate alone (Efraimidis and
     Spirakis, 2006, algorithm A: the largest u^(1/w) win, here by their logarithms, since small weights make all powers
     zero), so that no other seed and no added row can change it.
     """
     count = int(mix.per_seed) + (uniform("prompts", seed) < mix.per_seed % 1)
-    draws = {use.template: max(uniform("template", seed, use.template), 1e-300) for use in mix.templates}
-    keys = {use.template: math.log(draws[use.template]) / use.weight for use in mix.templates}
-    return sorted(keys, key=lambda template: (-keys[template], template))[:count]
-
-
-def seed_view(seed: Mapping[str, Any], topic: str | None, name_topic: bool, extract: str) -> SeedView:
-    return SeedView(seed["title"], tuple(seed["context"]), extract, topic, name_topic)
+    draws = {parts: max(uniform("template", seed, *parts), 1e-300) for parts in weights}
+    keys = {parts: math.log(draws[parts]) / weight for parts, weight in weights.items()}
+    return sorted(keys, key=lambda parts: (-keys[parts], parts))[:count]
 
 
 def _produce(
@@ -109,8 +137,11 @@ def _produce(
     clusters = store.open("seed_clusters").table(["seed_id", "cluster_id"])
     cluster_of = dict(zip(*(column.to_pylist() for column in clusters.columns), strict=True))
     labels = {row["cluster_id"]: row for row in store.open("topic_labels").table().to_pylist()}
-    excluded = {key: reason for key, label in labels.items() if (reason := decide(label, recipe.topics.policy))}
+    policy = resolved(recipe)
+    excluded = {key: reason for key, label in labels.items() if (reason := decide(label, policy))}
     exempt = {source.name for source in recipe.sources if not source.topic_filter}
+    outlines = _outlines(store) if recipe.prompts.outlines is not None else {}
+    by_unit = {key for key, template in templates.items() if "unit" in variables(template)}
     seeds = store.open("seed_documents")
     dropped: Counter[str] = Counter()
     denied: Counter[str] = Counter()
@@ -122,7 +153,8 @@ def _produce(
         done += 1
         cluster = cluster_of[seed["seed_id"]]
         sizes[cluster] += 1
-        chosen = allocate(seed["seed_id"], recipe.prompts.mixes[seed["kind"]])
+        mix, outline = recipe.prompts.mixes[seed["kind"]], outlines.get(seed["seed_id"], [])
+        chosen = allocate_units(seed["seed_id"], mix, outline, by_unit)
         if why := refusal(seed["licence"], recipe.licences):
             dropped[DENIED] += 1
             denied[seed["licence"]] += 1
@@ -135,7 +167,7 @@ def _produce(
         else:
             try:
                 extract = _extract(seed, lengths, recipe.prompts.extract_tokens, tokenizer)
-                rows = list(_prompts(seed, extract, chosen, labels[cluster], templates, recipe))
+                rows = list(_prompts(seed, extract, chosen, outline, labels[cluster], templates, recipe))
             except CosmoError as error:  # one seed that a template cannot take does not stop the others
                 failed["not_rendered"] += 1
                 writer.reject(seed["seed_id"], "not_rendered", detail=error.message)
@@ -160,6 +192,7 @@ def _produce(
         "distinct": len(set(ids)),
         "counts": {column: dict(sorted(values.items())) for column, values in counts.items()},
         "licence_denied": dict(sorted(denied.items())),
+        "of_a_unit": sum(row["unit"] is not None for rows in buckets.values() for row in rows),
         "named_topic": sum(row["topic_clause"] for rows in buckets.values() for row in rows),
         "max_tokens": sum(row["max_tokens"] for rows in buckets.values() for row in rows),
         "topics": [
@@ -174,6 +207,12 @@ def _produce(
             for key, label in sorted(labels.items())
         ],
     }
+
+
+def _outlines(store: CorpusStore) -> dict[str, list[str]]:
+    """The units of every course that has an outline."""
+    table = store.open("course_outlines").table(["seed_id", "units"])
+    return {row["seed_id"]: row["units"] for row in table.to_pylist() if row["units"]}
 
 
 def _extract(seed: Mapping[str, Any], lengths: Mapping[str, int], tokens: int, tokenizer: NamedTokenizer) -> str:
@@ -192,23 +231,26 @@ def _extract(seed: Mapping[str, Any], lengths: Mapping[str, int], tokens: int, t
 def _prompts(
     seed: Mapping[str, Any],
     extract: str,
-    chosen: list[str],
+    chosen: Sequence[tuple[str, str | None]],
+    outline: Sequence[str],
     label: Mapping[str, Any],
     templates: Mapping[str, Template],
     recipe: Recipe,
 ) -> Iterator[dict[str, Any]]:
-    for key in chosen:
+    for key, unit in chosen:
         template = templates[key]
-        draw = uniform("topic", seed["seed_id"], key)
+        about = () if unit is None else (unit,)
+        draw = uniform("topic", seed["seed_id"], key, *about)
         name_topic = label["topic"] is not None and draw < recipe.prompts.topic_clause
-        text = render(template, seed_view(seed, label["topic"] if name_topic else None, name_topic, extract))
+        topic = label["topic"] if name_topic else None
+        text = render(template, seed_view(seed, topic, name_topic, extract, unit, outline))
         identity = prompt_id(
             seed=seed["seed_id"],
             template=template.id,
             template_version=template.version,
             audience=template.audience,
             format=template.format,
-            choices={"name_topic": name_topic},
+            choices={"name_topic": name_topic} | ({} if unit is None else {"unit": unit}),
             text=text,
         )
         yield {
@@ -220,6 +262,7 @@ def _prompts(
             "licence": seed["licence"],
             "cluster_id": label["cluster_id"],
             "topic": label["topic"],
+            "unit": unit,
             "template": template.id,
             "template_version": template.version,
             "audience": template.audience,

@@ -49,7 +49,8 @@ class SeedView:
     """What a template sees of a seed: the variables of its body.
 
     `context` is where the seed stands in its source (book and chapter, course subject, topic-tree path), outermost
-    first. `extract` is raw; the renderer fences it. `name_topic` says whether the prompt shall name the topic.
+    first. `extract` is raw; the renderer fences it. `name_topic` says whether the prompt shall name the topic. `unit`
+    is the unit of the course that the prompt is about, `outline` all its units; a seed without an outline has neither.
     """
 
     title: str | None
@@ -57,9 +58,11 @@ class SeedView:
     extract: str
     topic: str | None
     name_topic: bool
+    unit: str | None = None
+    outline: tuple[str, ...] = ()
 
 
-_TRIAL = SeedView(title="Title", context=("Book", "Chapter"), extract="Extract.", topic="Topic", name_topic=True)
+_TRIAL = SeedView("Title", ("Book", "Chapter"), "Extract.", "Topic", name_topic=True, unit="Unit", outline=("Unit",))
 
 
 def load_templates(folders: Sequence[Path]) -> dict[str, Template]:
@@ -91,6 +94,8 @@ def render(template: Template, view: SeedView) -> str:
         "extract": fence(view.extract) if view.extract.strip() else "",
         "topic": _one_line(view.topic),
         "name_topic": view.name_topic,
+        "unit": _one_line(view.unit),
+        "outline": tuple(line for unit in view.outline if (line := _one_line(unit))),
     }
     try:
         return _compiled(template.body).render(values).strip()
@@ -98,6 +103,11 @@ def render(template: Template, view: SeedView) -> str:
         raise CosmoError(
             f"template {template.id}, body: {error}", remedy="mend the body, or use the template for other seeds"
         ) from error
+
+
+def variables(template: Template) -> set[str]:
+    """The variables that a template's body reads."""
+    return meta.find_undeclared_variables(_ENVIRONMENT.parse(template.body))
 
 
 def fence(extract: str) -> str:

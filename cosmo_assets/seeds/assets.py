@@ -3,18 +3,23 @@
 Belongs here: its definition and what it shows. Does not belong here: how seeds are read and cleaned (`documents`).
 """
 
+from collections import Counter
+
 import dagster as dg
 
 from cosmo_assets.charts import bars, funnel, histogram, stacked
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
-from cosmo_assets.seeds import documents
-from cosmo_assets.seeds.checks import CHECKS
+from cosmo_assets.seeds import documents, outlines
+from cosmo_assets.seeds.checks import CHECKS, OUTLINE_CHECKS
 from cosmo_assets.seeds.documents import TOXICITY_BINS
 from cosmo_assets.seeds.licences import refusal
 from cosmo_assets.seeds.rows import STEPS
-from cosmo_resources.resources import StoreResource
+from cosmo_resources.resources import EngineResource, StoreResource
 from cosmo_resources.storage.manifest import Flow, Manifest
+
+SHOWN = 30
+"""Outlines in the metadata."""
 
 
 @corpus_asset("seed_documents", group="seeds", kinds={"parquet"}, stage_version=documents.STAGE_VERSION, checks=CHECKS)
@@ -23,6 +28,34 @@ def seed_documents(context: dg.AssetExecutionContext, store: StoreResource, reci
     out is listed with its reason."""
     manifest = documents.build(workspace(context, store, recipe))
     return materialized(manifest, recipe, CHECKS, _show(manifest, recipe))
+
+
+@corpus_asset(
+    "course_outlines",
+    deps=[seed_documents],
+    group="seeds",
+    kinds={"llm", "parquet"},
+    stage_version=outlines.STAGE_VERSION,
+    checks=OUTLINE_CHECKS,
+    pool="llm",
+)
+def course_outlines(
+    context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe], engine: EngineResource
+) -> Result:
+    """The units of every course, as the model names them from its description, without exams, projects and syllabus.
+    A course without an outline gets its prompts from the description."""
+    manifest = outlines.build(workspace(context, store, recipe), lambda: engine.client(recipe.generation.model.name))
+    rows = store.create().open("course_outlines").table().to_pylist()
+    lengths = Counter(len(row["units"]) for row in rows)
+    courses = manifest.summary["courses"]
+    table = [{"course": row["title"], "units": "; ".join(row["units"]), "status": row["status"]} for row in rows]
+    figures = {
+        "units_per_course": round(manifest.summary["units"] / max(courses, 1), 2),
+        "reused_rows": int(manifest.run.get("reused_rows", 0)),
+        "requests": int(manifest.run.get("requests", 0)),
+    }
+    chart = bars("Courses by units", [(str(number), lengths[number]) for number in sorted(lengths)], unit="courses")
+    return materialized(manifest, recipe, OUTLINE_CHECKS, Show({"units": chart}, {"outlines": table[:SHOWN]}, figures))
 
 
 def _show(manifest: Manifest, recipe: Recipe) -> Show:

@@ -29,3 +29,13 @@ CHECKS = (
         "max_bad_seed_rows",
     ),
 )
+
+
+def _outlined(manifest: Manifest, recipe: Recipe) -> Verdict:
+    share = manifest.flow.rows_out / manifest.summary["courses"] if manifest.summary["courses"] else 1.0
+    bound = recipe.limits.min_outlined
+    figures = {"share of courses with an outline": round(share, 4), "limit": bound}
+    return share >= bound, {**figures, "recipe field": "limits.min_outlined"}
+
+
+OUTLINE_CHECKS = (Check("outlined", "Enough courses have an outline; the others are listed as rejected.", _outlined),)

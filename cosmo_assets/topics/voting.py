@@ -16,8 +16,8 @@ Same = Callable[[str, str], bool]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the votes say: the topic that most of them name, the median score, the reason of a vote for that topic whose
-    score is nearest to it, and the share of the votes that say so (same topic, score within the tolerance)."""
+    """What the votes say: the topic that most of them name, the median score, the reason of the vote for that topic
+    whose score is nearest to it, and how many agree with that vote (same topic, score within the tolerance)."""
 
     topic: str
     score: float
@@ -38,7 +38,7 @@ def outcome(votes: Sequence[Vote], same: Same, tolerance: float) -> Outcome:
     named = votes[groups.index(group)]
     score = statistics.median(vote.score for vote in votes)
     nearest = min(group, key=lambda vote: abs(vote.score - score))
-    agreeing = sum(abs(vote.score - score) <= tolerance for vote in group)
+    agreeing = sum(abs(vote.score - nearest.score) <= tolerance for vote in group)
     return Outcome(named.topic, float(score), nearest.reason, agreeing, len(votes))
 
 

@@ -70,8 +70,9 @@ def test_what_a_topic_tree_changes_in_the_graph_is_golden_too() -> None:
 
 def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:
     assert [asset.key.to_user_string() for asset in ALL_ASSETS] == list(TABLES)
-    assert (assets_of(DEMO), steps_of(DEMO)) == (ASSETS, STEPS)
-    for recipe in (DEMO, TOPIC_FIRST):
+    plain = DEMO.model_copy(update={"prompts": DEMO.prompts.model_copy(update={"outlines": None})})
+    assert (assets_of(plain), steps_of(plain)) == (ASSETS, STEPS)
+    for recipe in (DEMO, TOPIC_FIRST, plain):
         names = [asset.key.to_user_string() for asset in assets_of(recipe)]
         assert sorted(name for step, _ in steps_of(recipe) for name in step) == sorted(names)
 

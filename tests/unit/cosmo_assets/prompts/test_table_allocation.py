@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from cosmo_assets.prompts.table import allocate
+from cosmo_assets.prompts.table import allocate, allocate_units
 from cosmo_assets.recipe import PromptMix, TemplateUse
 from cosmo_resources.storage.digest import digest
 
@@ -104,3 +104,43 @@ def test_more_prompts_a_seed_keep_those_there_were() -> None:
     for seed in SEEDS[:2000]:
         fewer, more = allocate(seed, mix(0.7, a=2, b=1, c=1)), allocate(seed, mix(1.6, a=2, b=1, c=1))
         assert more[: len(fewer)] == fewer
+
+
+UNITS = ["Heat", "Engines", "Entropy", "Mixtures"]
+
+
+def test_a_course_never_meets_a_template_with_the_same_unit_twice() -> None:
+    for seed in SEEDS[:300]:
+        chosen = allocate_units(seed, mix(6, a=1, b=3), UNITS, {"a", "b"})
+        assert len(set(chosen)) == len(chosen) == 6
+        assert {unit for _, unit in chosen} <= set(UNITS)
+
+
+def test_a_course_meets_a_template_that_knows_no_units_at_most_once() -> None:
+    for seed in SEEDS[:300]:
+        chosen = allocate_units(seed, mix(9, a=1, b=1), UNITS, {"a"})
+        assert sorted(chosen, key=str) == sorted([*(("a", unit) for unit in UNITS), ("b", None)], key=str)
+
+
+def test_weights_of_templates_hold_whatever_the_number_of_units() -> None:
+    met = Counter(allocate_units(seed, mix(1, a=3, b=1), UNITS, {"a"})[0][0] for seed in SEEDS)
+    assert off(met["a"], 0.75) < 4
+
+
+def test_units_are_drawn_evenly() -> None:
+    met = Counter(allocate_units(seed, mix(1, a=1), UNITS, {"a"})[0][1] for seed in SEEDS)
+    assert all(off(met[unit], 0.25) < 4 for unit in UNITS)
+
+
+def test_another_unit_moves_none_of_the_pairs_that_are_still_drawn() -> None:
+    for seed in SEEDS[:300]:
+        before = allocate_units(seed, mix(2, a=2, b=1), UNITS, {"a", "b"})
+        after = allocate_units(seed, mix(2, a=2, b=1), [*UNITS, "Radiation"], {"a", "b"})
+        kept = [pair for pair in after if pair[1] != "Radiation"]
+        assert kept == before[: len(kept)]
+
+
+def test_without_an_outline_allocation_is_what_it_was() -> None:
+    weights = mix(1.5, a=2, b=1, c=1)
+    for seed in SEEDS[:300]:
+        assert [template for template, _ in allocate_units(seed, weights, (), {"a", "b"})] == allocate(seed, weights)

@@ -54,6 +54,8 @@ VIEWS: dict[SourceKind, SeedView] = {
         extract="How maps are made, and whom they serve.",
         topic="Cartography",
         name_topic=False,
+        unit="Projections and Their Politics",
+        outline=("Surveying an Empire", "Projections and Their Politics"),
     ),
     "topic_tree": SeedView(
         title="Slope of a line",

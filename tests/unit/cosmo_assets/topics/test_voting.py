@@ -44,6 +44,7 @@ def test_topics_that_mean_the_same_are_one_topic() -> None:
         ([TIDES, TIDES], True),
         ([TIDES, REEFS], False),
         (scored(9, 7), True),
+        (scored(9, 6), False),
         (scored(9, 1), False),
         ([TIDES, REEFS, TIDES], False),
         ([TIDES, REEFS, TIDES, TIDES], True),
