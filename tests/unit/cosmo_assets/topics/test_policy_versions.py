@@ -1,0 +1,74 @@
+"""What a change of the topic policy runs again, by versions; and prompts that are about units of a course."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.corpora import Corpus, seeds
+from tests.doubles.replay_server import ReplayServer
+
+UP_TO_PROMPTS = ["seed_documents", "seed_embeddings", "cluster_model", "seed_clusters", "topic_labels", "prompt_table"]
+DECIDING = {"seed_topics/all", "prompt_table/all"}
+
+
+def changed(corpus: Corpus, before: dict[str, str]) -> set[str]:
+    after = corpus.versions_of_everything()
+    return {name for name in after if after[name] != before.get(name)}
+
+
+def test_the_policy_runs_again_what_it_decides_and_nothing_else(tmp_path: Path, replay: ReplayServer) -> None:
+    policy: dict[str, Any] = {"overrides_file": "reviewed.yaml", "deny": ["fields"]}
+    corpus = Corpus(tmp_path, changes={"topics": {"clustering": {"clusters": 4}, "policy": policy}})
+
+    def build(why: str) -> set[str]:
+        rows = [{"topic": "rivers and FIELDS", "decision": "keep", "by": "Ada", "why": why}]
+        (tmp_path / "reviewed.yaml").write_text(yaml.safe_dump(rows), encoding="utf-8")
+        before = corpus.versions_of_everything()
+        corpus.write().build(replay.url, UP_TO_PROMPTS)
+        return changed(corpus, before)
+
+    corpus.write(seeds(40))
+    build("first")
+    assert corpus.store.open("prompt_table").manifest.flow.rows_out == 40, "the reviewer goes before the rule"
+    assert len(replay.calls) == 8
+    assert build("another reason") == set()
+    policy["deny"] = ["fields", "celebrit"]
+    assert "prompt_table/all" in (again := build("another reason"))
+    assert again <= DECIDING
+    assert len(replay.calls) == 8
+
+
+def test_prompts_of_a_course_are_about_its_units(tmp_path: Path, replay: ReplayServer) -> None:
+    corpus = Corpus(tmp_path).write(seeds(20))
+    texts = [page["text"] for page in seeds(8, tag="course")]
+    rows = [{"subject": "CS", "number": str(n), "title": f"Course {n}", "description": t} for n, t in enumerate(texts)]
+    (tmp_path / "courses.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    fields = yaml.safe_load(corpus.recipe_path.read_text(encoding="utf-8"))
+    fields["sources"].append(
+        {"name": "catalogue", "kind": "course", "reader": "course_jsonl", "path": "courses.jsonl", "licence": "CC0-1.0"}
+    )
+    fields["prompts"]["mixes"]["course"] = {"per_seed": 3, "templates": [{"template": "course_unit"}]}
+    corpus.changes = {"sources": fields["sources"], "prompts": fields["prompts"]}
+    corpus.write().build(replay.url, UP_TO_PROMPTS)
+    before = prompts(corpus)
+    assert [row["unit"] for row in before.values()] == [None] * len(before)
+
+    fields["prompts"]["outlines"] = {}
+    corpus.write().build(replay.url, [*UP_TO_PROMPTS, "course_outlines"])
+    after = prompts(corpus)
+    courses = [row for row in after.values() if row["kind"] == "course"]
+    assert len(courses) == 3 * 8
+    assert len({(row["seed_id"], row["unit"], row["template"]) for row in courses}) == 24
+    units = {row["seed_id"]: row["units"] for row in corpus.store.open("course_outlines").table().to_pylist()}
+    for row in courses:
+        assert row["unit"] in units[row["seed_id"]]
+        assert f'from its unit "{row["unit"]}"' in row["prompt"]
+    pages = {key for key, row in before.items() if row["kind"] == "web"}
+    assert pages <= after.keys(), "outlines move the prompts of courses only"
+
+
+def prompts(corpus: Corpus) -> dict[str, dict[str, Any]]:
+    rows: list[dict[str, Any]] = corpus.store.open("prompt_table").table().to_pylist()
+    return {row["prompt_id"]: row for row in rows}
