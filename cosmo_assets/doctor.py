@@ -116,6 +116,7 @@ def _instance(environment: Mapping[str, str]) -> Finding:
 def _recipe(recipe: Recipe) -> Iterator[Finding]:
     from cosmo_assets.prompts.table import used_templates
     from cosmo_assets.seeds.readers.sources import units
+    from cosmo_assets.topics.policy import resolved
     from cosmo_assets.topics.tree import recipe_tree
 
     yield Finding("recipe", "ok", f"{recipe.name}: {recipe.description}")
@@ -129,13 +130,9 @@ def _recipe(recipe: Recipe) -> Iterator[Finding]:
             recipe.paths(item.path, field=f"decontamination.benchmarks.{item.name}.path")
         except CosmoError as error:
             yield Finding("recipe", "bad", error.message, error.remedy)
-    try:
-        used_templates(recipe)
-    except CosmoError as error:
-        yield Finding("recipe", "bad", error.message, error.remedy)
-    if recipe.topics.tree is not None:
+    for part in (used_templates, resolved, *(() if recipe.topics.tree is None else (recipe_tree,))):
         try:
-            recipe_tree(recipe)
+            part(recipe)
         except CosmoError as error:
             yield Finding("recipe", "bad", error.message, error.remedy)
 

@@ -79,6 +79,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "map": "The map of the seeds",
         "tree": "Topic-first mode: a tree of topics; none means that topics are those of the clusters",
     },
+    "TopicMap": {
+        "points": "Seeds that are laid out at most, and shown at most; the others are placed among these",
+        "seed": "Another number draws other seeds",
+    },
     "Clustering": {
         "clusters": "Number of clusters",
         "iterations": "Iterations of k-means",
