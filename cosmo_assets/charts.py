@@ -210,7 +210,8 @@ def atlas(title: str, points: Sequence[tuple[float, float, int]], regions: Seque
         f'<path d="{_steps(sorted(dots[colour]))}" stroke="{colour}"/>'
         for colour in sorted(dots, key=lambda colour: (colour != _GREY, colour))
     ]
-    group = '<g fill="none" stroke-width="6" stroke-linecap="round" stroke-opacity=".7" transform="scale(.5)">'
+    size = 6 if len(points) > 1000 else 8 if len(points) > 400 else 11
+    group = f'<g fill="none" stroke-width="{size}" stroke-linecap="round" stroke-opacity=".7" transform="scale(.5)">'
     names = _names([(region, *at(region.x, region.y)) for region in regions], box)
     caption = [_text(_fit(note, _WIDTH - 2 * _PAD), _PAD, top + height + 18, _MUTED)] if note else []
     body = [f'<rect {frame} fill="none" stroke="{_GRID}"/>', f"{group}{''.join(marks)}</g>", names, *caption]
@@ -310,7 +311,7 @@ def _names(regions: Sequence[tuple[Region, float, float]], frame: _Box) -> str:
         lines = _two_lines(region.name)
         if any(name == region.name and math.hypot(x - at_x, y - at_y) < 110 for name, at_x, at_y in written):
             continue  # a neighbour of the same name says it already
-        width, height = max(_pixels(line, _NAME) for line in lines), 13.0 * len(lines)
+        width, height = 1.12 * max(_pixels(line, _NAME) for line in lines), 13.0 * len(lines)  # they are bold
         shifts = [(0.0, 0.0), *((0.0, step * side) for step in (9, 16, 24) for side in (-1, 1))]
         shifts += [(step * side, down) for step in (25, 45) for side in (-1, 1) for down in (0.0, -12.0, 12.0)]
         for across, down in shifts:
@@ -399,6 +400,7 @@ def _fit(text: str, pixels: float, size: int = _SMALL) -> str:
     text = " ".join(text.split())
     if _pixels(text, size) <= pixels:
         return text
+    text = text[: int(pixels)]  # no letter is narrower than a pixel: a long text is not shortened letter by letter
     while text and _pixels(f"{text}…", size) > pixels:
         text = text[:-1]
     return f"{text.rstrip()}…"

@@ -25,6 +25,7 @@ from typing import Any
 from PIL import Image
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
 from cosmo_assets.recipe import load_recipe
@@ -34,7 +35,7 @@ from cosmo_resources.storage.store import CorpusStore
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
-GRAPH, PAGE, REPORT = (1700, 2000), (1600, 1000), (1300, 1000)
+GRAPH, PAGE, REPORT, MAP = (1700, 2000), (1600, 1000), (1300, 1000), (1400, 880)
 """Sizes of the page, in pixels. The graph needs the largest: below a certain zoom its nodes show no more than names."""
 MAX_BYTES = 390_000
 MARGIN = 24
@@ -78,6 +79,7 @@ def main() -> int:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cosmo-screenshots-") as work, browser(Path(work) / "profile") as chrome:
         picture_report(chrome, report.folder / "report.html")
+        picture_map(chrome, report.folder / "map.html")
         with webserver(environment, Path(work) / "webserver.log") as url:
             picture_graph(chrome, url)
             picture_asset(chrome, url)
@@ -142,6 +144,22 @@ def picture_report(chrome: webdriver.Chrome, page: Path) -> None:
     chrome.get(page.as_uri())
     settle(chrome)
     save(chrome, "report")
+
+
+def picture_map(chrome: webdriver.Chrome, page: Path) -> None:
+    """The map of the seeds, with one of the largest topic under the pointer."""
+    resize(chrome, MAP)
+    chrome.get(page.as_uri())
+    settle(chrome)
+    across, down = chrome.execute_script(
+        """const far = i => Math.hypot(X[i] - places[0][0], Y[i] - places[0][1]);
+           const i = inTopic[0].reduce((best, i) => (far(i) < far(best) ? i : best));
+           return [acrossOf(i) - width / 2, downOf(i) - height / 2];"""
+    )
+    canvas = chrome.find_element(By.ID, "map")
+    ActionChains(chrome).move_to_element_with_offset(canvas, round(across), round(down)).perform()
+    settle(chrome)
+    save(chrome, "map")
 
 
 def resize(chrome: webdriver.Chrome, size: tuple[int, int]) -> None:

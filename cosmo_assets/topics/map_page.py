@@ -116,12 +116,14 @@ def _title(document: Document) -> str:
 
 
 def _beginning(document: Document, chars: int) -> str:
-    """The beginning of the text, less the title where it begins with that; nothing where the title says it all."""
-    text = " ".join(document.text.split())
-    if document.title and text.startswith(title := " ".join(document.title.split())):
-        text = text[len(title) :].lstrip(" .:-–—")
-    shown = cut(text, chars)
-    return "" if shown.rstrip(" …") in _title(document) else shown
+    """The beginning of the text, less what is shown as the title already."""
+    text = " ".join(document.text[: 8 * (chars + TITLE_CHARS) + 200].split())
+    if not document.title:
+        head = _title(document).removesuffix("…").rstrip()
+        rest = text[len(head) :].lstrip()
+        return f"… {cut(rest, chars)}" if rest and chars else ""
+    title = " ".join(document.title.split())
+    return cut(text[len(title) :].lstrip(" .:-–—") if text.startswith(title) else text, chars)
 
 
 def cut(text: str, chars: int) -> str:

@@ -4,7 +4,7 @@ Belongs here: the method, on arrays. Does not belong here: which seeds are laid 
 
 Method: t-SNE (van der Maaten and Hinton, 2008) on the graph of nearest neighbours with equal weights, from the first
 two principal components, with the repulsion interpolated on a grid (FIt-SNE; Linderman et al., 2019), by openTSNE. It
-was chosen by `tests/benchmarks/test_projection.py`.
+was chosen by `tests/benchmarks/projection.py`.
 """
 
 import faiss

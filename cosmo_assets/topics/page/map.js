@@ -9,7 +9,8 @@ const places = data.topics.map((topic) => [(2 * topic.x) / data.grid - 1, (2 * t
 const inTopic = data.topics.map(() => []);
 const inSource = data.sources.map(() => []);
 // Of a topic's points those in company: at least three of the same within a small distance.
-const COMPANY = 0.035;
+const sparse = Math.min(2.5, Math.max(1, Math.sqrt(5000 / Math.max(count, 1))));
+const COMPANY = 0.035 * sparse;
 const settled = new Uint8Array(count);
 for (let i = 0; i < count; i++) {
   inTopic[data.topic[i]].push(i);
@@ -187,7 +188,7 @@ function render() {
     if (points.length < all[g].length) dim.push(...all[g].filter((i) => !lit(i)));
   }
   if (state.colour !== "source" && !state.hit) {
-    const reach = Math.max(8, 0.02 * view.scale);
+    const reach = Math.max(8, 0.02 * sparse * view.scale);
     for (let g = 0; g < all.length; g++) territory(bright[g].filter((i) => settled[i]), groupColour(g), reach);
   }
   dots(dim, style("--grey"), 0.75 * size, 0.4);

@@ -85,6 +85,7 @@ def test_a_seed_is_shown_with_its_place_title_and_beginning() -> None:
         document("No title here, only text", x=-1.0, y=1.0, source="books"),
         document("Long " * 200, title="A   title\nin lines"),
         document("Only a title", title="Only a title"),
+        document("Begin " * 15 + "and then it goes on."),
     ]
     data = data_of(page("a", [topic("t", score=None, excluded="topic_denied")], seeds, 40))
     assert data["title"][:2] == ["The river", "No title here, only text"]
@@ -97,7 +98,9 @@ def test_a_seed_is_shown_with_its_place_title_and_beginning() -> None:
     assert (data["x"][0], data["y"][0]) == (GRID * 3 // 4, GRID * 3 // 8)
     assert (data["x"][1], data["y"][1]) == (0, GRID)
     assert data["sources"] == ["books", "pages"]
-    assert data["source"] == [1, 0, 1, 1]
+    assert data["source"] == [1, 0, 1, 1, 1]
+    assert data["title"][4] == "Begin " * 14 + "…"
+    assert data["text"][4] == "… Begin and then it goes on."
     assert data["seeds"] == 40
     assert data["topics"][0]["excluded"] == "topic denied"
     assert data["topics"][0]["score"] is None
