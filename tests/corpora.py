@@ -200,12 +200,13 @@ def contents(corpus: Corpus) -> dict[str, tuple[object, ...]]:
 
 
 def from_scratch(corpus: Corpus, folder: Path, url: str) -> Corpus:
-    """The same corpus in an empty place, given the pinned artifacts alone: the cluster model and its labels."""
+    """The same corpus in an empty place, given the pinned artifacts alone: the cluster model, its labels, the map's
+    layout."""
     fresh = Corpus(folder)
     for name in ("recipe.yaml", "pages.jsonl", "bench.jsonl"):
         shutil.copy(corpus.folder / name, folder / name)
     shutil.copytree(corpus.folder / "templates", folder / "templates")
-    for asset in ("cluster_model", "topic_labels"):
+    for asset in ("cluster_model", "topic_labels", "topic_map"):
         shutil.copytree(corpus.store.place(asset), fresh.store.place(asset))
     fresh.build(url)
     return fresh
