@@ -4,7 +4,6 @@ Belongs here: the rules in their order, and the shape of a row. Does not belong 
 (`cleaning`, `information`, `toxicity`), formats (`readers`), or what is kept where (`files`).
 """
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +27,8 @@ STEPS = (
 )
 """The steps of the funnel, in order, and the reasons for which rows stop at each."""
 
-_BATCH = 256
-"""Rows that are scored for toxicity at once: the model's overhead is per call."""
+_BATCH_ROWS, _BATCH_CHARS = 256, 1_000_000
+"""Rows that are scored for toxicity at once, by number and size: the model's overhead is per call."""
 
 Clean = dict[str, Any]
 
@@ -46,12 +45,25 @@ class Drop:
 
 
 def cleaned(rows: Iterable[Row], source: Source, policy: SeedPolicy) -> Iterator[Clean | Drop]:
-    """The rows of one unit in their order, each as a row of `seed_documents` or as a drop. Memory: 256 rows."""
-    outcomes = (_outcome(row, source, policy) for row in rows)
-    while batch := list(itertools.islice(outcomes, _BATCH)):
+    """The rows of one unit in their order, each as a row of `seed_documents` or as a drop. Memory: 256 rows, or a
+    million characters."""
+    for batch in _batches(_outcome(row, source, policy) for row in rows):
         scores = iter(toxicity([outcome["text"] for outcome in batch if not isinstance(outcome, Drop)]))
         for outcome in batch:
             yield outcome if isinstance(outcome, Drop) else _scored(outcome, next(scores), policy)
+
+
+def _batches(outcomes: Iterable[Clean | Drop]) -> Iterator[list[Clean | Drop]]:
+    held: list[Clean | Drop] = []
+    chars = 0
+    for outcome in outcomes:
+        held.append(outcome)
+        chars += 0 if isinstance(outcome, Drop) else len(outcome["text"])
+        if len(held) >= _BATCH_ROWS or chars >= _BATCH_CHARS:
+            yield held
+            held, chars = [], 0
+    if held:
+        yield held
 
 
 def _outcome(row: Row, source: Source, policy: SeedPolicy) -> Clean | Drop:
