@@ -28,6 +28,7 @@ from cosmo_assets.topics.assets import (
     cluster_model,
     seed_clusters,
     seed_embeddings,
+    seed_topics,
     topic_labels,
     topic_map,
     topic_seeds,
@@ -40,6 +41,7 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     cluster_model,
     seed_clusters,
     topic_labels,
+    seed_topics,
     topic_map,
     prompt_table,
     generations,
@@ -57,12 +59,12 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
 """The pipeline of every corpus, in order."""
 
 TOPIC_FIRST: tuple[dg.AssetsDefinition, ...] = (topic_tree, topic_seeds)
-"""The assets that a recipe with topics.tree has as well; `EXTRAS_READER` reads them."""
+"""The assets that a recipe with topics.tree has as well; `TREE_READER` reads them."""
 
 OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
-"""Those that a recipe with prompts.outlines has as well; read there too."""
+"""Those that a recipe with prompts.outlines has as well; `OUTLINES_READER` reads them."""
 
-EXTRAS_READER = "prompt_table"
+TREE_READER, OUTLINES_READER = "seed_topics", "prompt_table"
 
 UP_TO_PROMPTS = (
     "seed_documents",
@@ -70,6 +72,7 @@ UP_TO_PROMPTS = (
     "cluster_model",
     "seed_clusters",
     "topic_labels",
+    "seed_topics",
     "topic_map",
     "prompt_table",
 )
@@ -88,21 +91,21 @@ STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
 
 def assets_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
     """The assets of a corpus, in order."""
-    at = [name_of(asset) for asset in ASSETS].index(EXTRAS_READER)
-    return (*ASSETS[:at], *extras_of(recipe), *ASSETS[at:])
+    extras = extras_of(recipe)
+    return tuple(found for asset in ASSETS for found in (*extras.get(name_of(asset), ()), asset))
 
 
-def extras_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
-    """The assets that only some recipes have."""
-    return (
-        *(OUTLINED if recipe.prompts.outlines is not None else ()),
-        *(TOPIC_FIRST if recipe.topics.tree is not None else ()),
-    )
+def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
+    """The assets that only some recipes have, by the one that reads them."""
+    return {
+        **({TREE_READER: TOPIC_FIRST} if recipe.topics.tree is not None else {}),
+        **({OUTLINES_READER: OUTLINED} if recipe.prompts.outlines is not None else {}),
+    }
 
 
 def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     """A corpus as runs, in order (see `STEPS`)."""
-    extra = {name_of(asset) for asset in extras_of(recipe)}
+    extra = {name_of(asset) for found in extras_of(recipe).values() for asset in found}
     first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in {*UP_TO_PROMPTS, *extra})
     return ((first, False), *STEPS[1:])
 
@@ -116,7 +119,8 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
     partitions = buckets(recipe)
     external = external_specs(recipe)
     inputs = {key: [spec.key for spec in specs] for key, specs in external.items()}
-    inputs.setdefault(EXTRAS_READER, []).extend(asset.key for asset in extras_of(recipe))
+    for reader, found in extras_of(recipe).items():
+        inputs.setdefault(reader, []).extend(asset.key for asset in found)
 
     def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
         spec = spec.merge_attributes(deps=inputs.get(spec.key.to_user_string(), []))

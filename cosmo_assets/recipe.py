@@ -112,7 +112,7 @@ class Labelling(Section):
 
 
 class TopicPolicy(Section):
-    """Which topics may become prompts. Changing it re-runs the prompt table, not the labels."""
+    """Which topics may become prompts. Changing it re-runs the decisions on seeds and what follows, not the labels."""
 
     min_score: Annotated[float, Field(ge=1, le=10)] = 1.0
     deny: tuple[str, ...] = ()
@@ -314,6 +314,7 @@ class Limits(Section):
     max_unexpanded: Share = 0.1
     min_full_topics: Share = 0.5
     min_seeds_used: Share = 0.1
+    max_excluded: Share = 0.5
     max_opener_share: Share = 0.1
     min_label_agreement: Share = 0.5
     min_outlined: Share = 0.8

@@ -25,6 +25,8 @@ BUCKETED = "cosmo/bucketed"
 """Tag of the assets that have one partition per bucket; `build_defs` gives them the recipe's buckets."""
 
 OBSERVE_SECONDS = 30.0
+MAX_TABLE_ROWS = 60
+"""Rows of a table that a materialization shows."""
 
 Listener = Callable[[str, int, int, str], None]
 """Called with (asset, done, total, unit)."""
@@ -193,7 +195,7 @@ def metadata_of(manifest: Manifest, show: Show) -> dict[str, Any]:
     return metadata
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]], limit: int = 60) -> str:
+def markdown_table(rows: Sequence[Mapping[str, Any]], limit: int = MAX_TABLE_ROWS) -> str:
     """Rows of equal keys as a GitHub-flavoured table; cells are escaped, and rows beyond `limit` are counted."""
     keys = list(rows[0])
     lines = ["| " + " | ".join(keys) + " |", "| " + " | ".join("---" for _ in keys) + " |"]

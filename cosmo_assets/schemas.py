@@ -167,6 +167,30 @@ TOPIC_SEEDS = pa.schema(
     ]
 )
 
+SEED_TOPICS = pa.schema(
+    [
+        _column("seed_id", TEXT, "The seed", source="seed_documents.seed_id"),
+        _column("cluster_id", COUNT, "Its cluster", source="seed_clusters.cluster_id"),
+        _column("topic_id", TEXT, "Topic-first mode: the topic of the tree", source="topic_seeds.topic_id", null=True),
+        _column(
+            "topic",
+            TEXT,
+            "Label of the cluster; in topic-first mode the subtopic",
+            source="topic_labels.topic,topic_tree.subtopic",
+            null=True,
+        ),
+        _column(
+            "excluded",
+            TEXT,
+            "Why it becomes no prompts, or null: topic_unlabelled, topic_overridden, heading_denied, topic_denied, "
+            "topic_not_allowed, topic_low_score, no_topic",
+            source="topic_labels.topic,topic_labels.score,topic_labels.heading,topic_tree.subtopic,"
+            "seed_documents.source",
+            null=True,
+        ),
+    ]
+)
+
 TOPIC_MAP = pa.schema(
     [
         _column("seed_id", TEXT, "The seed", source="seed_embeddings.seed_id"),
@@ -206,8 +230,8 @@ PROMPT_TABLE = pa.schema(
         _column("source", TEXT, "Source of the seed", source="seed_documents.source"),
         _column("kind", TEXT, "Kind of the source", source="seed_documents.kind"),
         _column("licence", TEXT, "Licence of the seed", source="seed_documents.licence"),
-        _column("cluster_id", COUNT, "Cluster of the seed", source="seed_clusters.cluster_id"),
-        _column("topic", TEXT, "Topic of the cluster", source="topic_labels.topic", null=True),
+        _column("cluster_id", COUNT, "Cluster of the seed", source="seed_topics.cluster_id"),
+        _column("topic", TEXT, "Topic of the seed", source="seed_topics.topic", null=True),
         _column("unit", TEXT, "Unit of the course that it is about", source="course_outlines.units", null=True),
         _column("template", TEXT, "Id of the template"),
         _column("template_version", TEXT, "Version of the template"),
@@ -218,7 +242,7 @@ PROMPT_TABLE = pa.schema(
             "prompt",
             TEXT,
             "The rendered prompt",
-            source="seed_documents.text,seed_documents.title,topic_labels.topic,course_outlines.units",
+            source="seed_documents.text,seed_documents.title,seed_topics.topic,course_outlines.units",
         ),
         _column(
             "extract_chars",
@@ -338,7 +362,7 @@ TOKEN_LINEAGE = pa.schema(
         _column("source", TEXT, "The seed's source", source="prompt_table.source"),
         _column("licence", TEXT, "The seed's licence", source="prompt_table.licence"),
         _column("cluster_id", COUNT, "The seed's cluster", source="prompt_table.cluster_id"),
-        _column("topic", TEXT, "The cluster's topic", source="prompt_table.topic", null=True),
+        _column("topic", TEXT, "The seed's topic", source="prompt_table.topic", null=True),
         _column("template", TEXT, "The prompt's template", source="prompt_table.template"),
         _column("template_version", TEXT, "The template's version", source="prompt_table.template_version"),
         _column("audience", TEXT, "The prompt's audience", source="prompt_table.audience"),
@@ -390,10 +414,11 @@ TABLES: dict[str, pa.Schema] = {
     "cluster_model": CLUSTER_MODEL,
     "seed_clusters": SEED_CLUSTERS,
     "topic_labels": TOPIC_LABELS,
-    "topic_map": TOPIC_MAP,
-    "course_outlines": COURSE_OUTLINES,
     "topic_tree": TOPIC_TREE,
     "topic_seeds": TOPIC_SEEDS,
+    "seed_topics": SEED_TOPICS,
+    "topic_map": TOPIC_MAP,
+    "course_outlines": COURSE_OUTLINES,
     "prompt_table": PROMPT_TABLE,
     "generations": GENERATIONS,
     "generation_quality": GENERATION_QUALITY,

@@ -220,6 +220,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_full_topics": "Share of topics that found as many seeds as `topics.tree.pages_per_topic` wants "
         "(`topic_seeds: full_topics`)",
         "min_seeds_used": "Share of seeds that belong to a topic of the tree (`topic_seeds: seeds_used`)",
+        "max_excluded": "Share of seeds that the topic policy excludes, those without a topic of the tree not counted "
+        "(`seed_topics: excluded`)",
         "min_outlined": "Share of courses with an outline at least (`course_outlines: outlined`)",
         "min_label_agreement": "Share of labelled clusters whose votes all agreed (`topic_labels: agreed`)",
         "max_opener_share": "Share of texts that begin with the same five words (`generation_quality: openers`)",

@@ -9,18 +9,18 @@ from cosmo_assets.charts import bars
 from cosmo_assets.prompts import table
 from cosmo_assets.prompts.checks import CHECKS
 from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
+from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.seeds.licences import refusal
 from cosmo_assets.tokenization.tokenizer import recipe_tokenizer
-from cosmo_assets.topics.assets import seed_clusters, topic_labels
+from cosmo_assets.topics.assets import seed_topics
 from cosmo_resources.resources import StoreResource
 from cosmo_resources.storage.manifest import Manifest
 
 
 @corpus_asset(
     "prompt_table",
-    deps=[seed_documents, seed_clusters, topic_labels],
+    deps=[seed_documents, seed_topics],
     group="prompts",
     kinds={"parquet"},
     stage_version=table.STAGE_VERSION,
@@ -42,7 +42,6 @@ def _show(manifest: Manifest, recipe: Recipe) -> Show:
             if column in counts
         },
         tables={
-            "topics": columns(manifest.summary["topics"], "topic", "heading", "score", "seeds", "excluded", "cluster"),
             "denied_licences": [
                 {"licence": licence, "seeds": count, "why": refusal(licence, recipe.licences)}
                 for licence, count in manifest.summary["licence_denied"].items()

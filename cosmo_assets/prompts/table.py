@@ -18,7 +18,7 @@ from cosmo_assets.recipe import PromptMix, Recipe
 from cosmo_assets.schemas import PROMPT_TABLE
 from cosmo_assets.seeds.licences import DENIED, refusal
 from cosmo_assets.stage import Workspace
-from cosmo_assets.topics.policy import decide, resolved
+from cosmo_assets.topics.decisions import Decision, decisions
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest
 from cosmo_resources.storage.earlier import Earlier, RowSource
@@ -27,7 +27,7 @@ from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
 from cosmo_resources.tokenizers import NamedTokenizer
 
-STAGE_VERSION = "4"
+STAGE_VERSION = "5"
 
 
 def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
@@ -35,13 +35,11 @@ def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
     tokens, and rendering all prompts, which costs about a hundredth as much; rows of all buckets are held in memory."""
     store, recipe = workspace.store, workspace.recipe
     outlined = ("course_outlines",) if recipe.prompts.outlines is not None else ()
-    inputs = [store.open(asset) for asset in ("seed_documents", "seed_clusters", "topic_labels", *outlined)]
+    inputs = [store.open(asset) for asset in ("seed_documents", "seed_topics", *outlined)]
     templates = used_templates(recipe)
     params = {
         "prompts": recipe.prompts.model_dump(exclude={"template_folders", "outlines"}),
         "licences": recipe.licences.model_dump(),
-        "policy": resolved(recipe).model_dump(),
-        "exempt": sorted(source.name for source in recipe.sources if not source.topic_filter),
         "templates": {key: _template_digest(template) for key, template in sorted(templates.items())},
         "max_tokens": recipe.generation.max_tokens,
         "buckets": recipe.buckets,
@@ -134,12 +132,7 @@ def _produce(
     store, recipe = workspace.store, workspace.recipe
     before = earlier.rows()
     lengths = dict(zip(before["seed_id"].to_pylist(), before["extract_chars"].to_pylist(), strict=True))
-    clusters = store.open("seed_clusters").table(["seed_id", "cluster_id"])
-    cluster_of = dict(zip(*(column.to_pylist() for column in clusters.columns), strict=True))
-    labels = {row["cluster_id"]: row for row in store.open("topic_labels").table().to_pylist()}
-    policy = resolved(recipe)
-    excluded = {key: reason for key, label in labels.items() if (reason := decide(label, policy))}
-    exempt = {source.name for source in recipe.sources if not source.topic_filter}
+    decision_on = decisions(store)
     outlines = _outlines(store) if recipe.prompts.outlines is not None else {}
     by_unit = {key for key, template in templates.items() if "unit" in variables(template)}
     seeds = store.open("seed_documents")
@@ -148,26 +141,24 @@ def _produce(
     failed: Counter[str] = Counter()
     buckets: dict[str, list[dict[str, Any]]] = {bucket_name(index): [] for index in range(recipe.buckets)}
     done = used = 0
-    sizes: Counter[int] = Counter()
     for seed in (row for table in seeds.tables() for row in table.to_pylist()):
         done += 1
-        cluster = cluster_of[seed["seed_id"]]
-        sizes[cluster] += 1
+        decision = _found(decision_on, seed["seed_id"])
         mix, outline = recipe.prompts.mixes[seed["kind"]], outlines.get(seed["seed_id"], [])
         chosen = allocate_units(seed["seed_id"], mix, outline, by_unit)
         if why := refusal(seed["licence"], recipe.licences):
             dropped[DENIED] += 1
             denied[seed["licence"]] += 1
             writer.reject(seed["seed_id"], DENIED, field="licence", detail=f"{seed['licence']}: {why}")
-        elif cluster in excluded and seed["source"] not in exempt:
-            dropped[excluded[cluster]] += 1
-            writer.reject(seed["seed_id"], excluded[cluster], detail=labels[cluster]["topic"])
+        elif decision.excluded is not None:
+            dropped[decision.excluded] += 1
+            writer.reject(seed["seed_id"], decision.excluded, detail=decision.topic)
         elif not chosen:
             dropped["not_drawn"] += 1
         else:
             try:
                 extract = _extract(seed, lengths, recipe.prompts.extract_tokens, tokenizer)
-                rows = list(_prompts(seed, extract, chosen, outline, labels[cluster], templates, recipe))
+                rows = list(_prompts(seed, extract, chosen, outline, decision, templates, recipe))
             except CosmoError as error:  # one seed that a template cannot take does not stop the others
                 failed["not_rendered"] += 1
                 writer.reject(seed["seed_id"], "not_rendered", detail=error.message)
@@ -195,18 +186,16 @@ def _produce(
         "of_a_unit": sum(row["unit"] is not None for rows in buckets.values() for row in rows),
         "named_topic": sum(row["topic_clause"] for rows in buckets.values() for row in rows),
         "max_tokens": sum(row["max_tokens"] for rows in buckets.values() for row in rows),
-        "topics": [
-            {
-                "cluster": key,
-                "topic": label["topic"],
-                "heading": label["heading"],
-                "score": label["score"],
-                "seeds": sizes[key],
-                "excluded": excluded.get(key),
-            }
-            for key, label in sorted(labels.items())
-        ],
     }
+
+
+def _found(decision_on: Mapping[str, Decision], seed: str) -> Decision:
+    if (decision := decision_on.get(seed)) is None:
+        raise CosmoError(
+            f"seed_topics knows nothing of seed {seed}: it was built of other seeds",
+            remedy="run `cosmo run` with the assets from seed_documents to seed_topics, then this again",
+        )
+    return decision
 
 
 def _outlines(store: CorpusStore) -> dict[str, list[str]]:
@@ -233,7 +222,7 @@ def _prompts(
     extract: str,
     chosen: Sequence[tuple[str, str | None]],
     outline: Sequence[str],
-    label: Mapping[str, Any],
+    decision: Decision,
     templates: Mapping[str, Template],
     recipe: Recipe,
 ) -> Iterator[dict[str, Any]]:
@@ -241,8 +230,8 @@ def _prompts(
         template = templates[key]
         about = () if unit is None else (unit,)
         draw = uniform("topic", seed["seed_id"], key, *about)
-        name_topic = label["topic"] is not None and draw < recipe.prompts.topic_clause
-        topic = label["topic"] if name_topic else None
+        name_topic = decision.topic is not None and draw < recipe.prompts.topic_clause
+        topic = decision.topic if name_topic else None
         text = render(template, seed_view(seed, topic, name_topic, extract, unit, outline))
         identity = prompt_id(
             seed=seed["seed_id"],
@@ -260,8 +249,8 @@ def _prompts(
             "source": seed["source"],
             "kind": seed["kind"],
             "licence": seed["licence"],
-            "cluster_id": label["cluster_id"],
-            "topic": label["topic"],
+            "cluster_id": decision.cluster_id,
+            "topic": decision.topic,
             "unit": unit,
             "template": template.id,
             "template_version": template.version,

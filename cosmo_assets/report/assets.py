@@ -20,7 +20,14 @@ from cosmo_assets.report.figures import funnel_chart
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.tokenization.assets import tokenized_shards
-from cosmo_assets.topics.assets import cluster_model, seed_clusters, seed_embeddings, topic_labels, topic_map
+from cosmo_assets.topics.assets import (
+    cluster_model,
+    seed_clusters,
+    seed_embeddings,
+    seed_topics,
+    topic_labels,
+    topic_map,
+)
 from cosmo_resources.resources import StoreResource, TrackerResource
 
 
@@ -32,6 +39,7 @@ from cosmo_resources.resources import StoreResource, TrackerResource
         cluster_model,
         seed_clusters,
         topic_labels,
+        seed_topics,
         topic_map,
         prompt_table,
         generations,

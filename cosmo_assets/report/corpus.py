@@ -27,6 +27,7 @@ WHOLE = (
     "cluster_model",
     "seed_clusters",
     "topic_labels",
+    "seed_topics",
     "topic_map",
     "prompt_table",
     "duplicate_clusters",

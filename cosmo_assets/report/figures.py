@@ -100,12 +100,11 @@ def funnel_chart(figures: Mapping[str, float]) -> str:
 
 def topics(corpus: Corpus) -> Section:
     tokens = dict(corpus.scan("token_lineage").group_by("cluster_id").agg(_TOKENS).collect().iter_rows())
-    headings = dict(corpus.scan("topic_labels").select("cluster_id", "heading").collect().iter_rows())
-    found = sorted(corpus.summary("prompt_table")["topics"], key=lambda topic: (-topic["seeds"], topic["cluster"]))
+    found = sorted(corpus.summary("seed_topics")["clusters"], key=lambda topic: (-topic["seeds"], topic["cluster"]))
     rows = [
         (
             topic["topic"] or f"no label (cluster {topic['cluster']})",
-            headings[topic["cluster"]],
+            topic["heading"],
             topic["score"],
             topic["seeds"],
             tokens.get(topic["cluster"], 0),
@@ -113,17 +112,17 @@ def topics(corpus: Corpus) -> Section:
         )
         for topic in found
     ]
-    by_score, by_decision = Counter[float](), Counter[str]()
+    flow, by_score = corpus.flow("seed_topics"), Counter[float]()
+    by_decision = {"kept": flow.rows_out, **flow.dropped}
     for topic in found:
         by_score.update({topic["score"]: topic["seeds"]} if topic["score"] is not None else {})
-        by_decision[topic["excluded"] or "kept"] += topic["seeds"]
     values = [(f"{score:g} of 10", seeds) for score, seeds in sorted(by_score.items())]
     return Section(
         "topics",
         {"topics": Table(("Topic", "Nearest heading", "Educational value", "Seeds", "Tokens", "Policy"), rows)},
         [
             bars("Seeds by the educational value of their topic", values),
-            bars("Seeds by what the policy says of their topic", falling(_named(by_decision))),
+            bars("Seeds by what the topic policy decides", falling(_named(by_decision))),
         ],
         {f"seeds.{decision}": count for decision, count in sorted(by_decision.items())},
     )

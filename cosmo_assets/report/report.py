@@ -23,7 +23,7 @@ from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL
 from cosmo_resources.storage.writer import DatasetWriter
 
-STAGE_VERSION = "2"
+STAGE_VERSION = "3"
 PAGE = "report.html"
 
 SECTIONS = (

@@ -1,21 +1,25 @@
 """The topic assets: embeddings, the pinned cluster model, the assignment, the labels, the map; topic-first mode's tree
-and its seeds.
+and its seeds; the decision on every seed.
 
 Belongs here: definitions and what they show. Does not belong here: the methods (`embedding`, `clustering`,
-`labelling`, `mapping`, `expansion`, `search`).
+`labelling`, `mapping`, `expansion`, `search`, `decisions`).
 """
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from cosmo_assets.charts import bars, histogram, scatter
+from cosmo_assets.charts import bars, histogram, scatter, stacked
 from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
+from cosmo_assets.reporting import MAX_TABLE_ROWS, Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.tokenization.tokenizer import recipe_tokenizer
-from cosmo_assets.topics import clustering, embedding, expansion, labelling, mapping, search
+from cosmo_assets.topics import clustering, decisions, embedding, expansion, labelling, mapping, search
 from cosmo_assets.topics.checks import (
     ASSIGNMENT_CHECKS,
+    DECISION_CHECKS,
     EMBEDDING_CHECKS,
     LABEL_CHECKS,
     MAP_CHECKS,
@@ -23,7 +27,6 @@ from cosmo_assets.topics.checks import (
     TOPIC_SEED_CHECKS,
     TREE_CHECKS,
 )
-from cosmo_assets.topics.policy import excluded, resolved, unused
 from cosmo_resources.resources import EmbedderResource, EngineResource, StoreResource
 
 
@@ -120,16 +123,11 @@ def topic_labels(
     )
     labels = store.create().open("topic_labels").table().to_pylist()
     shown = ("cluster_id", "topic", "score", "reason", "votes", "agreement", "heading", "status")
-    policy = resolved(recipe)
     scores = [
         (float(score), sum(round(found) == score for found in manifest.summary["scores"])) for score in range(1, 11)
     ]
-    tables = {"topics": columns(labels, *shown), "excluded_by_the_policy": excluded(labels, policy)}
-    figures: dict[str, int | str] = {
-        "reused_rows": int(manifest.run.get("reused_rows", 0)),
-        "requests": int(manifest.run.get("requests", 0)),
-        "overrides_without_a_topic": ", ".join(unused(labels, policy)),
-    }
+    tables = {"topics": columns(labels, *shown)}
+    figures = {name: int(manifest.run.get(name, 0)) for name in ("reused_rows", "requests")}
     chart = histogram("Clusters by educational score", scores, unit="score")
     return materialized(manifest, recipe, LABEL_CHECKS, Show({"scores": chart}, tables, figures))
 
@@ -207,3 +205,65 @@ def topic_seeds(context: dg.AssetExecutionContext, store: StoreResource, recipe:
     figures = {name: summary[name] for name in ("topics", "full", "short", "empty", "without_seeds")}
     figures["newly_indexed_seeds"] = int(manifest.run.get("indexed_seeds", 0))
     return materialized(manifest, recipe, TOPIC_SEED_CHECKS, Show({"categories": chart}, tables, figures))
+
+
+@corpus_asset(
+    "seed_topics",
+    deps=[seed_documents, seed_clusters, topic_labels],
+    group="topics",
+    kinds={"parquet"},
+    stage_version=decisions.STAGE_VERSION,
+    checks=DECISION_CHECKS,
+)
+def seed_topics(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
+    """The topic of every seed, and whether the topic policy lets it become prompts. Changing the policy runs this and
+    what depends on it; no model is asked."""
+    manifest = decisions.build(workspace(context, store, recipe))
+    summary = manifest.summary
+    clusters = sorted(summary["clusters"], key=lambda row: (-row["seeds"], row["cluster"]))
+    charts = {"seeds_by_cluster": _decided("Seeds by topic of their cluster", clusters)}
+    tables = dict(_excluded_clusters(clusters))
+    if recipe.topics.tree is not None:
+        charts["seeds_by_topic"] = _decided("Seeds by topic of the tree", summary["topics"])
+        gone = [row for row in summary["topics"] if row["excluded"]]
+        tables["excluded_topics"] = columns(gone, "topic", "subcategory", "category", "excluded", "seeds")
+        tables["topics_with_the_most_seeds"] = columns(
+            summary["topics"], "topic", "subcategory", "category", "seeds", "kept"
+        )
+    figures: dict[str, int | str] = {
+        "excluded": manifest.rows - manifest.flow.rows_out,
+        **{name: ", ".join(summary[name]) for name in ("overrides_without_a_topic", "patterns_without_a_topic")},
+    }
+    return materialized(manifest, recipe, DECISION_CHECKS, Show(charts, tables, figures))
+
+
+def _decided(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    parts = [
+        (
+            row["topic"] or f"no label (cluster {row['cluster']})",
+            {"kept": row["kept"], "excluded": row["seeds"] - row["kept"]},
+        )
+        for row in rows
+        if row["seeds"]
+    ]
+    return stacked(title, parts, unit="seeds")
+
+
+def _excluded_clusters(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Every excluded cluster, in as many tables as it takes to show all of them."""
+    listed = [
+        {
+            "cluster": row["cluster"],
+            "topic": row["topic"],
+            "score": row["score"],
+            "nearest heading": row["heading"],
+            "reason": row["excluded"],
+            "seeds": row["seeds"],
+            "excluded": row["seeds"] - row["kept"],
+            "samples": " · ".join(row["samples"]),
+        }
+        for row in rows
+        if row["excluded"]
+    ]
+    for start in range(0, len(listed), MAX_TABLE_ROWS):
+        yield f"excluded_clusters{f'_{start + 1}' if start else ''}", listed[start : start + MAX_TABLE_ROWS]

@@ -1,10 +1,11 @@
-"""Checks of embeddings, clusters and labels.
+"""Checks of embeddings, clusters, labels and decisions.
 
 Belongs here: what must hold of the topic assets. Does not belong here: the topic policy (`policy`).
 """
 
 from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Check, Verdict
+from cosmo_assets.reporting import Check, Verdict, share_at_most
+from cosmo_assets.topics.decisions import NO_TOPIC
 from cosmo_assets.topics.map_page import MAX_PAGE_BYTES
 from cosmo_assets.topics.mapping import PAGE
 from cosmo_resources.storage.manifest import Manifest
@@ -75,6 +76,15 @@ def _used(manifest: Manifest, recipe: Recipe) -> Verdict:
     }
 
 
+def _by_the_policy(manifest: Manifest) -> int:
+    return sum(count for reason, count in manifest.flow.dropped.items() if reason != NO_TOPIC)
+
+
+def _overrides_used(manifest: Manifest, _: Recipe) -> Verdict:
+    names = ("overrides_without_a_topic", "patterns_without_a_topic")
+    return not manifest.summary[names[0]], {name.replace("_", " "): ", ".join(manifest.summary[name]) for name in names}
+
+
 EMBEDDING_CHECKS = (Check("one_each", "Every seed has exactly one embedding.", _one_each, blocking=True),)
 MODEL_CHECKS = (Check("largest_cluster", "No cluster holds more than half of the seeds.", _balanced),)
 ASSIGNMENT_CHECKS = (
@@ -93,4 +103,15 @@ TREE_CHECKS = (Check("expanded", "The model named subtopics for the subcategorie
 TOPIC_SEED_CHECKS = (
     Check("full_topics", "Enough topics found as many seeds as were wanted.", _full),
     Check("seeds_used", "Enough seeds belong to a topic.", _used),
+)
+DECISION_CHECKS = (
+    Check("one_each", "There is exactly one decision on every seed.", _one_each, blocking=True),
+    share_at_most(
+        "excluded",
+        "The topic policy excludes few enough seeds, those without a topic of the tree not counted.",
+        _by_the_policy,
+        lambda manifest: manifest.flow.rows_in,
+        "max_excluded",
+    ),
+    Check("overrides_used", "Every override names a topic that there is.", _overrides_used),
 )

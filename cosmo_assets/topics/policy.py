@@ -92,26 +92,17 @@ def decide(label: Mapping[str, Any], policy: TopicPolicy) -> str | None:
     return "topic_low_score" if score is not None and score < policy.min_score else None
 
 
-def excluded(labels: Iterable[Mapping[str, Any]], policy: TopicPolicy) -> list[dict[str, Any]]:
-    """The clusters that the policy excludes, each with its reason and the first words of three of its seeds."""
-    return [
-        {
-            "cluster": label["cluster_id"],
-            "topic": label["topic"],
-            "score": label["score"],
-            "nearest heading": label["heading"],
-            "reason": reason,
-            "samples": " · ".join(label["samples"]),
-        }
-        for label in labels
-        if (reason := decide(label, policy))
-    ]
-
-
 def unused(labels: Iterable[Mapping[str, Any]], policy: TopicPolicy) -> list[str]:
     """Topics that an override names and no label has: decisions that decide nothing any more, as after a refit."""
     topics = {_folded(label["topic"]) for label in labels if label["topic"] is not None}
     return sorted(topic for topic in policy.overrides if _folded(topic) not in topics)
+
+
+def idle_patterns(labels: Iterable[Mapping[str, Any]], policy: TopicPolicy) -> list[str]:
+    """Patterns of `deny` and `allow` that match no label's topic, in the recipe's order."""
+    topics = {label["topic"] for label in labels if label["topic"] is not None}
+    patterns = dict.fromkeys((*policy.deny, *policy.allow))
+    return [pattern for pattern in patterns if not any(_matches(topic, (pattern,)) for topic in topics)]
 
 
 def _review(path: Path, node: yaml.Node) -> dict[str, Any]:

@@ -96,16 +96,15 @@ def corpus(folder: Path, buckets: int) -> Workspace:
 
 
 def put_seeds(space: Workspace, count: int, words: int) -> None:
-    """The inputs of the stages: seeds, the one cluster that they are in, its label."""
+    """The inputs of the stages: seeds and their topic."""
     seeds: list[dict[str, Any]] = [
         {"seed_id": digest("seed", str(number)), "kind": "web", "source": "pages", "text": prose(f"s{number}", words)}
         for number in range(count)
     ]
     seeds.sort(key=lambda seed: str(seed["seed_id"]))
     put(space, "seed_documents", {None: seeds}, version=str(count))
-    clusters = [{"seed_id": seed["seed_id"], "cluster_id": 0} for seed in seeds]
-    put(space, "seed_clusters", {None: clusters}, version=str(count))
-    put(space, "topic_labels", {None: [{"cluster_id": 0, "topic": "Rivers", "score": 5.0}]})
+    decided = [{"seed_id": seed["seed_id"], "cluster_id": 0, "topic": "Rivers"} for seed in seeds]
+    put(space, "seed_topics", {None: decided}, version=str(count))
 
 
 def stages(space: Workspace, words: int, embed: bool) -> dict[str, Callable[[], list[Manifest]]]:

@@ -18,7 +18,15 @@ from cosmo_resources.deployments import deployment, settings
 from tests.corpora import Corpus, seeds
 from tests.doubles.replay_server import ReplayServer
 
-UP_TO_PROMPTS = ["seed_documents", "seed_embeddings", "cluster_model", "seed_clusters", "topic_labels", "prompt_table"]
+UP_TO_PROMPTS = [
+    "seed_documents",
+    "seed_embeddings",
+    "cluster_model",
+    "seed_clusters",
+    "topic_labels",
+    "seed_topics",
+    "prompt_table",
+]
 
 
 class Watched:
@@ -176,6 +184,6 @@ def test_the_sensor_is_stopped_and_its_job_holds_nothing_that_asks_a_model(recip
     assert definitions.resolve_sensor_def(SENSOR).default_status is dg.DefaultSensorStatus.STOPPED
     graph = definitions.resolve_asset_graph()
     names = {key.to_user_string() for key in definitions.resolve_job_def(JOB).asset_layer.selected_asset_keys}
-    assert {"seed_documents", "seed_embeddings", "seed_clusters", "prompt_table"} <= names
+    assert {"seed_documents", "seed_embeddings", "seed_clusters", "seed_topics", "prompt_table"} <= names
     assert not names & {"cluster_model", "topic_labels", "topic_map", "topic_tree", "generations"}
     assert not [name for name in names if graph.get(dg.AssetKey(name)).pools]

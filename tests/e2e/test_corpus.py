@@ -111,7 +111,15 @@ def test_the_plan_says_what_a_change_would_ask_before_it_is_asked(tmp_path: Path
     corpus.build(replay.url)
     corpus.write(seeds(36)).build(
         replay.url,
-        ["seed_documents", "seed_embeddings", "cluster_model", "seed_clusters", "topic_labels", "prompt_table"],
+        [
+            "seed_documents",
+            "seed_embeddings",
+            "cluster_model",
+            "seed_clusters",
+            "topic_labels",
+            "seed_topics",
+            "prompt_table",
+        ],
     )
     buckets = [documents_of(corpus.recipe, corpus.store, name) for name in ("b000", "b001")]
     assert sum(wanted for wanted, _ in buckets) == 36

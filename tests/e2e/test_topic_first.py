@@ -1,9 +1,10 @@
-"""Topic-first mode through Dagster: a tree, its subtopics, the seeds of each; on a tiny corpus."""
+"""Topic-first mode through Dagster: a tree, its subtopics, the seeds of each, their prompts; on a tiny corpus."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cosmo_assets.automation import plan_runs
 from cosmo_assets.doctor import examine
@@ -14,6 +15,15 @@ from tests.corpora import Corpus, seeds
 from tests.doubles.replay_server import WORDS, ReplayServer
 
 ASSETS = ("seed_documents", "topic_tree", "topic_seeds")
+UP_TO_PROMPTS = (
+    *ASSETS,
+    "seed_embeddings",
+    "cluster_model",
+    "seed_clusters",
+    "topic_labels",
+    "seed_topics",
+    "prompt_table",
+)
 
 TREE = """\
 Nature:
@@ -81,13 +91,43 @@ def test_checks_warn_of_topics_without_seeds_and_of_failed_questions(tmp_path: P
     assert tiny.build(replay.url, ASSETS) == ["topic_tree: expanded", "topic_seeds: full_topics"]
 
 
+def test_prompts_name_the_subtopic_and_seeds_without_one_have_none(tmp_path: Path, replay: ReplayServer) -> None:
+    tiny = corpus(tmp_path, pages_per_topic=4)
+    replay.subtopics = named
+    tiny.build(replay.url, UP_TO_PROMPTS)
+    topics = topics_of_seeds(Workspace(tiny.store, tiny.recipe))
+    prompts = tiny.store.open("prompt_table")
+    rows = prompts.table().to_pylist()
+    assert 20 < len(topics) < 90
+    assert {row["seed_id"]: row["topic"] for row in rows} == {key: topic.subtopic for key, topic in topics.items()}
+    named_in = [row for row in rows if row["topic_clause"] and row["template"] == "story"]
+    assert named_in
+    assert all(row["prompt"].endswith(f"Name {row['topic']}.") for row in named_in)
+    assert prompts.manifest.flow.dropped == {"no_topic": 90 - len(topics)}
+    asked = len(replay.calls)
+
+    tiny.changes["topics"]["policy"] = {"deny": [topics[rows[0]["seed_id"]].subtopic]}
+    tiny.write().build(replay.url, UP_TO_PROMPTS)
+    left = tiny.store.open("prompt_table").table().to_pylist()
+    assert left == [row for row in rows if row["topic"] != rows[0]["topic"]]
+    assert len(replay.calls) == asked
+    exempt = [{**yaml.safe_load(tiny.recipe_path.read_text(encoding="utf-8"))["sources"][0], "topic_filter": False}]
+    tiny.changes["sources"] = exempt
+    tiny.write().build(replay.url, UP_TO_PROMPTS)
+    assert tiny.store.open("seed_topics").manifest.flow.dropped == {}
+    everything = {row["seed_id"]: row["topic"] for row in tiny.store.open("prompt_table").table().to_pylist()}
+    assert len(everything) == 90
+    assert sum(topic is None for topic in everything.values()) == 90 - len(topics)
+
+
 def test_a_recipe_without_a_tree_has_neither_asset(tmp_path: Path) -> None:
     recipe = Corpus(tmp_path).write(seeds(1)).recipe
     assert not {"topic_tree", "topic_seeds"} & {name for run in plan_runs(recipe) for name in run.assets}
     with pytest.raises(CosmoError, match="no asset 'topic_tree'"):
         plan_runs(recipe, ["topic_tree"])
     (first, *_) = plan_runs(corpus(tmp_path / "other").recipe)
-    assert first.assets.index("topic_tree") < first.assets.index("topic_seeds") < first.assets.index("prompt_table")
+    order = ("topic_tree", "topic_seeds", "seed_topics", "prompt_table")
+    assert sorted(order, key=first.assets.index) == list(order)
 
 
 def test_the_doctor_reads_the_tree(tmp_path: Path) -> None:

@@ -38,9 +38,8 @@ def build(folder: Path, texts: dict[str, str], *, topic: str = "Rivers", extra: 
     space = Workspace(CorpusStore(folder), recipe(buckets=3, **sections))
     seeds = [{"seed_id": key, "kind": "web", "source": "pages", "text": text} for key, text in texts.items()]
     put(space, "seed_documents", {None: seeds}, version=json_digest(seeds))
-    clusters = [{"seed_id": key, "cluster_id": 0} for key in texts]
-    put(space, "seed_clusters", {None: clusters}, version=json_digest(clusters))
-    put(space, "topic_labels", {None: [{"cluster_id": 0, "topic": topic, "score": 5.0}]}, version=topic)
+    decided = [{"seed_id": key, "cluster_id": 0, "topic": topic} for key in texts]
+    put(space, "seed_topics", {None: decided}, version=json_digest(decided))
     return table.build(space, tiny_tokenizer(extra))
 
 

@@ -24,7 +24,7 @@ from cosmo_assets.recipe import Recipe
 from cosmo_assets.seeds import documents
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization import shards
-from cosmo_assets.topics import clustering, embedding, labelling, mapping
+from cosmo_assets.topics import clustering, decisions, embedding, labelling, mapping
 from cosmo_resources.inference.client import Answer, CompletionClient, Request
 from cosmo_resources.pools.local import Job
 from cosmo_resources.storage.store import CorpusStore
@@ -158,6 +158,7 @@ def build_corpus(folder: Path) -> Workspace:
     clustering.fit(workspace)
     clustering.assign(workspace)
     labelling.build(workspace, lambda: client, FakeEmbedder, byte_tokenizer())
+    decisions.build(workspace)
     mapping.build(workspace)
     table.build(workspace, tokenizer)
     for bucket in buckets:

@@ -84,7 +84,15 @@ def two_sources(folder: Path, policy: dict[str, Any]) -> Corpus:
     return corpus.write()
 
 
-UP_TO_PROMPTS = ["seed_documents", "seed_embeddings", "cluster_model", "seed_clusters", "topic_labels", "prompt_table"]
+UP_TO_PROMPTS = [
+    "seed_documents",
+    "seed_embeddings",
+    "cluster_model",
+    "seed_clusters",
+    "topic_labels",
+    "seed_topics",
+    "prompt_table",
+]
 
 
 def test_seeds_of_denied_licences_become_no_prompts_and_the_policy_moves_no_seed(

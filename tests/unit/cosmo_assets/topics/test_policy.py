@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cosmo_assets.recipe import Recipe, TopicPolicy
-from cosmo_assets.topics.policy import decide, excluded, resolved, unused
+from cosmo_assets.topics.policy import decide, idle_patterns, resolved, unused
 from cosmo_resources.errors import CosmoError
 from tests.unit.cosmo_assets.synthetic import recipe
 
@@ -155,15 +155,11 @@ def test_file_and_recipe_may_not_contradict_each_other(tmp_path: Path) -> None:
     assert resolved(reviewed(tmp_path, overrides={"Garden sheds": "drop"})).overrides["Garden sheds"] == "drop"
 
 
-def test_every_excluded_cluster_is_listed_with_its_reason_and_samples() -> None:
-    labels = [
-        {"cluster_id": 0, **label(score=9), "samples": ["Orbits", "Tides"]},
-        {"cluster_id": 1, **label("Coupons", score=1), "samples": ["Buy one", "Order now", "Sale"]},
-    ]
-    (row,) = excluded(labels, TopicPolicy(min_score=3))
-    assert (row["cluster"], row["reason"], row["samples"]) == (1, "topic_low_score", "Buy one · Order now · Sale")
-
-
 def test_overrides_that_decide_nothing_are_named() -> None:
     policy = TopicPolicy(overrides={"celestial mechanics": "keep", "Tides": "drop"})
     assert unused([label(), label(topic=None)], policy) == ["Tides"]
+
+
+def test_patterns_that_match_no_topic_are_named() -> None:
+    policy = TopicPolicy(deny=("mechan", "gossip"), allow=("CELEST", "law", "gossip"))
+    assert idle_patterns([label(), label(topic=None)], policy) == ["gossip", "law"]

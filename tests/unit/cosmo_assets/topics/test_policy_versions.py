@@ -1,15 +1,25 @@
 """What a change of the topic policy runs again, by versions; and prompts that are about units of a course."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cosmo_resources.storage.digest import digest
 from tests.corpora import Corpus, seeds
 from tests.doubles.replay_server import ReplayServer
 
-UP_TO_PROMPTS = ["seed_documents", "seed_embeddings", "cluster_model", "seed_clusters", "topic_labels", "prompt_table"]
+UP_TO_PROMPTS = [
+    "seed_documents",
+    "seed_embeddings",
+    "cluster_model",
+    "seed_clusters",
+    "topic_labels",
+    "seed_topics",
+    "prompt_table",
+]
 DECIDING = {"seed_topics/all", "prompt_table/all"}
 
 
@@ -35,9 +45,35 @@ def test_the_policy_runs_again_what_it_decides_and_nothing_else(tmp_path: Path, 
     assert len(replay.calls) == 8
     assert build("another reason") == set()
     policy["deny"] = ["fields", "celebrit"]
-    assert "prompt_table/all" in (again := build("another reason"))
-    assert again <= DECIDING
+    assert build("another reason") == DECIDING
     assert len(replay.calls) == 8
+
+
+def test_a_topic_that_is_denied_takes_its_prompts_away_and_moves_no_other(tmp_path: Path, replay: ReplayServer) -> None:
+    """Up to the generations: those of the prompts that stay are neither asked for again nor built into new versions,
+    where no prompt of their bucket went."""
+    replay.topic = lambda prompt: f"Topic {digest(prompt)[:8]}"
+    policy: dict[str, Any] = {"unlabelled": "keep"}
+    changes = {"topics": {"clustering": {"clusters": 4}, "policy": policy}}
+    corpus = Corpus(tmp_path, buckets=3, changes=changes).write(seeds(40))
+    built = [*UP_TO_PROMPTS, "generations"]
+    corpus.build(replay.url, built)
+    before, versions, calls = prompts(corpus), corpus.versions_of_everything(), len(replay.calls)
+
+    policy["deny"] = ["matches nothing"]
+    corpus.write().build(replay.url, built)
+    assert changed(corpus, versions) == DECIDING, "no row has changed, so no bucket has"
+    assert prompts(corpus) == before
+
+    topic = Counter(row["topic"] for row in before.values()).most_common()[-1][0]
+    policy["deny"] = [f"^{topic}$"]
+    corpus.write().build(replay.url, built)
+    after = prompts(corpus)
+    assert after == {key: row for key, row in before.items() if row["topic"] != topic}
+    assert 0 < len(after) < len(before) == 40
+    touched = {row["bucket"] for key, row in before.items() if key not in after}
+    assert changed(corpus, versions) == DECIDING | {f"generations/{bucket}" for bucket in touched}
+    assert len(replay.calls) == calls
 
 
 def test_prompts_of_a_course_are_about_its_units(tmp_path: Path, replay: ReplayServer) -> None:
