@@ -47,7 +47,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "attribution": "Whom to name, for documents that state nobody themselves",
         "homepage": "Link that is shown in the asset graph, the report and the dataset card",
         "options": "Options of the reader",
-        "topic_filter": "Whether its seeds are dropped when the topic policy excludes their cluster",
+        "topic_filter": "Whether its seeds are dropped when the topic policy excludes their topic, or they have none",
         "max_documents": "Seeds taken from the source at most; reading ends there",
     },
     "SeedPolicy": {
