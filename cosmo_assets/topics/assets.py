@@ -222,7 +222,7 @@ def seed_topics(context: dg.AssetExecutionContext, store: StoreResource, recipe:
     summary = manifest.summary
     clusters = sorted(summary["clusters"], key=lambda row: (-row["seeds"], row["cluster"]))
     charts = {"seeds_by_cluster": _decided("Seeds by topic of their cluster", clusters)}
-    tables = dict(_excluded_clusters(clusters))
+    tables = dict(excluded_clusters(clusters))
     if recipe.topics.tree is not None:
         charts["seeds_by_topic"] = _decided("Seeds by topic of the tree", summary["topics"])
         gone = [row for row in summary["topics"] if row["excluded"]]
@@ -249,7 +249,7 @@ def _decided(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     return stacked(title, parts, unit="seeds")
 
 
-def _excluded_clusters(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def excluded_clusters(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Every excluded cluster, in as many tables as it takes to show all of them."""
     listed = [
         {

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from cosmo_assets.reporting import markdown_table
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics import decisions
+from cosmo_assets.topics.assets import excluded_clusters
 from cosmo_assets.topics.checks import DECISION_CHECKS
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest
@@ -143,6 +145,16 @@ def test_excluded_clusters_show_the_titles_of_their_most_central_seeds(tmp_path:
     assert by_cluster[0]["samples"] == []
     counts = {key: (row["seeds"], row["kept"], row["excluded"]) for key, row in by_cluster.items()}
     assert counts == {0: (4, 4, None), 1: (5, 1, "topic_denied"), 2: (1, 0, "topic_unlabelled")}
+
+
+def test_the_metadata_list_every_excluded_cluster_however_many_there_are() -> None:
+    row = {"topic": "Gossip", "score": 1.0, "heading": None, "seeds": 3, "kept": 1, "samples": ["One", "Two"]}
+    rows = [{**row, "cluster": number, "excluded": None if number % 2 else "topic_denied"} for number in range(250)]
+    tables = dict(excluded_clusters(rows))
+    assert [len(table) for table in tables.values()] == [60, 60, 5]
+    shown = [line for table in tables.values() for line in markdown_table(table).splitlines()[2:]]
+    assert len(shown) == 125
+    assert shown[1] == "| 2 | Gossip | 1 |  | topic_denied | 3 | 2 | One · Two |"
 
 
 def test_the_share_of_excluded_seeds_is_bounded_by_the_recipe(tmp_path: Path) -> None:
