@@ -81,11 +81,21 @@ class LicencePolicy(Section):
 
 
 class Clustering(Section):
-    """Spherical k-means on the seeds' embeddings."""
+    """How seeds are grouped, on their embeddings and the words that they use."""
 
     clusters: Count
-    iterations: Count = 40
-    restarts: Count = 5
+    method: Literal["graph", "kmeans", "hdbscan"] = "graph"
+    """graph: neighbours grouped and merged by Ward's criterion. kmeans: spherical k-means. hdbscan: by density; then
+    `clusters` says how small a cluster may be, and not how many there are."""
+    sample: Annotated[int, Field(ge=2)] = 100_000
+    """Seeds that the model is fitted on, drawn by their ids; all seeds are then assigned by it."""
+    dimensions: Annotated[int, Field(ge=2, le=1024)] = 128
+    """Principal components that are clustered."""
+    lexical: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the words of a text beside its meaning; 0 leaves them out."""
+    outliers: Annotated[float, Field(ge=0, le=0.5)] = 0.01
+    """Share of the fitted seeds that lie farthest from their clusters: a seed as far away as these is an outlier and
+    makes no prompt, unless its source is exempt from the topic filter."""
     seed: int = 0
 
 

@@ -80,14 +80,20 @@ SEED_CLUSTERS = pa.schema(
         _column(
             "cluster_id",
             COUNT,
-            "Nearest cluster",
-            source="cluster_model.cluster_id,cluster_model.centroid,seed_embeddings.embedding",
+            "Cluster of most of its nearest fitted seeds",
+            source="cluster_model.cluster_id,seed_embeddings.embedding,seed_documents.title,seed_documents.text",
         ),
         _column(
             "distance",
             REAL,
             "Cosine distance to the centroid",
             source="cluster_model.centroid,seed_embeddings.embedding",
+        ),
+        _column(
+            "outlier",
+            FLAG,
+            "Whether it lies as far from its cluster as the outliers among the fitted seeds",
+            source="cluster_model.spread,seed_embeddings.embedding",
         ),
     ]
 )

@@ -82,4 +82,4 @@ def _embedded(model: str, logs: str) -> EmbeddedServer:
 
 @cache
 def _embedder() -> MiniLmEmbedder:
-    return MiniLmEmbedder()
+    return MiniLmEmbedder(pooling="sif")

@@ -57,7 +57,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "mask_personal_data": "Whether e-mail addresses, telephone numbers and public IP addresses are replaced by "
         "reserved ones",
         "boilerplate_share": "A text with a larger share of lines that look like navigation or notices is dropped",
-        "min_alphabetic_words": "Least share of words with a letter (texts of 200 characters or more); `0` switches off",
+        "min_alphabetic_words": "Least share of words with a letter (texts of 200 characters and more); `0`: off",
         "word_chars": "Least and greatest mean length of a word, in characters (likewise)",
         "max_compression": "How many times a text may be compressed by zlib: more is repetition (likewise)",
         "max_toxicity": "Largest toxicity score (texts of 100 characters or more); `1` switches off",
@@ -84,10 +84,13 @@ MEANINGS: dict[str, dict[str, str]] = {
         "seed": "Another number draws other seeds",
     },
     "Clustering": {
-        "clusters": "Number of clusters",
-        "iterations": "Iterations of k-means",
-        "restarts": "Runs of k-means, of which the best is taken",
-        "seed": "Seed of its random numbers",
+        "clusters": "Clusters",
+        "method": "`graph`: neighbours grouped and merged (Ward); `kmeans`: spherical k-means; `hdbscan`: by density",
+        "sample": "Seeds that the model is fitted on, drawn by their ids; all seeds are assigned by it",
+        "dimensions": "Principal components that are clustered",
+        "lexical": "Weight of the words of a text beside its meaning; `0` leaves them out",
+        "outliers": "Share of the fitted seeds farthest from their clusters: as far away as these, a seed is an outlier",
+        "seed": "Seed of the fit",
     },
     "Labelling": {
         "form": "`chat`: an instruction, answered with JSON of topic, reason and score. `text`: a catalogue that the "
@@ -244,7 +247,7 @@ READS = {
     "mediawiki": "MediaWiki XML dump: one document per article",
     "html": "HTML files: one document per page, its main content (trafilatura); the licence that the page states",
     "warc": "Web archives (WARC, plain or gzip): one document per HTML page or converted text; licence as `html`",
-    "hf_dataset": "Hugging Face data sets: the folder of `save_to_disk`, files of a snapshot, or `hub:owner/name@commit`",
+    "hf_dataset": "Hugging Face data sets: a folder of `save_to_disk`, files of a snapshot, or `hub:owner/name@commit`",
     "automathtext": "AutoMathText: JSON Lines with scores, by `min_score` and `domains`",
     "plain_text": "Running text, cut into documents at blank lines (`separator: blank_line`) or by size (`none`)",
 }

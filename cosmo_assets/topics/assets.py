@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from cosmo_assets.charts import bars, histogram, scatter, stacked
+from cosmo_assets.charts import bars, histogram, stacked
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import MAX_TABLE_ROWS, Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
@@ -28,6 +28,7 @@ from cosmo_assets.topics.checks import (
     TREE_CHECKS,
 )
 from cosmo_resources.resources import EmbedderResource, EngineResource, StoreResource
+from cosmo_resources.storage.manifest import Manifest
 
 
 class ClusterModelConfig(dg.Config):
@@ -73,29 +74,30 @@ def cluster_model(
     store: StoreResource,
     recipe: dg.ResourceParam[Recipe],
 ) -> Result:
-    """Spherical k-means centroids with the extracts that speak for each cluster. Fitted once, then pinned: it changes
-    when the recipe's clustering does, or when somebody materializes it with `refit`."""
+    """The clusters of a sample of the seeds, with the extracts that speak for each. Fitted once, then pinned: it
+    changes when the recipe's clustering does, or when somebody materializes it with `refit`."""
     manifest = clustering.fit(workspace(context, store, recipe), refit=config.refit)
-    points = [(x, y, f"cluster {int(cluster):02d}") for x, y, cluster in manifest.summary["map"]]
-    chart = scatter("Seeds on their first two principal components", points)
-    return materialized(manifest, recipe, MODEL_CHECKS, Show({"map": chart}))
+    return materialized(manifest, recipe, MODEL_CHECKS, Show({"sizes": _sizes(manifest)}))
 
 
 @corpus_asset(
     "seed_clusters",
-    deps=[seed_embeddings, cluster_model],
+    deps=[seed_documents, seed_embeddings, cluster_model],
     group="topics",
     kinds={"faiss", "parquet"},
     stage_version=clustering.ASSIGN_VERSION,
     checks=ASSIGNMENT_CHECKS,
 )
 def seed_clusters(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
-    """The nearest cluster of every seed, and its distance."""
+    """The cluster of every seed, its distance, and whether it is an outlier; unchanged seeds keep theirs."""
     manifest = clustering.assign(workspace(context, store, recipe))
+    figures = {"outliers": int(manifest.summary["outliers"])}
+    return materialized(manifest, recipe, ASSIGNMENT_CHECKS, Show({"sizes": _sizes(manifest)}, figures=figures))
+
+
+def _sizes(manifest: Manifest) -> str:
     sizes = [(f"cluster {number:02d}", size) for number, size in enumerate(manifest.summary["sizes"])]
-    return materialized(
-        manifest, recipe, ASSIGNMENT_CHECKS, Show({"sizes": bars("Seeds by cluster", sizes, unit="seeds")})
-    )
+    return bars("Seeds by cluster", sizes, unit="seeds")
 
 
 @corpus_asset(

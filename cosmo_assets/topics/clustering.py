@@ -1,9 +1,19 @@
-"""Clusters of seeds: a model that is fitted once and pinned, and the assignment of every seed to its nearest cluster.
+"""Clusters of seeds: a model that is fitted once and pinned, and the assignment of every seed to a cluster.
 
-Belongs here: `cluster_model` and `seed_clusters`. Does not belong here: naming the clusters (`labelling`).
+Belongs here: `cluster_model` and `seed_clusters`. Does not belong here: the features and methods of clustering
+(`features`, `grouping`), naming the clusters (`labelling`), or what becomes of outliers (`decisions`).
 
-Method: spherical k-means (Dhillon and Modha, 2001) through faiss on unit vectors.
+A model is fitted on at most `clustering.sample` seeds. Any seed, fitted or new, joins the cluster that most of its
+nearest fitted seeds are in, weighted by similarity (k nearest neighbours, Cover and Hart, 1967), and so depends on
+itself and the pinned model alone.
 """
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -14,17 +24,91 @@ from cosmo_assets.ids import uniform
 from cosmo_assets.recipe import Clustering, Labelling
 from cosmo_assets.schemas import CLUSTER_MODEL, EMBEDDING_DIMENSION, SEED_CLUSTERS
 from cosmo_assets.stage import Workspace
-from cosmo_assets.topics.embedding import matrix
+from cosmo_assets.topics.embedding import embedded_text, matrix
+from cosmo_assets.topics.features import FeatureSpace, Vectors, unit
+from cosmo_assets.topics.grouping import Labels, density_clusters, graph_communities, k_means, neighbour_index
+from cosmo_resources.embedding.minilm import MAX_CHARS
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
-FIT_VERSION = "2"
-ASSIGN_VERSION = "1"
-MAP_POINTS = 400
+FIT_VERSION = "3"
+ASSIGN_VERSION = "2"
+ANCHORS, SPACE = "anchors.npz", "space.npz"
+ASKED = 10
+"""Nearest fitted seeds that are asked for the cluster of a seed."""
+BATCH = 16_384
 
-Vectors = npt.NDArray[np.float32]
+
+@dataclass(frozen=True)
+class ClusterModel:
+    """A fitted clustering.
+
+    Attributes:
+        space: how features are made of an embedding and a text.
+        anchors: features of the fitted seeds, (fitted, dimensions), float16.
+        labels: their clusters, (fitted,), numbered by falling size.
+        centroids: unit means of the clusters' embeddings, (clusters, 384).
+    """
+
+    space: FeatureSpace
+    anchors: npt.NDArray[np.float16]
+    labels: Labels
+    centroids: Vectors
+
+    @staticmethod
+    def fit(embeddings: Vectors, texts: Sequence[str], recipe: Clustering) -> "tuple[ClusterModel, Labels]":
+        """A model of these seeds, embeddings (n, 384) and texts, and the clusters (n,) that it assigns them to."""
+        dimensions = max(1, min(recipe.dimensions, len(embeddings) - 1))
+        space = FeatureSpace.fit(embeddings, texts, dimensions, recipe.lexical, recipe.seed)
+        anchors = np.concatenate([space.apply(embeddings[part], texts[part]) for part in _parts(len(embeddings))])
+        anchors = unit(anchors.astype(np.float16))
+        if recipe.method == "graph":
+            found = graph_communities(anchors, recipe.clusters, recipe.seed)
+        elif recipe.method == "kmeans":
+            found = k_means(anchors, recipe.clusters, recipe.seed)
+        else:
+            found = density_clusters(anchors, recipe.clusters)
+        sizes = np.bincount(found)
+        order = [int(cluster) for cluster in np.argsort(-sizes, kind="stable") if sizes[cluster]]
+        number_of = np.zeros(len(sizes), np.int64)
+        number_of[order] = np.arange(len(order))
+        labels = number_of[found]
+        model = ClusterModel(space, anchors.astype(np.float16), labels, _centroids(embeddings, labels))
+        return model, np.concatenate([model.assign(embeddings[p], texts[p])[0] for p in _parts(len(embeddings))])
+
+    def assign(self, embeddings: Vectors, texts: Sequence[str]) -> tuple[Labels, Vectors]:
+        """The cluster of each seed, and the cosine distance of its embedding to the cluster's centroid; both (n,).
+        Cost: n times the square root of the number of fitted seeds."""
+        similarity, places = self._index.search(self.space.apply(embeddings, texts), min(ASKED, len(self.anchors)))
+        weights = np.where(places >= 0, np.maximum(similarity, 1e-3), 0.0)
+        votes = self.labels[places]
+        same = votes[:, :, None] == votes[:, None, :]
+        heard = (same * weights[:, None, :]).sum(axis=2)
+        labels: Labels = np.take_along_axis(votes, heard.argmax(axis=1)[:, None], axis=1)[:, 0]
+        return labels, _distances(embeddings, labels, self.centroids)
+
+    @cached_property
+    def _index(self) -> faiss.Index:
+        return neighbour_index(unit(self.anchors.astype(np.float32)), self.space.seed)
+
+    def save(self, writer: DatasetWriter) -> None:
+        """As artifacts beside the table, which holds the centroids."""
+        writer.artifact(SPACE, self.space.save)
+        writer.artifact(ANCHORS, self._save_anchors)
+
+    def _save_anchors(self, path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez(file, anchors=self.anchors, labels=self.labels.astype(np.int32))
+
+    @staticmethod
+    def load(dataset: Dataset) -> "ClusterModel":
+        with np.load(dataset.folder / ANCHORS) as found:
+            anchors, labels = found["anchors"], found["labels"].astype(np.int64)
+        space = FeatureSpace.load(dataset.folder / SPACE)
+        return ClusterModel(space, anchors, labels, centroids(dataset.table(["centroid"])))
 
 
 def fit(workspace: Workspace, *, refit: bool = False) -> Manifest:
@@ -32,7 +116,7 @@ def fit(workspace: Workspace, *, refit: bool = False) -> Manifest:
     clustering, extracts and embedding model, so that new seeds are assigned to known topics instead of moving every
     topic. `refit` fits anew.
 
-    Cost: seeds x clusters x iterations x restarts.
+    Cost: that of the method (`grouping`) on the sample; memory for the sample's texts and vectors.
 
     Raises:
         CosmoError: there are fewer seeds than clusters.
@@ -41,9 +125,9 @@ def fit(workspace: Workspace, *, refit: bool = False) -> Manifest:
     params = {"clustering": recipe.clustering.model_dump(), "labelling": _shown(recipe.labelling)}
     pinned = workspace.store.current("cluster_model")
     embeddings = workspace.store.open("seed_embeddings")
-    embedding = embeddings.manifest.params
-    params["embedding"] = embedding
-    if pinned is not None and not refit and pinned.manifest.params == params:
+    params["embedding"] = embeddings.manifest.params
+    same = pinned is not None and pinned.manifest.stage_version == FIT_VERSION and pinned.manifest.params == params
+    if pinned is not None and same and not refit:
         return pinned.manifest
     seeds = workspace.store.open("seed_documents")
     return workspace.build(
@@ -56,15 +140,19 @@ def fit(workspace: Workspace, *, refit: bool = False) -> Manifest:
 
 
 def assign(workspace: Workspace) -> Manifest:
-    """Build `seed_clusters`. Cost: seeds x clusters; memory for one part of the embeddings."""
+    """Build `seed_clusters`. Cost: linear in the new seeds; memory for the model and one part of the seeds."""
+    seeds = workspace.store.open("seed_documents")
     embeddings = workspace.store.open("seed_embeddings")
     model = workspace.store.open("cluster_model")
-    return workspace.build(
+    return workspace.build_rows(
         "seed_clusters",
-        lambda writer: _assign(writer, workspace, embeddings, model),
+        lambda writer, earlier: _assign(writer, workspace, seeds, embeddings, model, earlier),
+        key="seed_id",
+        sources=[RowSource(seeds, ("title", "text"))],
         stage_version=ASSIGN_VERSION,
-        inputs=(embeddings.ref(), model.ref()),
+        inputs=(seeds.ref(), embeddings.ref()),
         params={},
+        fixed=(model.ref(),),
     )
 
 
@@ -74,88 +162,157 @@ def centroids(model: pa.Table) -> Vectors:
     return flat.reshape(-1, EMBEDDING_DIMENSION)
 
 
-def nearest(vectors: Vectors, centres: Vectors) -> tuple[npt.NDArray[np.int64], Vectors]:
-    """For each vector the number of its nearest centroid and the cosine distance to it."""
-    index = faiss.IndexFlatIP(EMBEDDING_DIMENSION)
-    index.add(np.ascontiguousarray(centres))
-    similarity, labels = index.search(np.ascontiguousarray(vectors), 1)
-    return labels[:, 0], np.maximum(0.0, 1.0 - similarity[:, 0])
-
-
-def plane(vectors: Vectors, clusters: list[int], ids: list[str]) -> list[list[float]]:
-    """At most `MAP_POINTS` seeds on their first two principal components, as [x, y, cluster]; drawn by their ids."""
-    drawn = sorted(range(len(ids)), key=lambda position: uniform("map", ids[position]))[:MAP_POINTS]
-    centred = vectors - vectors.mean(axis=0)
-    _, _, components = np.linalg.svd(centred[sorted(drawn)].astype(np.float64), full_matrices=False)
-    axes = components[:2]
-    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
-    points = (centred[drawn] @ axes.T).round(3).tolist()
-    return [[*point, clusters[position]] for point, position in zip(points, drawn, strict=True)]
-
-
 def _fit(writer: DatasetWriter, recipe: Clustering, labelling: Labelling, embeddings: Dataset, seeds: Dataset) -> None:
-    table = embeddings.table()
-    vectors = matrix(table)
-    if len(vectors) < recipe.clusters:
+    if embeddings.manifest.rows < recipe.clusters:
         raise CosmoError(
-            f"recipe field topics.clustering.clusters is {recipe.clusters}, but there are only {len(vectors)} seeds",
+            f"recipe field topics.clustering.clusters is {recipe.clusters}, but there are only "
+            f"{embeddings.manifest.rows} seeds",
             remedy="lower the number of clusters, or check why so few seeds were kept (seed_documents, its funnel)",
         )
-    kmeans = faiss.Kmeans(
-        EMBEDDING_DIMENSION,
-        recipe.clusters,
-        niter=recipe.iterations,
-        nredo=recipe.restarts,
-        seed=recipe.seed,
-        spherical=True,
-        min_points_per_centroid=1,
-        max_points_per_centroid=256,
-    )
-    kmeans.train(vectors)
-    fitted: Vectors = np.asarray(kmeans.centroids, np.float32)
-    labels, distances = nearest(vectors, fitted)
-    sizes = np.bincount(labels, minlength=recipe.clusters)
-    order = [int(cluster) for cluster in np.argsort(-sizes, kind="stable") if sizes[cluster]]
-    ids = table["seed_id"].to_pylist()
-    texts = {row["seed_id"]: row for row in seeds.table(["seed_id", "title", "text"]).to_pylist()}
+    sample = _sample(embeddings, recipe.sample)
+    ids, vectors = _vectors(embeddings, sample)
+    found = {row["seed_id"]: row for row in _rows(seeds, sample)}
+    texts = [_text(found[seed]) for seed in ids]
+    model, labels = ClusterModel.fit(vectors, texts, recipe)
+    distances = _distances(vectors, labels, model.centroids)
     rows = []
-    for number, cluster in enumerate(order):
+    for cluster in range(len(model.centroids)):
         members = np.flatnonzero(labels == cluster)
+        if not len(members):  # each of its seeds has more neighbours elsewhere
+            members = np.flatnonzero(model.labels == cluster)
         shown = _examples(members, distances, ids, labelling)
         rows.append(
             {
-                "cluster_id": number,
-                "centroid": fitted[cluster].tolist(),
+                "cluster_id": cluster,
+                "centroid": model.centroids[cluster].tolist(),
                 "size": len(members),
-                "spread": float(np.float32(distances[members].mean().round(5))),
+                "spread": float(distances[members].mean().round(5)),
                 "example_ids": [ids[position] for position in shown],
-                "extracts": [_extract(texts[ids[position]], labelling.extract_chars) for position in shown],
+                "extracts": [_extract(found[ids[position]], labelling.extract_chars) for position in shown],
             }
         )
     writer.write(pa.Table.from_pylist(rows, schema=CLUSTER_MODEL))
-    writer.flow("seeds", len(vectors), len(vectors))
-    number_of = {cluster: number for number, cluster in enumerate(order)}
-    numbers = [number_of[int(label)] for label in labels]
+    model.save(writer)
+    writer.flow("seeds", embeddings.manifest.rows, embeddings.manifest.rows)
+    spreads = np.array([row["spread"] for row in rows])
+    strayed = np.sort(distances / np.maximum(spreads[labels], 1e-6))
+    reach = strayed[max(0, len(strayed) - 1 - int(recipe.outliers * len(strayed)))]
     writer.summary = {
         "clusters": len(rows),
         "sizes": [row["size"] for row in rows],
-        "map": plane(vectors, numbers, ids),
+        "fitted": len(ids),
+        "reach": float(np.ceil(reach * 1000) / 1000),
     }
 
 
-def _assign(writer: DatasetWriter, workspace: Workspace, embeddings: Dataset, model: Dataset) -> None:
-    centres = centroids(model.table(["centroid"]))
-    sizes = np.zeros(len(centres), np.int64)
-    total, done = embeddings.manifest.rows, 0
-    for table in embeddings.tables():
-        labels, distances = nearest(matrix(table), centres)
-        sizes += np.bincount(labels, minlength=len(centres))
-        columns = {"seed_id": table["seed_id"], "cluster_id": labels, "distance": distances.astype(np.float64).round(5)}
-        writer.write(pa.table(columns, schema=SEED_CLUSTERS))
-        done += table.num_rows
+def _assign(
+    writer: DatasetWriter,
+    workspace: Workspace,
+    seeds: Dataset,
+    embeddings: Dataset,
+    fitted: Dataset,
+    earlier: Earlier,
+) -> None:
+    model = ClusterModel.load(fitted)
+    spreads = fitted.table(["spread"])["spread"].to_numpy()
+    reach = fitted.manifest.summary["reach"]
+    sizes = np.zeros(len(spreads), np.int64)
+    total, done, outliers = seeds.manifest.rows, 0, 0
+    for texts, vectors in _batches(seeds, embeddings):
+        before = {row["seed_id"]: row for row in earlier.rows(list(texts)).to_pylist()}
+        writer.reused_rows += len(before)
+        new = [position for position, seed in enumerate(texts) if seed not in before]
+        words = list(texts.values())
+        rows = dict(before)
+        if new:
+            labels, distances = model.assign(vectors[new], [words[position] for position in new])
+            ids = list(texts)
+            for position, label, distance in zip(new, labels.tolist(), distances.astype(np.float64), strict=True):
+                far = bool(distance > reach * spreads[label])
+                row = {"cluster_id": label, "distance": round(float(distance), 5), "outlier": far}
+                rows[ids[position]] = {"seed_id": ids[position], **row}
+        table = [rows[seed] for seed in texts]
+        sizes += np.bincount([row["cluster_id"] for row in table], minlength=len(sizes))
+        outliers += sum(row["outlier"] for row in table)
+        writer.write(pa.Table.from_pylist(table, schema=SEED_CLUSTERS))
+        done += len(table)
         workspace.progress(done, total, "seeds")
     writer.flow("seeds", total, done)
-    writer.summary = {"sizes": sizes.tolist()}
+    writer.summary = {"sizes": sizes.tolist(), "outliers": outliers}
+
+
+def _batches(seeds: Dataset, embeddings: Dataset) -> Iterator[tuple[dict[str, str], Vectors]]:
+    """Texts by seed id and vectors of the seeds, some thousands at a time, in the order of both (embeddings are written
+    in that of the seeds).
+
+    Raises:
+        CosmoError: the embeddings are of other seeds.
+    """
+    vectors = (table for table in embeddings.tables())
+    held: pa.Table | None = None
+    for table in seeds.tables(["seed_id", "title", "text"]):
+        for start in range(0, table.num_rows, BATCH):
+            rows = table.slice(start, BATCH).to_pylist()
+            while held is None or held.num_rows < len(rows):
+                more = next(vectors, None)
+                if more is None:
+                    break
+                held = more if held is None else pa.concat_tables([held, more])
+            ids = [row["seed_id"] for row in rows]
+            taken = held.slice(0, len(rows)) if held is not None else None
+            if taken is None or taken["seed_id"].to_pylist() != ids:
+                raise CosmoError(
+                    "seed_embeddings are of other seeds than seed_documents",
+                    remedy="run `cosmo run --asset seed_embeddings`, then this again",
+                )
+            yield {row["seed_id"]: _text(row) for row in rows}, matrix(taken)
+            held = held.slice(len(rows)) if held is not None else None
+
+
+def _sample(embeddings: Dataset, most: int) -> set[str]:
+    """The ids of at most `most` seeds, drawn by their ids."""
+    ids = (seed for table in embeddings.tables(["seed_id"]) for seed in table["seed_id"].to_pylist())
+    if embeddings.manifest.rows <= most:
+        return set(ids)
+    return set(heapq.nsmallest(most, ids, key=lambda seed: uniform("cluster", seed)))
+
+
+def _vectors(embeddings: Dataset, sample: set[str]) -> tuple[list[str], Vectors]:
+    """Ids and vectors of the sample, by rising id: the order of the seeds' files is no part of a model."""
+    ids: list[str] = []
+    parts = []
+    for table in embeddings.tables():
+        chosen = [position for position, seed in enumerate(table["seed_id"].to_pylist()) if seed in sample]
+        part = table.take(chosen)
+        ids += part["seed_id"].to_pylist()
+        parts.append(matrix(part))
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return [ids[position] for position in order], np.concatenate(parts)[order]
+
+
+def _rows(seeds: Dataset, sample: set[str]) -> Iterator[dict[str, Any]]:
+    for table in seeds.tables(["seed_id", "title", "text"]):
+        yield from (row for row in table.to_pylist() if row["seed_id"] in sample)
+
+
+def _text(seed: dict[str, Any]) -> str:
+    return embedded_text(seed["title"], seed["text"])[:MAX_CHARS]
+
+
+def _centroids(embeddings: Vectors, labels: Labels) -> Vectors:
+    sums = np.zeros((int(labels.max(initial=0)) + 1, embeddings.shape[1]), np.float64)
+    np.add.at(sums, labels, embeddings)
+    return unit(sums)
+
+
+def _distances(embeddings: Vectors, labels: Labels, centres: Vectors) -> Vectors:
+    similar = np.einsum("ij,ij->i", unit(embeddings), centres[labels], dtype=np.float32)
+    distances: Vectors = np.maximum(np.float32(0), np.float32(1) - similar)
+    return distances
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(start, start + BATCH) for start in range(0, count, BATCH))
 
 
 def _examples(members: npt.NDArray[np.int64], distances: Vectors, ids: list[str], labelling: Labelling) -> list[int]:

@@ -28,8 +28,9 @@ from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter, read_table
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
 NO_TOPIC = "no_topic"
+OUTLIER = "outlier"
 SAMPLES, SAMPLE_CHARS = 3, 90
 MAX_TOPICS = 2000
 """Topics of the tree in the summary, those with the most seeds; the table has all."""
@@ -101,10 +102,12 @@ class Judge:
         self.clusters = {key: decide(label, self.policy) for key, label in self.labels.items()}
         self.topics = {key: decide(as_label(topic.subtopic), self.policy) for key, topic in self.tree.items()}
 
-    def decide(self, seed: str, source: str, cluster: int) -> Decision:
-        """Reasons in order: the cluster's, no topic, the topic's."""
+    def decide(self, seed: str, source: str, cluster: int, outlier: bool) -> Decision:
+        """Reasons in order: the cluster's, an outlier of it, no topic, the topic's. A topic that was searched for is no
+        matter of distances."""
         if self.topic_of is None:
-            topic_id, topic, why = None, self.labels[cluster]["topic"], self.clusters[cluster]
+            topic_id, topic = None, self.labels[cluster]["topic"]
+            why = self.clusters[cluster] or (OUTLIER if outlier else None)
         elif (found := self.topic_of.get(seed)) is None:
             topic_id, topic, why = None, None, self.clusters[cluster] or NO_TOPIC
         else:
@@ -158,7 +161,7 @@ class Samples:
 
 def _produce(writer: DatasetWriter, workspace: Workspace, judge: Judge, seeds: Dataset, clusters: Dataset) -> None:
     place_of = _places(clusters)
-    if unknown := {cluster for cluster, _ in place_of.values()} - set(judge.labels):
+    if unknown := {cluster for cluster, *_ in place_of.values()} - set(judge.labels):
         raise CosmoError(
             f"topic_labels knows nothing of cluster {min(unknown)}, which seed_clusters has seeds in",
             remedy="run `cosmo run --asset topic_labels`, then this again",
@@ -175,8 +178,8 @@ def _produce(writer: DatasetWriter, workspace: Workspace, judge: Judge, seeds: D
                     f"seed_clusters knows nothing of seed {seed}: it was built of other seeds",
                     remedy="run `cosmo run --asset seed_embeddings --asset seed_clusters`, then this again",
                 )
-            cluster, distance = place_of[seed]
-            decision = judge.decide(seed, source, cluster)
+            cluster, distance, outlier = place_of[seed]
+            decision = judge.decide(seed, source, cluster, outlier)
             counted = {"seeds": 1, "kept": decision.excluded is None}
             by_cluster[cluster].update(counted)
             if decision.topic_id is not None:
@@ -208,10 +211,10 @@ def _subtopics(workspace: Workspace) -> list[str]:
     return found
 
 
-def _places(clusters: Dataset) -> dict[str, tuple[int, float]]:
-    """Cluster and distance to its centroid, by seed."""
-    found: dict[str, tuple[int, float]] = {}
-    for table in clusters.tables(["seed_id", "cluster_id", "distance"]):
+def _places(clusters: Dataset) -> dict[str, tuple[int, float, bool]]:
+    """Cluster, distance to its centroid, and whether it is an outlier, by seed."""
+    found: dict[str, tuple[int, float, bool]] = {}
+    for table in clusters.tables(["seed_id", "cluster_id", "distance", "outlier"]):
         ids, *places = (column.to_pylist() for column in table.columns)
         found.update(zip(ids, zip(*places, strict=True), strict=True))
     return found

