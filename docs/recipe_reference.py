@@ -89,7 +89,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "sample": "Seeds that the model is fitted on, drawn by their ids; all seeds are assigned by it",
         "dimensions": "Principal components that are clustered",
         "lexical": "Weight of the words of a text beside its meaning; `0` leaves them out",
-        "outliers": "Share of the fitted seeds farthest from their clusters: as far away as these, a seed is an outlier",
+        "outliers": "Share of the fitted seeds farthest from their clusters: any seed as far is an outlier",
         "seed": "Seed of the fit",
     },
     "Labelling": {

@@ -26,7 +26,14 @@ from cosmo_assets.schemas import CLUSTER_MODEL, EMBEDDING_DIMENSION, SEED_CLUSTE
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.embedding import embedded_text, matrix
 from cosmo_assets.topics.features import FeatureSpace, Vectors, unit
-from cosmo_assets.topics.grouping import Labels, density_clusters, graph_communities, k_means, neighbour_index
+from cosmo_assets.topics.grouping import (
+    Labels,
+    density_clusters,
+    graph_communities,
+    k_means,
+    neighbour_index,
+    neighbourhood,
+)
 from cosmo_resources.embedding.minilm import MAX_CHARS
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.earlier import Earlier, RowSource
@@ -37,8 +44,6 @@ from cosmo_resources.storage.writer import DatasetWriter
 FIT_VERSION = "3"
 ASSIGN_VERSION = "2"
 ANCHORS, SPACE = "anchors.npz", "space.npz"
-ASKED = 10
-"""Nearest fitted seeds that are asked for the cluster of a seed."""
 BATCH = 16_384
 
 
@@ -82,7 +87,8 @@ class ClusterModel:
     def assign(self, embeddings: Vectors, texts: Sequence[str]) -> tuple[Labels, Vectors]:
         """The cluster of each seed, and the cosine distance of its embedding to the cluster's centroid; both (n,).
         Cost: n times the square root of the number of fitted seeds."""
-        similarity, places = self._index.search(self.space.apply(embeddings, texts), min(ASKED, len(self.anchors)))
+        asked = neighbourhood(len(self.anchors), len(self.centroids))
+        similarity, places = self._index.search(self.space.apply(embeddings, texts), asked)
         weights = np.where(places >= 0, np.maximum(similarity, 1e-3), 0.0)
         votes = self.labels[places]
         same = votes[:, :, None] == votes[:, None, :]

@@ -39,7 +39,9 @@ def graph_communities(features: Vectors, clusters: int, seed: int) -> Labels:
     Cost: the neighbour search (n squared up to 30,000 points, n to the 1.5 beyond), n log n merges up to 20,000 points
     and, beyond, those of 4,000 to 20,000 small groups.
     """
-    similarity, neighbours = nearest_neighbours(features, min(NEIGHBOURS, len(features) - 1), seed)
+    if clusters >= len(features) or clusters == 1:
+        return np.arange(len(features)) % clusters
+    similarity, neighbours = nearest_neighbours(features, neighbourhood(len(features), clusters), seed)
     graph = _symmetric(similarity, neighbours)
     averaged = _principal(_averaged(graph, features), PARTS)
     if len(features) <= MERGED:
@@ -49,6 +51,12 @@ def graph_communities(features: Vectors, clusters: int, seed: int) -> Labels:
     member = sp.csr_matrix((np.ones(len(groups), np.float32), (groups, np.arange(len(groups)))))
     labels = merged(_means(averaged, groups).astype(np.float32), (member @ graph @ member.T).tocsr(), clusters)
     return _majority(graph, labels[groups], clusters)
+
+
+def neighbourhood(points: int, clusters: int) -> int:
+    """How many neighbours speak for a point: a quarter of a cluster, at most `NEIGHBOURS`. More would reach over the
+    borders of small clusters, and so dissolve them."""
+    return max(1, min(NEIGHBOURS, max(3, points // (4 * clusters)), points - 1))
 
 
 def k_means(features: Vectors, clusters: int, seed: int, *, iterations: int = 40, spherical: bool = True) -> Labels:
@@ -153,7 +161,10 @@ def _majority(graph: sp.csr_matrix, labels: Labels, clusters: int) -> Labels:
         ones = np.ones(len(labels), np.float32)
         votes = (graph @ sp.csr_matrix((ones, (np.arange(len(labels)), labels)), (len(labels), clusters))).tocsr()
         heaviest = np.asarray(votes.argmax(axis=1)).ravel().astype(np.int64)
-        labels = np.where(np.diff(votes.indptr) > 0, heaviest, labels)
+        found = np.where(np.diff(votes.indptr) > 0, heaviest, labels)
+        if len(np.unique(found)) < len(np.unique(labels)):
+            break  # a cluster would be voted away
+        labels = found
     return labels
 
 
