@@ -67,8 +67,7 @@ class ClusterModel:
     def fit(embeddings: Vectors, texts: Sequence[str], recipe: Clustering) -> "tuple[ClusterModel, Labels]":
         """A model of these seeds, embeddings (n, 384) and texts, and the clusters (n,) that it assigns them to."""
         dimensions = max(1, min(recipe.dimensions, len(embeddings) - 1))
-        space = FeatureSpace.fit(embeddings, texts, dimensions, recipe.lexical, recipe.seed)
-        anchors = np.concatenate([space.apply(embeddings[part], texts[part]) for part in _parts(len(embeddings))])
+        space, anchors = FeatureSpace.fit(embeddings, texts, dimensions, recipe.lexical, recipe.seed)
         anchors = unit(anchors.astype(np.float16))
         if recipe.method == "graph":
             found = graph_communities(anchors, recipe.clusters, recipe.seed)
@@ -82,19 +81,24 @@ class ClusterModel:
         number_of[order] = np.arange(len(order))
         labels = number_of[found]
         model = ClusterModel(space, anchors.astype(np.float16), labels, _centroids(embeddings, labels))
-        return model, np.concatenate([model.assign(embeddings[p], texts[p])[0] for p in _parts(len(embeddings))])
+        return model, np.concatenate([model._votes(anchors[p]) for p in _parts(len(embeddings))])
 
     def assign(self, embeddings: Vectors, texts: Sequence[str]) -> tuple[Labels, Vectors]:
         """The cluster of each seed, and the cosine distance of its embedding to the cluster's centroid; both (n,).
         Cost: n times the square root of the number of fitted seeds."""
+        labels = self._votes(self.space.apply(embeddings, texts))
+        return labels, _distances(embeddings, labels, self.centroids)
+
+    def _votes(self, features: Vectors) -> Labels:
+        """The cluster that most of the nearest fitted seeds are in, of unit features (n, dimensions)."""
         asked = neighbourhood(len(self.anchors), len(self.centroids))
-        similarity, places = self._index.search(self.space.apply(embeddings, texts), asked)
+        similarity, places = self._index.search(features, asked)
         weights = np.where(places >= 0, np.maximum(similarity, 1e-3), 0.0)
         votes = self.labels[places]
         same = votes[:, :, None] == votes[:, None, :]
         heard = (same * weights[:, None, :]).sum(axis=2)
         labels: Labels = np.take_along_axis(votes, heard.argmax(axis=1)[:, None], axis=1)[:, 0]
-        return labels, _distances(embeddings, labels, self.centroids)
+        return labels
 
     @cached_property
     def _index(self) -> faiss.Index:

@@ -24,6 +24,8 @@ Vectors = npt.NDArray[np.float32]
 
 PROJECTED = 256
 """Dimensions of the random projection of a bag of word pieces."""
+PART = 4_096
+"""Texts whose views are made at a time."""
 MAX_IDF = 4.0
 """Inverse document frequencies are cut off here: a word of one text in fifty tells as much as one of two texts."""
 MEANING, WORDS = 0.6, 0.6
@@ -49,21 +51,28 @@ class FeatureSpace:
     seed: int
 
     @staticmethod
-    def fit(embeddings: Vectors, texts: Sequence[str], dimensions: int, lexical: float, seed: int) -> "FeatureSpace":
-        """The space of these seeds: embeddings (n, d) and texts. Cost: linear in them, and d cubed."""
+    def fit(
+        embeddings: Vectors, texts: Sequence[str], dimensions: int, lexical: float, seed: int
+    ) -> "tuple[FeatureSpace, Vectors]":
+        """The space of these seeds, embeddings (n, d) and texts, and their features. Cost: linear in them, and d cubed.
+        Memory: three views of a part at a time."""
         bags = word_pieces().bags(texts) if lexical else None
         idf = np.zeros(0, np.float32)
         if bags is not None:
             frequency = np.bincount(bags.indices, minlength=bags.shape[1]) / max(len(texts), 1)
             rarity = np.minimum(-np.log(np.where(frequency > 0, frequency, 1.0)), MAX_IDF)
             idf = (rarity * word_pieces().weights).astype(np.float32)
-        views = _views(embeddings, bags, idf, seed)
-        centres = [view.mean(axis=0) for view in views]
-        joined = _joined(views, centres, lexical)
-        _, vectors = np.linalg.eigh((joined.T @ joined).astype(np.float64))
+        parts = [slice(start, start + PART) for start in range(0, len(embeddings), PART)]
+        views = [_views(embeddings[part], None if bags is None else bags[part], idf, seed) for part in parts]
+        sums = [sum(view.sum(axis=0, dtype=np.float64) for view in one) for one in zip(*views, strict=True)]
+        centres = [(total / len(embeddings)).astype(np.float32) for total in sums]
+        joined = [_joined(part, centres, lexical) for part in views]
+        del views
+        _, vectors = np.linalg.eigh(np.sum([part.T @ part for part in joined], axis=0).astype(np.float64))
         components = vectors[:, ::-1][:, :dimensions]
         components = components * np.sign(components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])])
-        return FeatureSpace(idf, np.concatenate(centres), components.astype(np.float32), lexical, seed)
+        space = FeatureSpace(idf, np.concatenate(centres), components.astype(np.float32), lexical, seed)
+        return space, np.concatenate([unit(part @ space.components) for part in joined])
 
     def apply(self, embeddings: Vectors, texts: Sequence[str]) -> Vectors:
         """Unit features (n, dimensions) of embeddings (n, d) and texts (not read where lexical is 0). Every row depends

@@ -46,7 +46,7 @@ def graph_communities(features: Vectors, clusters: int, seed: int) -> Labels:
     averaged = _principal(_averaged(graph, features), PARTS)
     if len(features) <= MERGED:
         return _majority(graph, merged(averaged, graph, clusters), clusters)
-    groups = k_means(averaged, min(MERGED, max(4_000, 10 * clusters)), seed, iterations=10, spherical=False)
+    groups = k_means(averaged, min(MERGED, max(4_000, 10 * clusters)), seed, iterations=4, points=16, spherical=False)
     groups = np.unique(groups, return_inverse=True)[1]
     member = sp.csr_matrix((np.ones(len(groups), np.float32), (groups, np.arange(len(groups)))))
     labels = merged(_means(averaged, groups).astype(np.float32), (member @ graph @ member.T).tocsr(), clusters)
@@ -59,8 +59,10 @@ def neighbourhood(points: int, clusters: int) -> int:
     return max(1, min(NEIGHBOURS, max(3, points // (4 * clusters)), points - 1))
 
 
-def k_means(features: Vectors, clusters: int, seed: int, *, iterations: int = 40, spherical: bool = True) -> Labels:
-    """Labels of (spherical) k-means (Dhillon and Modha, 2001) through faiss, fitted on at most 256 points a cluster.
+def k_means(
+    features: Vectors, clusters: int, seed: int, *, iterations: int = 40, points: int = 256, spherical: bool = True
+) -> Labels:
+    """Labels of (spherical) k-means (Dhillon and Modha, 2001) through faiss, fitted on at most `points` a cluster.
     Cost: points x clusters x iterations."""
     model = faiss.Kmeans(
         features.shape[1],
@@ -69,7 +71,7 @@ def k_means(features: Vectors, clusters: int, seed: int, *, iterations: int = 40
         seed=seed,
         spherical=spherical,
         min_points_per_centroid=1,
-        max_points_per_centroid=256,
+        max_points_per_centroid=points,
     )
     model.train(features)
     index = faiss.IndexFlatIP(features.shape[1]) if spherical else faiss.IndexFlatL2(features.shape[1])

@@ -10,7 +10,11 @@ import importlib.metadata
 import importlib.util
 import json
 import math
+import re
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +41,7 @@ Pooling = Literal["mean", "sif"]
 
 SMOOTHING = 1e-3
 """The parameter a of smooth inverse frequency."""
+_WORD = re.compile(r"\w+|[^\w\s]")
 MAX_CHARS = 20_000
 """Characters of a text whose word pieces are counted."""
 _ORDINARY = 1996
@@ -132,17 +137,27 @@ class WordPieces:
         self.weights = rarity_weights(len(embeddings))
 
     def bags(self, texts: Sequence[str]) -> sp.csr_matrix:
-        """Counts of word pieces, (texts, vocabulary), each as 1 + log(count). Cost: linear in the texts."""
-        starts, pieces, counts = [0], [], []
-        for at in range(0, len(texts), 1000):
-            for item in self._tokenizer.encode_batch([text[:MAX_CHARS] for text in texts[at : at + 1000]]):
-                found, times = np.unique(np.array(item.ids, np.int32), return_counts=True)
-                pieces.append(found)
-                counts.append(1 + np.log(times))
-                starts.append(starts[-1] + len(found))
-        data = np.concatenate(counts).astype(np.float32) if counts else np.zeros(0, np.float32)
-        indices = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
-        return sp.csr_matrix((data, indices, starts), (len(texts), len(self.weights)))
+        """Counts of word pieces, (texts, vocabulary), each as 1 + log(count). Every word is taken apart once, however
+        often it occurs: half the time of tokenizing the texts. Cost: linear in the texts."""
+        number_of: defaultdict[str, int] = defaultdict(count().__next__)
+        starts, words = [0], array("i")
+        for text in texts:
+            words.extend(map(number_of.__getitem__, _WORD.findall(text[:MAX_CHARS].lower())))
+            starts.append(len(words))
+        taken_apart = [
+            item.ids for item in self._tokenizer.encode_batch_fast(list(number_of), add_special_tokens=False)
+        ]
+        ends = np.cumsum([0, *map(len, taken_apart)])
+        pieces = np.fromiter(chain.from_iterable(taken_apart), np.int32, int(ends[-1]))
+        by_word = sp.csr_matrix(
+            (np.ones(len(words), np.float32), np.array(words, np.int32), starts), (len(texts), len(number_of))
+        )
+        of_word = sp.csr_matrix((np.ones(len(pieces), np.float32), pieces, ends), (len(number_of), len(self.weights)))
+        by_word.sum_duplicates()
+        bags = (by_word @ of_word).tocsr()
+        bags.sort_indices()
+        bags.data = 1 + np.log(bags.data)
+        return bags
 
 
 def rarity_weights(vocabulary: int) -> npt.NDArray[np.float32]:

@@ -7,13 +7,22 @@ import pytest
 
 from cosmo_assets.automation import materialize, plan_runs
 from cosmo_assets.build import assets_of, name_of
-from cosmo_assets.recipe import load_recipe
+from cosmo_assets.recipe import Recipe, load_recipe
 from cosmo_resources.deployments import settings
 from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus
 from tests.doubles.replay_server import replaying
 
 pytestmark = pytest.mark.samples
+
+
+def asked_in_chat(recipe: Recipe) -> Recipe:
+    """The recipe for a model that answers questions, as the replay server does; the embedded one continues texts."""
+    outlines = recipe.prompts.outlines
+    assert outlines is not None
+    topics = recipe.topics.model_copy(update={"labelling": recipe.topics.labelling.model_copy(update={"form": "chat"})})
+    prompts = recipe.prompts.model_copy(update={"outlines": outlines.model_copy(update={"form": "chat"})})
+    return recipe.model_copy(update={"topics": topics, "prompts": prompts})
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +33,7 @@ def sample(samples_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Co
     with pytest.MonkeyPatch.context() as patch, replaying() as server, dg.DagsterInstance.ephemeral() as instance:
         server.topic = lambda prompt: prompt.split("fits them best from: ")[1].split(";")[0]
         patch.setenv("COSMO_SAMPLES", str(samples_folder))
-        recipe = load_recipe("real-sample")
+        recipe = asked_in_chat(load_recipe("real-sample"))
         chosen = settings({**corpus.environment(server.url, workers=2, concurrency=16), "COSMO_RECIPE": "real-sample"})
         materialize(recipe, chosen, instance, plan_runs(recipe))
     return CorpusStore(corpus.data / "real-sample")
@@ -38,6 +47,11 @@ def test_every_real_source_gives_seeds(sample: CorpusStore) -> None:
     assert kept["wikipedia"] > 90
     assert kept["openstax"] > 80
     assert kept["uiuc_courses"] > 80
+    assert kept["pile"] > 60
+    assert kept["web_archives"] > 20
+    assert kept["stackoverflow"] > 90
+    assert kept["khan"] > 60
+    assert kept["self_instruct"] > 60
     assert manifest.flow.balanced
 
 
@@ -50,7 +64,7 @@ def test_a_topic_is_named_for_nearly_every_seed(sample: CorpusStore) -> None:
 
 def test_real_prompts_become_a_traceable_corpus(sample: CorpusStore) -> None:
     prompts = sample.open("prompt_table").manifest
-    assert 60 <= prompts.summary["prompts"] <= 300
+    assert 60 <= prompts.summary["prompts"] <= 400
     lineage = sample.open("token_lineage")
     assert lineage.manifest.summary["documents"] > 50
     assert {row["licence"] for row in lineage.table(["licence"]).to_pylist()} >= {

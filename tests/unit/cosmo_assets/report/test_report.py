@@ -84,7 +84,9 @@ def test_figures_equal_the_manifests(workspace: Workspace, built: Dataset, page:
     assert headline["share_kept"] == pytest.approx(headline["documents"] / headline["prompts"], abs=1e-6)
     assert built.manifest.summary == headline
     assert funnel["generations.in"] == sum(manifest.flow.rows_in for manifest in answered)
-    assert funnel["generations.failed.refused"] == sum(manifest.flow.failed.get("refused", 0) for manifest in answered) > 0
+    assert (
+        funnel["generations.failed.refused"] == sum(manifest.flow.failed.get("refused", 0) for manifest in answered) > 0
+    )
     assert figures(built, "generation")["completion_tokens"] == sum(
         manifest.summary["completion_tokens"] for manifest in answered
     )
