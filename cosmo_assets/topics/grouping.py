@@ -86,6 +86,8 @@ def density_clusters(features: Vectors, clusters: int) -> Labels:
     at least n / (4 `clusters`) points. Cost: up to the square of n."""
     reduced = _principal(features, 10)
     least = max(5, len(features) // (4 * clusters))
+    if len(features) < least:
+        return np.zeros(len(features), np.int64)
     labels: Labels = HDBSCAN(min_cluster_size=least, min_samples=5, copy=True).fit_predict(reduced).astype(np.int64)
     if labels.max(initial=-1) < 0:
         return np.zeros(len(features), np.int64)
