@@ -66,8 +66,7 @@ class ClusterModel:
     @staticmethod
     def fit(embeddings: Vectors, texts: Sequence[str], recipe: Clustering) -> "tuple[ClusterModel, Labels]":
         """A model of these seeds, embeddings (n, 384) and texts, and the clusters (n,) that it assigns them to."""
-        dimensions = max(1, min(recipe.dimensions, len(embeddings) - 1))
-        space, anchors = FeatureSpace.fit(embeddings, texts, dimensions, recipe.lexical, recipe.seed)
+        space, anchors = FeatureSpace.fit(embeddings, texts, recipe)
         anchors = unit(anchors.astype(np.float16))
         if recipe.method == "graph":
             found = graph_communities(anchors, recipe.clusters, recipe.seed)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from cosmo_assets.recipe import Clustering
 from cosmo_resources.embedding.minilm import WordPieces
 
 Vectors = npt.NDArray[np.float32]
@@ -26,9 +27,7 @@ PROJECTED = 256
 """Dimensions of the random projection of a bag of word pieces."""
 PART = 4_096
 """Texts whose views are made at a time."""
-MAX_IDF = 4.0
-"""Inverse document frequencies are cut off here: a word of one text in fifty tells as much as one of two texts."""
-MEANING, WORDS = 0.6, 0.6
+MEANING, WORDS = 0.7, 0.6
 """Weights of the two lexical views, relative to the embedding's."""
 
 
@@ -51,16 +50,20 @@ class FeatureSpace:
     seed: int
 
     @staticmethod
-    def fit(
-        embeddings: Vectors, texts: Sequence[str], dimensions: int, lexical: float, seed: int
-    ) -> "tuple[FeatureSpace, Vectors]":
+    def fit(embeddings: Vectors, texts: Sequence[str], recipe: Clustering) -> "tuple[FeatureSpace, Vectors]":
         """The space of these seeds, embeddings (n, d) and texts, and their features. Cost: linear in them, and d cubed.
-        Memory: three views of a part at a time."""
+        Memory: three views of a part at a time.
+
+        A word counts by its inverse document frequency, no more than one that half the texts of an average cluster
+        hold: words rarer than that tell texts apart, not clusters.
+        """
+        dimensions = max(1, min(recipe.dimensions, len(embeddings) - 1))
+        lexical, seed = recipe.lexical, recipe.seed
         bags = word_pieces().bags(texts) if lexical else None
         idf = np.zeros(0, np.float32)
         if bags is not None:
             frequency = np.bincount(bags.indices, minlength=bags.shape[1]) / max(len(texts), 1)
-            rarity = np.minimum(-np.log(np.where(frequency > 0, frequency, 1.0)), MAX_IDF)
+            rarity = np.minimum(-np.log(np.where(frequency > 0, frequency, 1.0)), np.log(2 * recipe.clusters))
             idf = (rarity * word_pieces().weights).astype(np.float32)
         parts = [slice(start, start + PART) for start in range(0, len(embeddings), PART)]
         views = [_views(embeddings[part], None if bags is None else bags[part], idf, seed) for part in parts]

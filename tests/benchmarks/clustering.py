@@ -47,7 +47,7 @@ METHODS = ("own", "own-kmeans", "kmeans", "umap-dbscan", "umap-dbscan-sif", "tfi
 SEEDS, THREADS = 3, 2
 JITTER = 0.3
 """Length of the noise on a repeated unit vector."""
-DIMENSION, DIRECTIONS, BLOCK = 384, 1_000, 16_384
+DIMENSION, BLOCK = 384, 16_384
 MEMORY = 4 * 2**30
 
 Vectors = npt.NDArray[np.float32]
@@ -157,27 +157,27 @@ def repeated(sets: Sequence[str], points: int, cache: Path) -> tuple[Vectors, li
     return unit(moved[:points]), [texts[position] for position in chosen[:points]]
 
 
-def mixture(start: int, stop: int) -> Vectors:
-    """Rows start to stop of an endless set of unit vectors about so many directions; made by blocks, so that no more
+def mixture(start: int, stop: int, count: int) -> Vectors:
+    """Rows start to stop of an endless set of unit vectors about `count` directions; made by blocks, so that no more
     than one is held."""
-    centres = unit(np.random.default_rng(1).standard_normal((DIRECTIONS, DIMENSION), np.float32))
+    centres = unit(np.random.default_rng(1).standard_normal((count, DIMENSION), np.float32))
     parts = []
     for block in range(start // BLOCK, (stop - 1) // BLOCK + 1):
         draw = np.random.default_rng((2, block))
         noise = draw.standard_normal((BLOCK, DIMENSION), np.float32) * np.float32(1 / np.sqrt(DIMENSION))
-        rows = unit(centres[draw.integers(0, DIRECTIONS, BLOCK)] + noise)
+        rows = unit(centres[draw.integers(0, count, BLOCK)] + noise)
         parts.append(rows[max(0, start - block * BLOCK) : stop - block * BLOCK])
     return np.concatenate(parts)
 
 
-def directions(start: int, stop: int) -> Labels:
+def directions(start: int, stop: int, count: int) -> Labels:
     """The direction of each row of `mixture`."""
     blocks = range(start // BLOCK, (stop - 1) // BLOCK + 1)
     parts = []
     for block in blocks:
         draw = np.random.default_rng((2, block))
         draw.standard_normal((BLOCK, DIMENSION), np.float32)
-        parts.append(draw.integers(0, DIRECTIONS, BLOCK))
+        parts.append(draw.integers(0, count, BLOCK))
     return np.concatenate(parts)[start - blocks[0] * BLOCK :][: stop - start]
 
 
@@ -223,7 +223,7 @@ def run_scale(fitted: str, assigned: str, clusters: str, folder: str) -> dict[st
     path = Path(folder) / "vectors.npy"
     stored = np.lib.format.open_memmap(path, "w+", np.float16, (count, DIMENSION))
     for start, stop in spans(0, count):
-        stored[start:stop] = mixture(start, stop)
+        stored[start:stop] = mixture(start, stop, recipe.clusters)
     stored.flush()
     del stored
     before = time.perf_counter()
@@ -238,14 +238,18 @@ def run_scale(fitted: str, assigned: str, clusters: str, folder: str) -> dict[st
     truth, labels = [], []
     for start, stop in [*spans(0, count), *spans(count, total)]:
         kept = start < count
-        vectors = np.load(path, mmap_mode="r")[start:stop].astype(np.float32) if kept else mixture(start, stop)
+        vectors = (
+            np.load(path, mmap_mode="r")[start:stop].astype(np.float32)
+            if kept
+            else mixture(start, stop, recipe.clusters)
+        )
         before = time.perf_counter()
         found, _ = model.assign(vectors, [""] * len(vectors))
         seconds["fitted" if kept else "more"] += time.perf_counter() - before
         sizes += np.bincount(found, minlength=len(sizes))
         if not kept and sum(map(len, labels)) < 100_000:
             labels.append(found)
-            truth.append(directions(start, stop))
+            truth.append(directions(start, stop, recipe.clusters))
     return {
         "seconds": seconds,
         "clusters": int((sizes > 0).sum()),

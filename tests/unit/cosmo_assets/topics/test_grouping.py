@@ -12,7 +12,7 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from cosmo_assets.recipe import Clustering
 from cosmo_assets.topics.clustering import ClusterModel
-from cosmo_assets.topics.features import FeatureSpace, Vectors, unit
+from cosmo_assets.topics.features import FeatureSpace, Vectors, unit, word_pieces
 from cosmo_assets.topics.grouping import (
     EXACT,
     Labels,
@@ -165,9 +165,25 @@ def test_density_gives_stray_points_to_the_nearest_cluster() -> None:
 
 
 def space_of(embeddings: Vectors, texts: list[str], dimensions: int, lexical: float) -> FeatureSpace:
-    space, features = FeatureSpace.fit(embeddings, texts, dimensions, lexical, 0)
+    space, features = FeatureSpace.fit(
+        embeddings, texts, Clustering(clusters=3, dimensions=dimensions, lexical=lexical)
+    )
     np.testing.assert_allclose(features, space.apply(embeddings, texts), atol=2e-6)
     return space
+
+
+def test_no_word_counts_more_than_one_of_half_a_cluster() -> None:
+    embeddings, _ = planted(6, 10, dimensions=384)
+    texts = [f"common {'sixth' if n % 6 == 0 else 'other'} {'once' if n == 0 else ''}" for n in range(60)]
+    pieces = {word: int(word_pieces().bags([word]).indices[0]) for word in ("common", "sixth", "once")}
+    rarity = {}
+    for clusters in (3, 20):
+        space, _ = FeatureSpace.fit(embeddings, texts, Clustering(clusters=clusters))
+        rarity[clusters] = {word: space.idf[p] / word_pieces().weights[p] for word, p in pieces.items()}
+    assert rarity[3]["common"] == rarity[20]["common"] == 0
+    assert rarity[3]["sixth"] == pytest.approx(rarity[3]["once"])
+    assert rarity[20]["sixth"] == pytest.approx(np.log(6), rel=1e-5)
+    assert rarity[20]["once"] == pytest.approx(np.log(40), rel=1e-5)
 
 
 def test_features_are_unit_rows_that_do_not_depend_on_their_batch() -> None:
