@@ -21,7 +21,6 @@ from itertools import pairwise
 MAX_MARKDOWN_BYTES = 30_000
 """Largest chart that goes into an asset's metadata: every materialization stores its own copy of it."""
 MAX_ROWS = 24
-MAX_POINTS = 1_000
 MAX_ATLAS_POINTS = 2_000
 MAX_NAMES = 40
 OTHER = "other"
@@ -143,34 +142,6 @@ def stacked(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], *, unit
         body.append("" if unit == "%" else _text(human(total), x + 6, top + 12, _INK))
     bottom = _top(len(rows[: MAX_ROWS + 1])) + start
     return _svg(title, bottom, [*body, *_more(len(rows), len(shown), left, start)] if shown else [])
-
-
-def scatter(title: str, points: Sequence[tuple[float, float, str]]) -> str:
-    """A map of points (x, y, group): near and far matter, units do not. Beyond 1,000 points, every n-th is drawn;
-    beyond eight groups, the smallest are drawn together as `other`."""
-    if len(points) > MAX_POINTS:
-        points = [points[number * len(points) // MAX_POINTS] for number in range(MAX_POINTS)]
-    sizes = Counter(group for _, _, group in points)
-    colour = _colours(sizes, sorted(sizes, key=lambda group: (-sizes[group], group)))
-    legend, start = _legend(colour)
-    top, height = 44 + start, 380
-    xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
-    west, north = min(xs, default=0.0), max(ys, default=0.0)
-    across = (_WIDTH - 2 * _PAD - 24) / ((max(xs, default=0.0) - west) or 1)
-    up = (height - 24) / ((north - min(ys, default=0.0)) or 1)
-    dots: dict[str, list[str]] = defaultdict(list)
-    for x, y, group in points:
-        place = f"M{_n(_PAD + 12 + (x - west) * across)} {_n(top + 12 + (north - y) * up)}h0"
-        dots[group if group in colour else OTHER].append(place)
-    place = f'x="{_PAD}" y="{top}" width="{_WIDTH - 2 * _PAD}" height="{height}" rx="4"'
-    frame = f'<rect {place} fill="none" stroke="{_GRID}"/>'
-    # a path of zero-length lines with round ends: a third of the bytes of as many circles
-    marks = [
-        f'<path d="{"".join(dots[name])}" stroke="{colour[name]}" stroke-width="6" stroke-linecap="round" '
-        f'stroke-opacity=".75"><title>{_escape(name)}</title></path>'
-        for name in colour
-    ]
-    return _svg(title, top + height, [legend, frame, *marks] if points else [])
 
 
 @dataclass(frozen=True)

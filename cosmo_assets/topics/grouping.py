@@ -72,9 +72,10 @@ def k_means(
         spherical=spherical,
         min_points_per_centroid=1,
         max_points_per_centroid=points,
+        gpu=faiss.get_num_gpus() > 0,
     )
     model.train(features)
-    index = faiss.IndexFlatIP(features.shape[1]) if spherical else faiss.IndexFlatL2(features.shape[1])
+    index = _on_gpus(faiss.IndexFlatIP(features.shape[1]) if spherical else faiss.IndexFlatL2(features.shape[1]))
     index.add(model.centroids)
     labels = [index.search(features[at : at + BATCH], 1)[1][:, 0] for at in range(0, len(features), BATCH)]
     return np.concatenate(labels).astype(np.int64)
@@ -117,14 +118,19 @@ def neighbour_index(features: Vectors, seed: int) -> faiss.Index:
     flat = faiss.IndexFlatIP(dimensions)
     if len(features) <= EXACT:
         flat.add(features)
-        return flat
+        return _on_gpus(flat)
     cells = int(2 * np.sqrt(len(features)))
     index = faiss.IndexIVFFlat(flat, dimensions, cells, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed, 5, 64
     index.train(features)
     index.add(features)
     index.nprobe = 16
-    return index
+    return _on_gpus(index)
+
+
+def _on_gpus(index: faiss.Index) -> faiss.Index:
+    """The index on all GPUs where faiss is built for them and finds some; itself elsewhere."""
+    return faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() else index
 
 
 def merged(points: Vectors, graph: sp.csr_matrix, clusters: int) -> Labels:

@@ -1,12 +1,11 @@
 import base64
-import random
 import re
 from collections.abc import Callable
 
 import pytest
 from lxml import etree
 
-from cosmo_assets.charts import MAX_MARKDOWN_BYTES, bars, funnel, histogram, human, markdown, scatter, stacked
+from cosmo_assets.charts import Region, atlas, bars, funnel, histogram, human, markdown, stacked
 
 HOSTILE = '<script>alert("1")</script> & ]( \x00\x1b `x` *y*'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -17,7 +16,9 @@ CHARTS: dict[str, Draw] = {
     "funnel": lambda title, label: funnel(title, [(label, 120), ("next", 7), ("last", 0)]),
     "histogram": lambda title, label: histogram(title, [(0, 3), (25, 0), (100, 7)], unit=label),
     "stacked": lambda title, label: stacked(title, [(label, {"kept": 10, label: 3}), ("next", {})]),
-    "scatter": lambda title, label: scatter(title, [(0.5, 1.5, label), (-2, 3, "b")]),
+    "atlas": lambda title, label: atlas(
+        title, [(0.5, 1.5, 0), (-2, 3, 1)], [Region(label, 0.5, 1.5, "#1F77B4"), Region("b", -2, 3, None)], label
+    ),
 }
 
 
@@ -40,7 +41,7 @@ def test_a_chart_is_well_formed_accessible_and_the_same_again(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "svg", [bars("t", []), funnel("t", []), histogram("t", []), stacked("t", []), scatter("t", [])]
+    "svg", [bars("t", []), funnel("t", []), histogram("t", []), stacked("t", []), atlas("t", [], [])]
 )
 def test_a_chart_of_nothing_says_so(svg: str) -> None:
     assert texts(svg) == ["t", "Nothing to show."]
@@ -118,16 +119,6 @@ def test_stacked_parts_add_up_and_small_ones_are_drawn_together() -> None:
     assert len({mark.get("fill") for mark in marks}) == 9
     ends = [float(mark.get("x")) + float(mark.get("width")) for mark in marks]
     assert [float(mark.get("x")) for mark in marks[1:]] == pytest.approx(ends[:-1], abs=0.2)
-
-
-def test_scatter_draws_at_most_a_thousand_points_and_eight_groups() -> None:
-    draw = random.Random(1)
-    points = [(draw.random(), draw.random(), f"topic {number % 11}") for number in range(5000)]
-    svg = scatter("t", points)
-    assert svg.count("h0") == 1000
-    assert svg == scatter("t", points)
-    assert {"other", "topic 0"} <= set(texts(svg))
-    assert len(markdown(svg)) < MAX_MARKDOWN_BYTES
 
 
 def test_markdown_holds_the_chart_itself() -> None:

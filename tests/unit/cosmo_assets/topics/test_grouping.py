@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -141,6 +142,28 @@ def test_parts_of_a_graph_that_hang_together_nowhere_stay_apart_or_are_joined() 
     assert len(np.unique(joined)) == 3
     for part in range(6):
         assert len(np.unique(joined[true == part])) == 1
+
+
+def test_k_means_and_neighbours_use_the_gpus_that_faiss_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, _ = planted(4, 50)
+    asked: list[object] = []
+    real = faiss.Kmeans
+
+    def k_means_of_two(*args: int, gpu: bool, **fields: int) -> object:
+        asked.append(gpu)
+        return real(*args, **fields)
+
+    def moved(index: faiss.Index) -> faiss.Index:
+        asked.append(type(index).__name__)
+        return index
+
+    plain = k_means(features, 4, 0), nearest_neighbours(features, 5, 0)[1]
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
+    monkeypatch.setattr(faiss, "Kmeans", k_means_of_two)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", moved)
+    assert k_means(features, 4, 0).tolist() == plain[0].tolist()
+    assert nearest_neighbours(features, 5, 0)[1].tolist() == plain[1].tolist()
+    assert asked == [True, "IndexFlatIP", "IndexFlatIP"]
 
 
 def test_merging_gives_the_number_asked_for() -> None:
