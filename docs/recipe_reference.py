@@ -73,7 +73,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "embedding": "Embedding model",
         "headings": "Subject headings and what each is about. With them the model chooses among the headings nearest "
         "to a cluster; without them it invents a topic",
-        "clustering": "Spherical k-means",
+        "clustering": "How clusters are found and seeds assigned to them",
         "labelling": "How the model is asked for a cluster's topic",
         "policy": "Which topics may become prompts",
         "map": "The map of the seeds",

@@ -309,9 +309,8 @@ def _text(seed: dict[str, Any]) -> str:
 
 
 def _centroids(embeddings: Vectors, labels: Labels) -> Vectors:
-    sums = np.zeros((int(labels.max(initial=0)) + 1, embeddings.shape[1]), np.float64)
-    np.add.at(sums, labels, embeddings)
-    return unit(sums)
+    count = int(labels.max(initial=0)) + 1
+    return unit(np.stack([embeddings[labels == cluster].sum(axis=0, dtype=np.float64) for cluster in range(count)]))
 
 
 def _distances(embeddings: Vectors, labels: Labels, centres: Vectors) -> Vectors:
