@@ -96,7 +96,13 @@ class Clustering(Section):
     outliers: Annotated[float, Field(ge=0, le=0.5)] = 0.01
     """Share of the fitted seeds that lie farthest from their clusters: a seed as far away as these is an outlier and
     makes no prompt, unless its source is exempt from the topic filter."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @pydantic.model_validator(mode="after")
+    def _sample_suffices(self) -> Self:
+        if self.sample < self.clusters:
+            raise ValueError(f"sample {self.sample} is less than clusters {self.clusters}")
+        return self
 
 
 class Labelling(Section):

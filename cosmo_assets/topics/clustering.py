@@ -149,10 +149,22 @@ def fit(workspace: Workspace, *, refit: bool = False) -> Manifest:
 
 
 def assign(workspace: Workspace) -> Manifest:
-    """Build `seed_clusters`. Cost: linear in the new seeds; memory for the model and one part of the seeds."""
+    """Build `seed_clusters`.
+
+    Cost: linear in the new seeds, and a digest of every seed's text; memory for the model, the rows of the earlier
+    version and one part of the seeds.
+
+    Raises:
+        CosmoError: the seeds were embedded otherwise than those that the model is fitted on.
+    """
     seeds = workspace.store.open("seed_documents")
     embeddings = workspace.store.open("seed_embeddings")
     model = workspace.store.open("cluster_model")
+    if model.manifest.params["embedding"] != embeddings.manifest.params:
+        raise CosmoError(
+            "cluster_model is fitted on embeddings made in another way than seed_embeddings",
+            remedy="run `cosmo run --asset cluster_model`, then this again",
+        )
     return workspace.build_rows(
         "seed_clusters",
         lambda writer, earlier: _assign(writer, workspace, seeds, embeddings, model, earlier),
@@ -160,7 +172,7 @@ def assign(workspace: Workspace) -> Manifest:
         sources=[RowSource(seeds, ("title", "text"))],
         stage_version=ASSIGN_VERSION,
         inputs=(seeds.ref(), embeddings.ref()),
-        params={},
+        params={"embedding": embeddings.manifest.params},
         fixed=(model.ref(),),
     )
 
@@ -180,8 +192,8 @@ def _fit(writer: DatasetWriter, recipe: Clustering, labelling: Labelling, embedd
         )
     sample = _sample(embeddings, recipe.sample)
     ids, vectors = _vectors(embeddings, sample)
-    found = {row["seed_id"]: row for row in _rows(seeds, sample)}
-    texts = [_text(found[seed]) for seed in ids]
+    found = {row["seed_id"]: (_text(row), _extract(row, labelling.extract_chars)) for row in _rows(seeds, sample)}
+    texts, extracts = zip(*(found.pop(seed) for seed in ids), strict=True)
     model, labels = ClusterModel.fit(vectors, texts, recipe)
     distances = _distances(vectors, labels, model.centroids)
     rows = []
@@ -197,14 +209,13 @@ def _fit(writer: DatasetWriter, recipe: Clustering, labelling: Labelling, embedd
                 "size": len(members),
                 "spread": float(distances[members].mean().round(5)),
                 "example_ids": [ids[position] for position in shown],
-                "extracts": [_extract(found[ids[position]], labelling.extract_chars) for position in shown],
+                "extracts": [extracts[position] for position in shown],
             }
         )
     writer.write(pa.Table.from_pylist(rows, schema=CLUSTER_MODEL))
     model.save(writer)
     writer.flow("seeds", embeddings.manifest.rows, embeddings.manifest.rows)
-    spreads = np.array([row["spread"] for row in rows])
-    strayed = np.sort(distances / np.maximum(spreads[labels], 1e-6))
+    strayed = np.sort(distances / _scales([row["spread"] for row in rows])[labels])
     reach = strayed[max(0, len(strayed) - 1 - int(recipe.outliers * len(strayed)))]
     writer.summary = {
         "clusters": len(rows),
@@ -223,9 +234,9 @@ def _assign(
     earlier: Earlier,
 ) -> None:
     model = ClusterModel.load(fitted)
-    spreads = fitted.table(["spread"])["spread"].to_numpy()
+    scales = _scales(fitted.table(["spread"])["spread"].to_pylist())
     reach = fitted.manifest.summary["reach"]
-    sizes = np.zeros(len(spreads), np.int64)
+    sizes = np.zeros(len(scales), np.int64)
     total, done, outliers = seeds.manifest.rows, 0, 0
     for texts, vectors in _batches(seeds, embeddings):
         before = {row["seed_id"]: row for row in earlier.rows(list(texts)).to_pylist()}
@@ -237,7 +248,7 @@ def _assign(
             labels, distances = model.assign(vectors[new], [words[position] for position in new])
             ids = list(texts)
             for position, label, distance in zip(new, labels.tolist(), distances.astype(np.float64), strict=True):
-                far = bool(distance > reach * spreads[label])
+                far = bool(distance > reach * scales[label])
                 row = {"cluster_id": label, "distance": round(float(distance), 5), "outlier": far}
                 rows[ids[position]] = {"seed_id": ids[position], **row}
         table = [rows[seed] for seed in texts]
@@ -292,7 +303,7 @@ def _vectors(embeddings: Dataset, sample: set[str]) -> tuple[list[str], Vectors]
     parts = []
     for table in embeddings.tables():
         chosen = [position for position, seed in enumerate(table["seed_id"].to_pylist()) if seed in sample]
-        part = table.take(chosen)
+        part = table.take(pa.array(chosen, pa.int64()))
         ids += part["seed_id"].to_pylist()
         parts.append(matrix(part))
     order = sorted(range(len(ids)), key=ids.__getitem__)
@@ -317,6 +328,12 @@ def _distances(embeddings: Vectors, labels: Labels, centres: Vectors) -> Vectors
     similar = np.einsum("ij,ij->i", unit(embeddings), centres[labels], dtype=np.float32)
     distances: Vectors = np.maximum(np.float32(0), np.float32(1) - similar)
     return distances
+
+
+def _scales(spreads: Sequence[float]) -> npt.NDArray[np.float64]:
+    """What distances to centroids are measured by: a cluster's mean distance, but for those of one seed or of equal
+    ones no less than a quarter of the median of all."""
+    return np.maximum(spreads, max(np.median(spreads) / 4, 1e-3))
 
 
 def _parts(count: int) -> Iterator[slice]:

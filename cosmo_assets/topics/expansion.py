@@ -219,7 +219,7 @@ def _read(node: Node, text: str) -> None:
         has = {meaning(other) for other in (*node.place.subtopics, *node.named)}
         if node.missing and reason_against(name, node.place, has) is None:
             node.named.append(name)
-    node.status = "ok" if node.named else "unusable"
+    node.status, node.error = ("ok" if node.named else "unusable"), None
 
 
 def _body(node: Node, attempt: int, recipe: Recipe) -> dict[str, Any]:

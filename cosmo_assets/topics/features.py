@@ -52,26 +52,25 @@ class FeatureSpace:
     @staticmethod
     def fit(embeddings: Vectors, texts: Sequence[str], recipe: Clustering) -> "tuple[FeatureSpace, Vectors]":
         """The space of these seeds, embeddings (n, d) and texts, and their features. Cost: linear in them, and d cubed.
-        Memory: three views of a part at a time.
+        Memory: 4 kB a seed, and 8 bytes for each distinct word piece of each.
 
         A word counts by its inverse document frequency, no more than one that half the texts of an average cluster
         hold: words rarer than that tell texts apart, not clusters.
         """
         dimensions = max(1, min(recipe.dimensions, len(embeddings) - 1))
         lexical, seed = recipe.lexical, recipe.seed
-        bags = word_pieces().bags(texts) if lexical else None
-        idf = np.zeros(0, np.float32)
-        if bags is not None:
-            frequency = np.bincount(bags.indices, minlength=bags.shape[1]) / max(len(texts), 1)
-            rarity = np.minimum(-np.log(np.where(frequency > 0, frequency, 1.0)), np.log(2 * recipe.clusters))
-            idf = (rarity * word_pieces().weights).astype(np.float32)
         parts = [slice(start, start + PART) for start in range(0, len(embeddings), PART)]
-        views = [_views(embeddings[part], None if bags is None else bags[part], idf, seed) for part in parts]
+        bags = [word_pieces().bags(texts[part]) if lexical else None for part in parts]
+        idf = _rarity([bag for bag in bags if bag is not None], len(embeddings), 2 * recipe.clusters)
+        views = [_views(embeddings[part], bag, idf, seed) for part, bag in zip(parts, bags, strict=True)]
         sums = [sum(view.sum(axis=0, dtype=np.float64) for view in one) for one in zip(*views, strict=True)]
         centres = [(total / len(embeddings)).astype(np.float32) for total in sums]
-        joined = [_joined(part, centres, lexical) for part in views]
-        del views
-        _, vectors = np.linalg.eigh(np.sum([part.T @ part for part in joined], axis=0).astype(np.float64))
+        views.reverse()
+        joined = [_joined(views.pop(), centres, lexical) for _ in parts]
+        covariance = np.zeros((joined[0].shape[1],) * 2, np.float64)
+        for part in joined:
+            covariance += part.T @ part
+        _, vectors = np.linalg.eigh(covariance)
         components = vectors[:, ::-1][:, :dimensions]
         components = components * np.sign(components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])])
         space = FeatureSpace(idf, np.concatenate(centres), components.astype(np.float32), lexical, seed)
@@ -113,6 +112,16 @@ def _projection(rows: int, seed: int) -> Vectors:
     generator = np.random.Generator(np.random.PCG64(seed))
     drawn: Vectors = (generator.standard_normal((rows, PROJECTED)) / np.sqrt(PROJECTED)).astype(np.float32)
     return drawn
+
+
+def _rarity(bags: Sequence[sp.csr_matrix], texts: int, most: float) -> Vectors:
+    """Inverse document frequencies, at most that of a piece in one of `most` texts, times the pieces' own weights."""
+    if not bags:
+        return np.zeros(0, np.float32)
+    counts = np.sum([np.bincount(bag.indices, minlength=bag.shape[1]) for bag in bags], axis=0)
+    rarity = np.minimum(-np.log(np.where(counts > 0, counts / texts, 1.0)), np.log(most))
+    weighted: Vectors = (rarity * word_pieces().weights).astype(np.float32)
+    return weighted
 
 
 def _views(embeddings: Vectors, bags: sp.csr_matrix | None, idf: Vectors, seed: int) -> list[Vectors]:

@@ -9,12 +9,11 @@ by Ward's criterion (Ward, 1963) up to the number wanted, many points by way of 
 the majority of its neighbours. Measured beside its rivals in tests/benchmarks/clustering.py.
 """
 
-import warnings
-
 import faiss
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering
 
 from cosmo_assets.topics.features import Vectors, unit
@@ -83,8 +82,8 @@ def k_means(
 
 def density_clusters(features: Vectors, clusters: int) -> Labels:
     """Labels of HDBSCAN (Campello et al., 2013; scikit-learn's) on the first principal components, points of no
-    cluster with the nearest one. The number of clusters is what the data gives, at most about `clusters`: a cluster has
-    at least n / (4 `clusters`) points. Cost: up to the square of n."""
+    cluster with the nearest one. The number of clusters is what the data gives, at most four times `clusters`: each has
+    at least a quarter of the points of an average one. Cost: up to the square of n."""
     reduced = _principal(features, 10)
     least = max(5, len(features) // (4 * clusters))
     if len(features) < least:
@@ -134,12 +133,30 @@ def _on_gpus(index: faiss.Index) -> faiss.Index:
 
 
 def merged(points: Vectors, graph: sp.csr_matrix, clusters: int) -> Labels:
-    """Labels of points (n, d) merged by Ward's criterion along the edges of a graph (n, n) until `clusters` are left;
-    scikit-learn's, which joins parts of the graph that hang together nowhere."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # it says that it joins them
-        found = AgglomerativeClustering(clusters, connectivity=graph, linkage="ward").fit_predict(points)
-    return np.asarray(found, np.int64)
+    """Labels of points (n, d) merged by Ward's criterion along the edges of a graph (n, n), and of links between parts
+    of it, until `clusters` are left. Cost: n log n."""
+    method = AgglomerativeClustering(clusters, connectivity=linked(points, graph), linkage="ward")
+    return np.asarray(method.fit_predict(points), np.int64)
+
+
+def linked(points: Vectors, graph: sp.csr_matrix) -> sp.csr_matrix:
+    """A graph (n, n) in which parts that hang together nowhere are linked, each with the nearest others by their means,
+    until it is one. (scikit-learn would compare every part with every other, point by point.)"""
+    while True:
+        count, part = connected_components(graph, directed=False)
+        if count == 1:
+            return graph
+        means = _means(points, part).astype(np.float32)
+        index = _on_gpus(faiss.IndexFlatL2(means.shape[1]))
+        index.add(means)
+        near = index.search(means, min(NEIGHBOURS + 1, count))[1]
+        order = np.lexsort((((points - means[part]) ** 2).sum(axis=1), part))
+        middle = order[np.searchsorted(part[order], np.arange(count))]
+        rows = np.repeat(np.arange(count), near.shape[1])
+        other = rows != near.ravel()
+        ends = middle[rows[other]], middle[near.ravel()[other]]
+        links = sp.csr_matrix((np.ones(other.sum(), graph.dtype), ends), graph.shape)
+        graph = (graph + links + links.T).tocsr()
 
 
 def _symmetric(similarity: Vectors, neighbours: npt.NDArray[np.int64]) -> sp.csr_matrix:

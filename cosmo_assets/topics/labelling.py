@@ -155,7 +155,7 @@ def _produce(
         for cluster, texts in extracts.items()
     }
     rows = _earlier(workspace.store, ballots.values())
-    writer.run["reused_rows"] = len(rows)
+    writer.reused_rows = len(rows)
     topics = Topics(embedder, bool(recipe.headings), recipe.labelling.topic_similarity)
     open_ballots = [ballot for ballot in ballots.values() if ballot.cluster_id not in rows]
     _ask(open_ballots, topics, log, tokenizer, workspace)

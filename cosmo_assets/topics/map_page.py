@@ -21,9 +21,8 @@ from markupsafe import Markup
 
 FOLDER = Path(__file__).parent / "page"
 MAX_PAGE_BYTES = 3_000_000
-TITLE_CHARS = 90
-TEXT_CHARS = (240, 160, 80, 0)
-"""Lengths of the beginnings of texts, the first that keeps the page below `MAX_PAGE_BYTES` is taken."""
+CHARS = ((90, 240), (90, 160), (90, 80), (90, 0), (30, 0))
+"""Lengths of titles and of the beginnings of texts, the first that keep the page below `MAX_PAGE_BYTES` are taken."""
 GRID = 20_000
 """Coordinates are whole numbers from 0 to this: a twentieth of a pixel on a screen."""
 
@@ -57,7 +56,7 @@ class Document:
 
 def page(name: str, topics: Sequence[Topic], documents: Sequence[Document], seeds: int) -> str:
     """The page as HTML text, a function of its arguments; `seeds` is how many there are in all. Titles and texts are
-    cut, the latter the more the larger the page would be: at most 3 MB for 10,000 seeds."""
+    cut, the more the larger the page would be: at most 3 MB for 10,000 seeds."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER, encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -65,8 +64,8 @@ def page(name: str, topics: Sequence[Topic], documents: Sequence[Document], seed
     style = (FOLDER / "map.css").read_text(encoding="utf-8")
     template = environment.get_template("map.html.j2")
     html = ""
-    for chars in TEXT_CHARS:
-        data = _json(_data(name, topics, documents, seeds, chars))
+    for title, text in CHARS:
+        data = _json(_data(name, topics, documents, seeds, title, text))
         html = template.render(
             name=name,
             style=Markup(style),  # noqa: S704
@@ -80,7 +79,9 @@ def page(name: str, topics: Sequence[Topic], documents: Sequence[Document], seed
     return html + "\n"
 
 
-def _data(name: str, topics: Sequence[Topic], documents: Sequence[Document], seeds: int, chars: int) -> dict[str, Any]:
+def _data(
+    name: str, topics: Sequence[Topic], documents: Sequence[Document], seeds: int, title: int, text: int
+) -> dict[str, Any]:
     sources = sorted({document.source for document in documents})
     return {
         "name": name,
@@ -105,21 +106,21 @@ def _data(name: str, topics: Sequence[Topic], documents: Sequence[Document], see
         "topic": [document.topic for document in documents],
         "source": [sources.index(document.source) for document in documents],
         "id": [document.seed_id for document in documents],
-        "title": [_title(document) for document in documents],
-        "text": [_beginning(document, chars) for document in documents],
+        "title": [_title(document, title) for document in documents],
+        "text": [_beginning(document, title, text) for document in documents],
     }
 
 
-def _title(document: Document) -> str:
+def _title(document: Document, chars: int) -> str:
     """The title, or the beginning of the text where there is none."""
-    return cut(document.title or document.text, TITLE_CHARS)
+    return cut(document.title or document.text, chars)
 
 
-def _beginning(document: Document, chars: int) -> str:
+def _beginning(document: Document, shown: int, chars: int) -> str:
     """The beginning of the text, less what is shown as the title already."""
-    text = " ".join(document.text[: 8 * (chars + TITLE_CHARS) + 200].split())
+    text = " ".join(document.text[: 8 * (chars + shown) + 200].split())
     if not document.title:
-        head = _title(document).removesuffix("…").rstrip()
+        head = _title(document, shown).removesuffix("…").rstrip()
         rest = text[len(head) :].lstrip()
         return f"… {cut(rest, chars)}" if rest and chars else ""
     title = " ".join(document.title.split())

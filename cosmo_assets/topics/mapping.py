@@ -146,6 +146,7 @@ def _produce(
 ) -> None:
     recipe = workspace.recipe
     cluster_of = _clusters_of(clusters)
+    _same_seeds(embeddings, cluster_of)
     shown = drawn(cluster_of, recipe.topics.map.points, recipe.topics.map.seed)
     wanted, places = set(shown), _place_all(writer, workspace, layout, embeddings, cluster_of)
     place_of = {seed: at for part in places for seed, at in part if seed in wanted}
@@ -164,6 +165,19 @@ def _produce(
         "shown": len(shown),
         "same_cluster": _same_cluster(plane, numbers),
     }
+
+
+def _same_seeds(embeddings: Dataset, cluster_of: Mapping[str, int]) -> None:
+    """Raises:
+    CosmoError: a seed has an embedding and no cluster.
+    """
+    for table in embeddings.tables(["seed_id"]):
+        for seed in table["seed_id"].to_pylist():
+            if seed not in cluster_of:
+                raise CosmoError(
+                    f"seed_clusters knows nothing of seed {seed}: it was built of other seeds",
+                    remedy="run `cosmo run --asset seed_clusters`, then this again",
+                )
 
 
 def _place_all(

@@ -78,7 +78,8 @@ def decide(label: Mapping[str, Any], policy: TopicPolicy) -> str | None:
     """
     topic, score = label["topic"], label["score"]
     if topic is None:
-        return None if policy.unlabelled == "keep" else "topic_unlabelled"
+        denied = "heading_denied" if label["heading"] in policy.deny_headings else None
+        return denied if policy.unlabelled == "keep" else "topic_unlabelled"
     overrides = {_folded(name): verdict for name, verdict in policy.overrides.items()}
     override = overrides.get(_folded(topic))
     if override is not None:

@@ -109,7 +109,7 @@ def answer_schema(choices: Sequence[str]) -> dict[str, Any]:
 def answer_pattern(choices: Sequence[str]) -> str:
     """The regular expression of an answer in plain text. It ends with the end of a line: after a last word the model
     would be free to go on with it."""
-    literal = (re.sub(r"([^A-Za-z0-9 ,&'-])", r"\\\1", choice) for choice in choices)
+    literal = (re.sub(r"([^\w ,&'-])", r"\\\1", choice) for choice in choices)
     topic = "|".join(literal) if choices else rf"[A-Z][A-Za-z ,&'-]{{2,{TOPIC_CHARS - 12}}}"
     return rf" ({topic})\nKind: ({'|'.join(KINDS)})\n"
 
@@ -138,11 +138,14 @@ def parse(answer: str, choices: Sequence[str], form: str) -> Vote:
 
 
 def _topic(value: Any, choices: Sequence[str]) -> str:
-    if not isinstance(value, str) or not 3 <= len(value.strip()) <= TOPIC_CHARS or not any(map(str.isalpha, value)):
+    topic = " ".join(value.split()) if isinstance(value, str) else ""
+    if choices:
+        chosen = next((choice for choice in choices if " ".join(choice.split()) == topic), None)
+        if chosen is None:
+            raise ValueError(f"topic {value!r} is none of the choices")
+        return chosen
+    if not 3 <= len(topic) <= TOPIC_CHARS or not any(map(str.isalpha, topic)):
         raise ValueError(f"topic is {value!r}")
-    topic = " ".join(value.split())
-    if choices and topic not in choices:
-        raise ValueError(f"topic {topic!r} is none of the choices")
     return topic
 
 
