@@ -66,6 +66,7 @@ def put(
     bucket: str = ALL,
     version: str = "1",
     summary: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Publish an asset made of these rows, one part for each key (the bucket of the part, or None)."""
 
@@ -78,7 +79,7 @@ def put(
         writer.summary = dict(summary or {})
         writer.flow("rows", count, count)
 
-    return workspace.build(asset, produce, bucket=bucket, stage_version=version, inputs=(), params={})
+    return workspace.build(asset, produce, bucket=bucket, stage_version=version, inputs=(), params=dict(params or {}))
 
 
 def prompt(text: str, *, max_tokens: int = 50, **columns: Any) -> dict[str, Any]:

@@ -228,6 +228,20 @@ def test_a_server_that_does_not_answer_is_asked_at_the_next_build(
     assert len(subtopics(tmp_path, "Singing")) == 3
 
 
+def test_a_subcategory_whose_second_request_succeeds_is_not_asked_again(tmp_path: Path, replay: ReplayServer) -> None:
+    refusals = [web.Response(status=503, text="no")]
+
+    def fault(body: dict[str, Any], seen: int) -> web.Response | None:
+        return refusals.pop() if refusals and "Subject: Singing" in body["messages"][0]["content"] else None
+
+    replay.subtopics, replay.fault = names, fault
+    assert expand(tmp_path, replay).flow.failed == {}
+    assert all(row["key"] for row in rows(tmp_path))
+    replay.calls.clear()
+    expand(tmp_path, replay, {**TREE, "Dance": ["Ballet"]})
+    assert [call for call in replay.calls if "Subject: Singing" in str(call)] == []
+
+
 def test_after_a_failure_the_same_tree_is_asked_again_but_only_what_failed(
     tmp_path: Path, replay: ReplayServer
 ) -> None:

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import normalized_mutual_info_score
 
 from cosmo_assets.recipe import Clustering
@@ -20,6 +22,7 @@ from cosmo_assets.topics.grouping import (
     density_clusters,
     graph_communities,
     k_means,
+    linked,
     merged,
     nearest_neighbours,
 )
@@ -172,6 +175,25 @@ def test_merging_gives_the_number_asked_for() -> None:
     graph = np.zeros((100, 100))
     np.put_along_axis(graph, neighbours, 1.0, axis=1)
     assert len(np.unique(merged(features, csr_matrix(np.maximum(graph, graph.T)), 7))) == 7
+
+
+def test_parts_that_hang_together_nowhere_are_linked_by_few_edges_and_merged_by_nearness() -> None:
+    """Families of near-equal texts are parts of their own, thousands of them in a crawl."""
+    draw = np.random.default_rng(0)
+    tens = unit(draw.standard_normal((10, 64)))
+    families = unit(np.repeat(tens, 40, axis=0) + 0.4 * unit(draw.standard_normal((400, 64))))
+    points = unit(np.repeat(families, 14, axis=0) + 1e-3 * unit(draw.standard_normal((5600, 64))))
+    _, neighbours = nearest_neighbours(points, 12, 0)
+    rows = np.repeat(np.arange(5600), 12)
+    graph = csr_matrix((np.ones(rows.size, np.float32), (rows, neighbours.ravel())), (5600, 5600))
+    assert connected_components(graph, directed=False)[0] == 400
+    joined = linked(points, graph)
+    assert connected_components(joined, directed=False)[0] == 1
+    assert joined.nnz - graph.nnz < 30 * 400
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = graph_communities(points, 10, 0)
+    assert agreement(found, np.repeat(np.arange(10), 560)) > 0.99
 
 
 def test_density_of_nothing_but_noise_is_one_cluster() -> None:

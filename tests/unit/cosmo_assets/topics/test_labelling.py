@@ -159,7 +159,7 @@ def test_after_a_refit_only_changed_clusters_are_asked(desk: Callable[..., Desk]
     refitted = {0: CLUSTERS[1], 1: CLUSTERS[0], 2: [*CLUSTERS[2][:5], "Coupon text 6 of the cluster"], 3: CLUSTERS[3]}
     at.fit(refitted)
     manifest = at.label()
-    assert (manifest.run["reused_rows"], manifest.run["requests"]) == (3, 2)
+    assert (manifest.run["reused_rows"], manifest.run["computed_rows"], manifest.run["requests"]) == (3, 1, 2)
     assert all("Coupon" in prompt for prompt in prompts(at.server.calls[8:]))
     rows = at.rows()
     assert [row["cluster_id"] for row in rows] == [0, 1, 2, 3]

@@ -106,9 +106,13 @@ def test_a_seed_is_shown_with_its_place_title_and_beginning() -> None:
     assert data["topics"][0]["score"] is None
 
 
+@pytest.mark.parametrize("titled", [True, False])
 @pytest.mark.parametrize("letter", ["e", "\N{CJK UNIFIED IDEOGRAPH-4E2D}"])
-def test_a_page_of_the_most_seeds_stays_small(letter: str) -> None:
-    texts = [document(f"{letter * 7} " * 300, title=f"{number} {letter * 40}") for number in range(10_000)]
+def test_a_page_of_the_most_seeds_stays_small(letter: str, titled: bool) -> None:
+    texts = [
+        document(f"{letter * 7} " * 300, title=f"{number} {letter * 88}" if titled else None)
+        for number in range(10_000)
+    ]
     html = page("a", [topic("t")], texts, 10_000)
     assert len(html.encode()) <= MAX_PAGE_BYTES
     assert len(data_of(html)["id"]) == 10_000

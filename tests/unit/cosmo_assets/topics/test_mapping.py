@@ -171,6 +171,16 @@ def test_a_cluster_without_a_label_row_is_named_in_the_error(tmp_path: Path) -> 
     assert "topic_labels" in str(error.value)
 
 
+def test_seeds_that_no_cluster_was_found_for_are_named_in_the_error(tmp_path: Path) -> None:
+    workspace = workspace_in(tmp_path, points=100)
+    fill(workspace, 30)
+    new = [{"seed_id": identity(n), "embedding": vector(n)} for n in range(31)]
+    put(workspace, "seed_embeddings", {"a": new}, version="more")
+    with pytest.raises(CosmoError, match=f"nothing of seed {identity(30)}") as error:
+        mapping.build(workspace)
+    assert "--asset seed_clusters" in error.value.remedy
+
+
 def test_one_seed_is_a_map(tmp_path: Path) -> None:
     manifest = built(workspace_in(tmp_path), 1)
     assert manifest.summary == {"clusters": 1, "laid_out": 1, "same_cluster": 1.0, "shown": 1}

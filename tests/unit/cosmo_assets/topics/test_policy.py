@@ -40,8 +40,10 @@ def test_a_cluster_without_a_label_goes_as_the_policy_says(policy: Any, reason: 
     assert decide(label(topic=None, score=None), TopicPolicy(unlabelled=policy)) == reason
 
 
-def test_an_unlabelled_cluster_that_is_kept_meets_no_other_rule() -> None:
-    assert decide(label(topic=None, score=1.0), TopicPolicy(unlabelled="keep", min_score=9, deny=(".*",))) is None
+def test_an_unlabelled_cluster_that_is_kept_is_judged_by_its_heading_alone() -> None:
+    policy = TopicPolicy(unlabelled="keep", min_score=9, deny=(".*",), deny_headings=("Gossip",))
+    assert decide(label(topic=None, score=1.0), policy) is None
+    assert decide(label(topic=None, score=1.0, heading="Gossip"), policy) == "heading_denied"
 
 
 @pytest.mark.parametrize("topic", ["Celebrity gossip", "CELEBRITY news", "all about celebrities"])

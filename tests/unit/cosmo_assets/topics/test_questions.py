@@ -101,6 +101,16 @@ def test_with_choices_no_other_topic_counts() -> None:
     assert answer_schema(["Reefs"])["properties"]["topic"] == {"enum": ["Reefs"]}
 
 
+@pytest.mark.parametrize(
+    "heading", ["AI", "\N{CJK UNIFIED IDEOGRAPH-6570}", "A " * 50 + "b", "Law  and order ", "Économie"]
+)
+def test_a_heading_of_the_recipe_may_be_chosen_whatever_its_form(heading: str) -> None:
+    assert parse(answer(topic=heading), ["Reefs", heading], "chat").topic == heading
+    assert re.fullmatch(answer_pattern(["Reefs", heading]), f" {heading}\nKind: guide\n")
+    assert parse(f" {heading}\nKind: guide\n", ["Reefs", heading], "text").topic == heading
+    assert "\\É" not in answer_pattern([heading]), "an escape that not every engine knows"
+
+
 def test_a_catalogue_entry_is_a_topic_and_a_kind_with_its_score() -> None:
     vote = parse(" Ocean Tides\nKind: guide\n", [], "text")
     assert (vote.topic, vote.score) == ("Ocean Tides", KINDS["guide"])
