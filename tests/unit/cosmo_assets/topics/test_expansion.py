@@ -229,13 +229,17 @@ def test_a_server_that_does_not_answer_is_asked_at_the_next_build(
 
 
 def test_a_subcategory_whose_second_request_succeeds_is_not_asked_again(tmp_path: Path, replay: ReplayServer) -> None:
-    refusals = [web.Response(status=503, text="no")]
+    seeds: list[int] = []
 
     def fault(body: dict[str, Any], seen: int) -> web.Response | None:
-        return refusals.pop() if refusals and "Subject: Singing" in body["messages"][0]["content"] else None
+        if "Subject: Singing" not in body["messages"][0]["content"]:
+            return None
+        seeds.append(body["seed"])
+        return web.Response(status=503, text="no") if body["seed"] == seeds[0] else None
 
     replay.subtopics, replay.fault = names, fault
     assert expand(tmp_path, replay).flow.failed == {}
+    assert len(set(seeds)) == 2
     assert all(row["key"] for row in rows(tmp_path))
     replay.calls.clear()
     expand(tmp_path, replay, {**TREE, "Dance": ["Ballet"]})
