@@ -66,16 +66,20 @@ def _show(manifest: Manifest, recipe: Recipe) -> Show:
         | {"dropped": sum(part["dropped"].values()), "bad": sum(part["bad"].values())}
         for name, part in found.items()
     ]
+    by_count = sorted(manifest.summary["licences"].items(), key=lambda item: (-item[1], item[0]))
     licences = [
         {"licence": licence, "seeds": count, "may become prompts": refusal(licence, recipe.licences) or "yes"}
-        for licence, count in manifest.summary["licences"].items()
+        for licence, count in by_count
     ]
+    if (others := manifest.summary["other_licences"])["licences"]:
+        rest = {"licence": f"{others['licences']:,} others", "seeds": others["seeds"]}
+        licences.append({**rest, "may become prompts": "as the policy says of each"})
     scores = [(number / TOXICITY_BINS, count) for number, count in enumerate(manifest.summary["toxicity"])]
     return Show(
         charts={
             "funnel": funnel("From rows to seeds: what is left after each step", steps(manifest.flow)),
             "by_source": stacked("Rows by source: kept, or why not", rows, unit="rows"),
-            "licences": bars("Seeds by licence", sorted(manifest.summary["licences"].items()), unit="seeds"),
+            "licences": bars("Seeds by licence", by_count, unit="seeds"),
             "toxicity": histogram("Seeds by toxicity score", scores),
         },
         tables={"sources": table, "licence_policy": licences},

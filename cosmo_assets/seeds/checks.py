@@ -14,7 +14,7 @@ def _every_source(manifest: Manifest, _: Recipe) -> Verdict:
 
 
 def _licensed(manifest: Manifest, _: Recipe) -> Verdict:
-    unnamed = sum(count for licence, count in manifest.summary["licences"].items() if not licence.strip())
+    unnamed = manifest.summary["unlicensed"]
     return unnamed == 0, {"seeds without a licence": unnamed}
 
 

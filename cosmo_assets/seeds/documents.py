@@ -9,7 +9,8 @@ and signatures of all rows; texts are read again of near-duplicate candidates on
 sources and the recipe alone, not on what was built before.
 """
 
-from collections import Counter, defaultdict
+import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,19 +35,18 @@ from cosmo_assets.seeds.duplicates import (
     repeated,
     twins,
 )
-from cosmo_assets.seeds.files import UnitFile, UnitFiles, reading, unit_key
+from cosmo_assets.seeds.files import UnitFile, UnitFiles, joined, reading, unit_key
 from cosmo_assets.seeds.readers.sources import Unit, units
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.digest import json_digest
-from cosmo_resources.storage.files import write_parquet
 from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import ALL
-from cosmo_resources.storage.writer import REJECTED, DatasetWriter, read_table
+from cosmo_resources.storage.writer import REJECTED, DatasetWriter
 
-STAGE_VERSION = "2"
+STAGE_VERSION = "3"
 TOXICITY_BINS = 20
-
-_TWINS = pa.schema([pa.field("component", pa.string()), pa.field("twins", pa.list_(pa.int32()))])
+LICENCES = 1000
+"""How many licences the summary names, the commonest; a source may state one of its own for every document."""
 
 Contents = Mapping[str, Sequence[tuple[Unit, str]]]
 """The units of each source, with the digest of each."""
@@ -64,12 +64,46 @@ class Block:
     limit: int | None
 
 
+@dataclass(frozen=True)
+class AllRows:
+    """All rows of all units, by number, and where they lie; `index` has the columns of `files.INDEX`."""
+
+    blocks: list[Block]
+    index: pa.Table
+
+    def column(self, name: str) -> Hashes:
+        """A column of the index."""
+        values: Hashes = self.index[name].to_numpy()
+        return values
+
+    def values(self, rows: Rows, column: str) -> pa.ChunkedArray:
+        """A column of the dataset, of some rows, ascending: each part that holds one of them is read once."""
+        firsts = np.array([block.first for block in self.blocks])
+        # the last block that begins at or before a row holds it: units without rows begin there, too
+        block_of = np.searchsorted(firsts, rows, side="right") - 1
+        part_of, position_of = (self.index[name].take(pa.array(rows)).to_numpy() for name in ("part", "position"))
+        found = []
+        for places in _runs(block_of, part_of):  # the rows of a unit stand in its parts in the order of reading
+            file = self.blocks[block_of[places.start]].file
+            table = file.part(int(part_of[places.start]), [column])
+            found.append(table[column].take(pa.array(position_of[places])).combine_chunks())
+        return pa.chunked_array(found, type=SEED_DOCUMENTS.field(column).type)
+
+
+def _runs(*columns: npt.NDArray[Any]) -> Iterator[slice]:
+    """The longest runs of equal values in all columns."""
+    changed = [np.flatnonzero(column[1:] != column[:-1]) + 1 for column in columns]
+    bounds = np.unique(np.concatenate([[0], *changed, [len(columns[0])]])).astype(int).tolist()
+    yield from (slice(start, end) for start, end in itertools.pairwise(bounds))
+
+
 def build(workspace: Workspace) -> Manifest:
     """Build `seed_documents`.
 
-    Cost: every byte of the sources is read for its digest; text is read and cleaned of new units only; digests and
-    signatures of all rows are sorted; of near-duplicate candidates, new or touched groups are compared.
-    Memory: one part, about 60 bytes per row, and the candidates.
+    Cost: every byte of the sources is read for its digest; if there is anything to build, also every byte that is kept
+    of their units, for its checksum; text is read and cleaned of new units only; digests and signatures of all rows are
+    copied and sorted; of near-duplicate candidates, new or touched groups are compared.
+    Memory: one part, about 60 bytes per row, places and reasons of the rows that fell out, and the candidates.
     """
     recipe = workspace.recipe
     contents = {source.name: [(unit, unit.digest()) for unit in units(recipe, source)] for source in recipe.sources}
@@ -92,13 +126,14 @@ def build(workspace: Workspace) -> Manifest:
 def _produce(writer: DatasetWriter, workspace: Workspace, contents: Contents) -> None:
     files = UnitFiles(workspace.store.work("seed_documents") / "files")
     blocks, keys = _blocks(files, workspace, contents)
-    exact = repeated(_column(blocks, "text_high"), _column(blocks, "text_low"))
+    rows = AllRows(blocks, joined((block.file.index(block.rows) for block in blocks), files.folder / ".index.tmp"))
+    exact = repeated(rows.column("text_high"), rows.column("text_low"))
     threshold = workspace.recipe.seeds.near_duplicate_threshold
-    twin_of = {} if threshold is None else _near_duplicates(writer, files, blocks, ~exact, threshold)
+    twin_of = {} if threshold is None else _near_duplicates(writer, files, rows, ~exact, threshold)
     alive = ~exact
     alive[list(twin_of)] = False
-    _write(writer, blocks, alive)
-    _account(writer, workspace, blocks, alive, _drops(blocks, exact, twin_of))
+    _write(writer, rows, alive)
+    _account(writer, workspace, rows, alive, _drops(rows, exact, twin_of))
     writer.run["files_removed"] = files.keep(keys)
 
 
@@ -116,7 +151,7 @@ def _blocks(files: UnitFiles, workspace: Workspace, contents: Contents) -> tuple
             workspace.progress(len(blocks), total, "files")
             key = unit_key(unit, content, source, workspace.recipe.seeds, STAGE_VERSION)
             alive = partial(workspace.progress, len(blocks), total, "files")
-            file = files.take(key, unit, source, workspace.recipe.seeds, alive)
+            file = files.take(key, unit, content, source, workspace.recipe.seeds, alive)
             rows = file.kept.rows if left is None else min(file.kept.rows, left)
             blocks.append(Block(source, file, first, rows, left))
             keys.append(key)
@@ -126,24 +161,22 @@ def _blocks(files: UnitFiles, workspace: Workspace, contents: Contents) -> tuple
 
 
 def _near_duplicates(
-    writer: DatasetWriter, files: UnitFiles, blocks: list[Block], wanted: npt.NDArray[np.bool_], threshold: float
+    writer: DatasetWriter, files: UnitFiles, rows: AllRows, wanted: npt.NDArray[np.bool_], threshold: float
 ) -> dict[int, int]:
     """The rows that are similar to an earlier one, each with that one. What was found at the last build of a component
     that is made of the same seeds is taken over."""
-    path = files.folder / "twins.parquet"
-    known: dict[str, list[int]] = {}
-    if path.is_file():
-        known = dict(zip(*(column.to_pylist() for column in read_table(path).columns), strict=True))
-    found = components(_bands(blocks, wanted))
-    keys = _keys_of(blocks, found, threshold)
+    known = files.known_twins()
+    found = components(_bands(rows, wanted))
+    keys = _keys_of(rows, found, threshold)
     answers = {key: known[key] for key in keys if key in known}
     new = [(key, component) for key, component in zip(keys, found, strict=True) if key not in answers]
-    sizes = _column(blocks, "chars")
+    sizes = rows.column("chars")
     for batch in batches([int(sizes[list(component.rows)].sum()) for _, component in new]):
         chosen = [new[number] for number in batch]
-        texts = _values(blocks, [row for _, component in chosen for row in component.rows], "text")
+        numbers = np.unique(np.array([row for _, component in chosen for row in component.rows], dtype=np.int64))
+        texts = dict(zip(numbers.tolist(), rows.values(numbers, "text").to_pylist(), strict=True))
         answers |= {key: twins(component, texts, threshold) for key, component in chosen}
-    write_parquet(path, pa.table([list(answers), list(answers.values())], schema=_TWINS))
+    files.keep_twins(answers)
     writer.run["candidates"] = sum(len(component.rows) for component in found)
     writer.run["candidates_compared"] = sum(len(component.rows) for _, component in new)
     return {
@@ -154,33 +187,32 @@ def _near_duplicates(
     }
 
 
-def _bands(blocks: list[Block], wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[Rows, Hashes]]:
+def _bands(rows: AllRows, wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[Rows, Hashes]]:
     """One band after another: the rows that have a signature and are wanted, and their hashes."""
     for band in range(BANDS):
-        name = f"band_{band:02d}"
-        column = pa.concat_tables([block.file.index([name], block.rows) for block in blocks])[name]
-        rows = np.flatnonzero(wanted & column.is_valid().to_numpy())
-        yield rows, column.fill_null(0).to_numpy()[rows]
+        column = rows.index[f"band_{band:02d}"]
+        signed = np.flatnonzero(wanted & column.is_valid().to_numpy())
+        yield signed, column.fill_null(0).to_numpy()[signed]
 
 
-def _keys_of(blocks: list[Block], found: list[Component], threshold: float) -> list[str]:
-    high, low = _column(blocks, "seed_high"), _column(blocks, "seed_low")
+def _keys_of(rows: AllRows, found: list[Component], threshold: float) -> list[str]:
+    high, low = rows.column("seed_high"), rows.column("seed_low")
     return [
         component_key([f"{high[row]:016x}{low[row]:016x}" for row in component.rows], threshold, STAGE_VERSION)
         for component in found
     ]
 
 
-def _write(writer: DatasetWriter, blocks: list[Block], alive: npt.NDArray[np.bool_]) -> None:
+def _write(writer: DatasetWriter, rows: AllRows, alive: npt.NDArray[np.bool_]) -> None:
     """The parts of the units, in order, without the rows that are no seeds: a part that lost none becomes one of the
     dataset as it is, without a copy."""
-    for block in blocks:
-        places = block.file.index(["part", "position"], block.rows)
-        parts, positions = places["part"].to_numpy(), places["position"].to_numpy()
-        mine = alive[block.first : block.first + block.rows]
+    part_of, position_of = rows.column("part"), rows.column("position")
+    for block in rows.blocks:
+        mine = slice(block.first, block.first + block.rows)
+        parts, positions = part_of[mine], position_of[mine]
         for number, whole in enumerate(block.file.kept.parts):
             mask = np.zeros(whole.rows, dtype=bool)
-            mask[positions[(parts == number) & mine]] = True
+            mask[positions[(parts == number) & alive[mine]]] = True
             if mask.any():
                 part = whole if mask.all() else block.file.without(number, mask)
                 path = block.file.folder / part.name
@@ -190,55 +222,64 @@ def _write(writer: DatasetWriter, blocks: list[Block], alive: npt.NDArray[np.boo
         writer.write(SEED_DOCUMENTS.empty_table())
 
 
-def _drops(blocks: list[Block], exact: npt.NDArray[np.bool_], twin_of: Mapping[int, int]) -> dict[str, pa.Table]:
-    """The rows that fell out, by source: those of its units in the order of reading, then its duplicates."""
-    repeats = np.flatnonzero(exact).tolist()
-    native = _values(blocks, [*repeats, *twin_of, *twin_of.values()], "native_id")
-    firsts = np.array([block.first for block in blocks])
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in repeats:
-        drop = {"place": native[row], "reason": "exact_duplicate", "failed": False}
-        rows[_block_of(blocks, firsts, row).source.name].append(drop)
-    for row, twin in sorted(twin_of.items()):
-        drop = {"place": native[row], "reason": "near_duplicate", "detail": native[twin], "failed": False}
-        rows[_block_of(blocks, firsts, row).source.name].append(drop)
-    schema = pa.schema([*REJECTED, pa.field("failed", pa.bool_())])
-    found = {}
-    for name, group in groupby(blocks, key=lambda block: block.source.name):
-        tables = [block.file.drops(block.limit).select(schema.names).cast(schema) for block in group]
-        found[name] = pa.concat_tables([*tables, pa.Table.from_pylist(rows[name], schema=schema)])
-    return found
+_DROPPED = pa.schema([*REJECTED, pa.field("failed", pa.bool_())])
+
+
+def _drops(rows: AllRows, exact: npt.NDArray[np.bool_], twin_of: Mapping[int, int]) -> Iterator[tuple[str, pa.Table]]:
+    """The rows that fell out, one source after another: those of its units in the order of reading, then its
+    duplicates. Memory: those of one source, as Arrow has them."""
+    near = np.array(sorted(twin_of), dtype=np.int64)
+    for name, group in groupby(rows.blocks, key=lambda block: block.source.name):
+        blocks = list(group)
+        first, end = blocks[0].first, blocks[-1].first + blocks[-1].rows
+        tables = [block.file.drops(block.limit).select(_DROPPED.names).cast(_DROPPED) for block in blocks]
+        tables.append(_duplicates(rows, first + np.flatnonzero(exact[first:end]), None))
+        similar = near[(near >= first) & (near < end)]
+        tables.append(_duplicates(rows, similar, np.array([twin_of[row] for row in similar.tolist()], dtype=np.int64)))
+        yield name, pa.concat_tables(tables)
+
+
+def _duplicates(rows: AllRows, fallen: Rows, twins_of: Rows | None) -> pa.Table:
+    """What is recorded of rows that repeat others: of each, the row that it is similar to, where it is not equal."""
+    detail: Any = pa.nulls(len(fallen), pa.string())
+    if twins_of is not None:
+        distinct, places = np.unique(twins_of, return_inverse=True)
+        detail = rows.values(distinct, "native_id").take(pa.array(places))
+    columns = {
+        "place": rows.values(fallen, "native_id"),
+        "field": pa.nulls(len(fallen), pa.string()),
+        "reason": pa.repeat("exact_duplicate" if twins_of is None else "near_duplicate", len(fallen)),
+        "detail": detail,
+        "failed": pa.repeat(False, len(fallen)),
+    }
+    return pa.table(columns).cast(_DROPPED)
 
 
 def _account(
     writer: DatasetWriter,
     workspace: Workspace,
-    blocks: list[Block],
+    rows: AllRows,
     alive: npt.NDArray[np.bool_],
-    drops: Mapping[str, pa.Table],
+    drops: Iterator[tuple[str, pa.Table]],
 ) -> None:
+    blocks = rows.blocks
     kept: Counter[str] = Counter()
     for block in blocks:
         kept[block.source.name] += int(alive[block.first : block.first + block.rows].sum())
+    kinds = {source.name: source.kind for source in workspace.recipe.sources}
     dropped: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     funnel = {}
-    for source in workspace.recipe.sources:
-        table = drops[source.name]
+    for name, table in drops:
         here = {flag: _counts(table.filter(pc.equal(table["failed"], flag))["reason"]) for flag in (False, True)}
-        funnel[source.name] = {
-            "kind": source.kind,
-            "kept": kept[source.name],
-            "dropped": here[False],
-            "bad": here[True],
-        }
+        funnel[name] = {"kind": kinds[name], "kept": kept[name], "dropped": here[False], "bad": here[True]}
         dropped.update(here[False])
         failed.update(here[True])
-        place = pc.binary_join_element_wise(source.name, table["place"], ":")
+        place = pc.binary_join_element_wise(name, table["place"], ":")
         writer.reject_rows(table.set_column(0, REJECTED.field("place"), place).select(REJECTED.names))
     total = sum(kept.values())
     writer.flow("rows", total + dropped.total() + failed.total(), total, dropped=dropped, failed=failed)
-    writer.summary = {"funnel": funnel, **_figures(blocks, alive)}
+    writer.summary = {"funnel": funnel, **_figures(rows.index, alive)}
     taken = [block.file.kept.read for block in blocks if not block.file.was_read]
     read = [block.file.kept.read for block in blocks if block.file.was_read]
     writer.run |= {
@@ -249,54 +290,34 @@ def _account(
     }
 
 
-def _figures(blocks: list[Block], alive: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """Sums over the seeds. `toxicity` counts the judged ones by score, in bins of a twentieth."""
+def _figures(index: pa.Table, alive: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Sums over the seeds. `licences` counts them by licence, the `LICENCES` commonest ones; `other_licences` says how
+    many more there are, and the seeds that they have. `toxicity` counts the judged seeds by score, in bins of a
+    twentieth."""
     licences: Counter[str] = Counter()
     bins: Counter[int] = Counter()
-    characters = masked = 0
-    for block in blocks:
-        index = block.file.index(["chars", "masked", "licence", "toxicity"], block.rows)
-        index = index.filter(pa.array(alive[block.first : block.first + block.rows]))
-        characters += pc.sum(index["chars"]).as_py() or 0
-        masked += pc.sum(index["masked"]).as_py() or 0
-        licences.update(_counts(index["licence"]))
-        scores = index["toxicity"].drop_null().to_numpy()
+    characters = masked = first = 0
+    for batch in index.select(["chars", "masked", "licence", "toxicity"]).to_batches():
+        seeds = batch.filter(pa.array(alive[first : first + batch.num_rows]))
+        first += batch.num_rows
+        characters += pc.sum(seeds["chars"]).as_py() or 0
+        masked += pc.sum(seeds["masked"]).as_py() or 0
+        licences.update(_counts(seeds["licence"]))
+        scores = seeds["toxicity"].drop_null().to_numpy()
         bins.update(np.minimum((scores * TOXICITY_BINS).astype(int), TOXICITY_BINS - 1).tolist())
+    ranked = sorted(licences.items(), key=lambda item: (-item[1], item[0]))
+    others = [count for _, count in ranked[LICENCES:]]
     return {
-        "licences": dict(sorted(licences.items())),
+        "licences": dict(sorted(ranked[:LICENCES])),
+        "other_licences": {"licences": len(others), "seeds": sum(others)},
+        "unlicensed": sum(count for licence, count in licences.items() if not licence.strip()),
         "characters": characters,
         "masked": masked,
         "toxicity": [bins[number] for number in range(TOXICITY_BINS)],
     }
 
 
-def _column(blocks: list[Block], name: str) -> Hashes:
-    """A column of the index of all rows."""
-    return np.concatenate([block.file.index([name], block.rows)[name].to_numpy() for block in blocks])
-
-
-def _values(blocks: list[Block], rows: Sequence[int], column: str) -> dict[int, str]:
-    """The values of a column of some rows, by number: each part that holds one of them is read once."""
-    firsts = np.array([block.first for block in blocks])
-    found: dict[int, str] = {}
-    for first, group in groupby(sorted(set(rows)), key=lambda row: _block_of(blocks, firsts, row).first):
-        block = _block_of(blocks, firsts, first)
-        numbers = np.fromiter(group, dtype=np.int64)
-        places = block.file.index(["part", "position"], block.rows).take(numbers - first)
-        parts, positions = places["part"].to_numpy(), places["position"].to_numpy()
-        for part in np.unique(parts):
-            here = parts == part
-            values = block.file.part(int(part), [column])[column].take(pa.array(positions[here])).to_pylist()
-            found |= dict(zip(numbers[here].tolist(), values, strict=True))
-    return found
-
-
-def _block_of(blocks: list[Block], firsts: npt.NDArray[np.int64], row: int) -> Block:
-    """The block that holds a row: the last one that begins at or before it (units without rows begin there, too)."""
-    return blocks[int(np.searchsorted(firsts, row, side="right")) - 1]
-
-
-def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+def _counts(column: pa.ChunkedArray | pa.Array) -> dict[str, int]:
     """How often each text occurs, sorted by text."""
     pairs = pc.value_counts(column).to_pylist()
     return dict(sorted((str(pair["values"]), int(pair["counts"])) for pair in pairs))

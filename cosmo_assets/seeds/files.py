@@ -8,13 +8,15 @@ The kept unit `<key>` is a folder of `.work/files` of `seed_documents`:
 - `part-00000.parquet`  clean rows, as they stand in the dataset; sorted by seed_id, so that they can become its parts
 - `index.parquet`       one row per clean row, in the order of reading: digests, band hashes, where the row lies
 - `drops.parquet`       rows that fell out, in the order of reading
-- `unit.json`           counts, and the digests of the parts
+- `unit.json`           counts, and sizes and checksums of the other files, with a digest of itself
 
-It is made under another name and renamed, so it is there as a whole or not at all.
+It is made under another name and renamed, so it is there as a whole or not at all. Its parts are linked into versions
+of the dataset, so that what damages one damages the other. Before it is used every file is compared with its checksum;
+where one differs, the unit counts as not kept, and is read again.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,28 +73,42 @@ DROPS = pa.schema(
 )
 """The columns of rejected rows, whether it is a failure, and how many clean rows came before it."""
 
+_TWINS = pa.schema([pa.field("component", pa.string()), pa.field("twins", pa.list_(pa.int32()))])
+
 _FLUSH_DROPS = 20_000
+_BATCH_ROWS, _BATCH_TABLES = 1 << 16, 1000
 Marker = TypeVar("Marker", bound=Frozen)
 
 
-class Part(Frozen):
-    """A part file of a kept unit, or the part of it that is left without duplicates."""
+class File(Frozen):
+    """A file that is kept, as it was written."""
 
     name: str
-    rows: int
     bytes: int
-    content: str
     checksum: str
+
+
+class Part(File):
+    """A part file of a kept unit, or the part of it that is left without duplicates."""
+
+    rows: int
+    content: str
     kept: str = ""
     """Digest of which rows are left, for a part that lost some."""
 
 
 class Kept(Frozen):
-    """Counts of a kept unit: `read` rows were seen, of which `rows` came out clean."""
+    """Counts and files of a kept unit: `read` rows were seen, of which `rows` came out clean."""
 
     read: int
     rows: int
     parts: tuple[Part, ...]
+    index: File
+    drops: File
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        return (self.index, self.drops, *self.parts)
 
 
 @dataclass(frozen=True)
@@ -103,13 +119,13 @@ class UnitFile:
     kept: Kept
     was_read: bool
 
-    def index(self, columns: Sequence[str], limit: int) -> pa.Table:
-        """Columns of the index, of the first `limit` rows."""
-        return read_table(self.folder / "index.parquet", list(columns)).slice(0, limit)
+    def index(self, limit: int) -> pa.Table:
+        """The index of the first `limit` rows."""
+        return read_table(self.folder / self.kept.index.name).slice(0, limit)
 
     def drops(self, limit: int | None) -> pa.Table:
         """The drops; where only `limit` rows are wanted, those that stood before the last of them was reached."""
-        table = read_table(self.folder / "drops.parquet")
+        table = read_table(self.folder / self.kept.drops.name)
         return table if limit is None or limit > self.kept.rows else table.filter(pc.less(table["after"], limit))
 
     def part(self, number: int, columns: list[str] | None = None) -> pa.Table:
@@ -123,12 +139,12 @@ class UnitFile:
         kept = digest(mask.tobytes())
         found = _read_marker(marker, Part)
         path = self.folder / name
-        if found is not None and found.kept == kept and _has_size(path, found.bytes):
+        if found is not None and found.kept == kept and _is_whole(self.folder, found):
             return found
         table = self.part(number).filter(pa.array(mask))
         write_parquet(path, table)  # a version may hold the old file, too: it is replaced, never written into
         part = _part_of(path, table, kept)
-        write_text(marker, part.model_dump_json() + "\n")
+        _write_marker(marker, part)
         return part
 
 
@@ -150,26 +166,36 @@ class UnitFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for leftover in folder.glob(".*.tmp"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
-    def take(self, key: str, unit: Unit, source: Source, policy: SeedPolicy, progress: Callable[[], None]) -> UnitFile:
-        """A unit as it is kept, read and cleaned first where it is not. Of a source with `max_documents`, reading ends
-        with that many clean rows.
+    def take(
+        self, key: str, unit: Unit, content: str, source: Source, policy: SeedPolicy, progress: Callable[[], None]
+    ) -> UnitFile:
+        """A unit as it is kept, read and cleaned first where it is not whole. `content` is the digest that `key` was
+        made of. Of a source with `max_documents`, reading ends with that many clean rows.
 
-        Cost: nothing but a look where it is kept, else linear in its text. Memory: one part's rows, and 200 bytes per
-        row.
+        Cost: where it is kept, a checksum of every byte that is kept of it; else linear in its text, of which every
+        byte is read once more, for its digest. Memory: one part's rows.
         `progress` is called now and then while it is read.
+
+        Raises:
+            CosmoError: the unit is not the one that `content` stands for, or changed while it was read: nothing of it
+                is kept.
         """
         folder = self.folder / key
         kept = _read_marker(folder / "unit.json", Kept)
-        if kept is not None and all(_has_size(folder / part.name, part.bytes) for part in kept.parts):
+        if kept is not None and all(_is_whole(folder, file) for file in kept.files):
             return UnitFile(folder, kept, was_read=False)
         work = self.folder / f".{key}.tmp"
         with disk_errors(self.folder):
             try:
                 work.mkdir(parents=True)
-                kept = _read(work, cleaned(rows(source, unit), source, policy), source.max_documents, progress)
-                write_text(work / "unit.json", kept.model_dump_json() + "\n")
+                with unit.unchanged(content):
+                    kept = _read(work, cleaned(rows(source, unit), source, policy), source.max_documents, progress)
+                _write_marker(work / "unit.json", kept)
                 shutil.rmtree(folder, ignore_errors=True)
                 work.rename(folder)
                 sync(self.folder)
@@ -180,13 +206,52 @@ class UnitFiles:
     def keep(self, keys: Sequence[str]) -> int:
         """Remove the kept units that neither this build (`keys`) nor the one before it used. How many were removed."""
         marker = self.folder / "used.txt"
-        before = marker.read_text(encoding="utf-8").split() if marker.is_file() else []
+        before = marker.read_text(encoding="utf-8", errors="replace").split() if marker.is_file() else []
         wanted = {*keys, *before}
         stale = [path for path in self.folder.iterdir() if path.is_dir() and path.name not in wanted]
         for path in stale:
             shutil.rmtree(path, ignore_errors=True)
         write_text(marker, "".join(f"{key}\n" for key in sorted(set(keys))))
         return len(stale)
+
+    def known_twins(self) -> dict[str, list[int]]:
+        """What `keep_twins` was last given; nothing where that is missing or damaged."""
+        marker = _read_marker(self.folder / "twins.json", File)
+        if marker is None or not _is_whole(self.folder, marker):
+            return {}
+        components, found = read_table(self.folder / marker.name).columns
+        return dict(zip(components.to_pylist(), found.to_pylist(), strict=True))
+
+    def keep_twins(self, answers: Mapping[str, list[int]]) -> None:
+        """Keep which rows of each component are near-duplicates, by the component's key, until the next build."""
+        path = self.folder / "twins.parquet"
+        write_parquet(path, pa.table([list(answers), list(answers.values())], schema=_TWINS))
+        _write_marker(self.folder / "twins.json", _file_of(path))
+
+
+def joined(indices: Iterable[pa.Table], path: Path) -> pa.Table:
+    """Indices one after another as one table, whose columns stay on the disk until they are used. It is a file at
+    `path` that has no name any more when this returns, so that it goes with the table.
+
+    Cost: each index is read and written once. Memory: about `_BATCH_ROWS` rows, and the columns in use.
+    """
+    held: list[pa.Table] = []
+    with disk_errors(path.parent):
+        with pa.ipc.new_file(path, INDEX) as file:
+
+            def flush() -> None:
+                file.write_table(pa.concat_tables(held).combine_chunks())
+                held.clear()
+
+            for index in indices:
+                held.append(index)
+                if sum(table.num_rows for table in held) >= _BATCH_ROWS or len(held) >= _BATCH_TABLES:
+                    flush()
+            if held:
+                flush()
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        path.unlink()
+    return table
 
 
 def _read(work: Path, outcomes: Iterator[Clean | Drop], limit: int | None, progress: Callable[[], None]) -> Kept:
@@ -234,7 +299,8 @@ def _read(work: Path, outcomes: Iterator[Clean | Drop], limit: int | None, progr
         flush_drops()
     for name in ("index.parquet", "drops.parquet"):
         sync(work / name)
-    return Kept(read=read, rows=count, parts=tuple(parts))
+    files = {"index": _file_of(work / "index.parquet"), "drops": _file_of(work / "drops.parquet")}
+    return Kept(read=read, rows=count, parts=tuple(parts), **files)
 
 
 def _index_of(held: list[Clean], order: list[int], part: int) -> pa.Table:
@@ -275,13 +341,29 @@ def _part_of(path: Path, table: pa.Table, kept: str = "") -> Part:
     )
 
 
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _file_of(path: Path) -> File:
+    return File(name=path.name, bytes=path.stat().st_size, checksum=file_digest(path))
+
+
+def _is_whole(folder: Path, file: File) -> bool:
+    """Whether a file is what was written, byte for byte. Cost: reading it, at about 1 GB a second and core."""
+    path = folder / file.name
+    try:
+        return path.stat().st_size == file.bytes and file_digest(path) == file.checksum
+    except OSError:
+        return False
+
+
+def _write_marker(path: Path, value: Frozen) -> None:
+    """A marker, and under it the digest by which damage is noticed."""
+    text = value.model_dump_json()
+    write_text(path, f"{text}\n{digest(text)}\n")
 
 
 def _read_marker(path: Path, model: type[Marker]) -> Marker | None:
     """A marker, or None where it is missing or damaged: what it stands for is made again."""
     try:
-        return model.model_validate_json(path.read_text(encoding="utf-8"))
+        text, checksum = path.read_text(encoding="utf-8").splitlines()
+        return model.model_validate_json(text) if digest(text) == checksum else None
     except (OSError, ValueError):
         return None

@@ -6,6 +6,7 @@ it), or what becomes of the rows (`cosmo_assets.seeds.documents`).
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +49,48 @@ class Unit:
 
     def digest(self) -> str:
         """Digest of the content: of the files' relative names and bytes, or of the hub's name and commit, which stand
-        for the content. Cost: every byte of the files is read."""
+        for the content. Cost: every byte of the files is read.
+
+        Raises:
+            CosmoError: a file is gone or cannot be read.
+        """
         if isinstance(self.place, HubDataset):
             return digest(str(self.place))
-        return files_digest(self.files, relative_to=self.root)
+        try:
+            return files_digest(self.files, relative_to=self.root)
+        except OSError as error:
+            raise CosmoError(
+                f"{error.filename or self.place}: cannot be read: {error.strerror or error}",
+                remedy="check the file and its rights, and run the same command again",
+            ) from error
+
+    @contextmanager
+    def unchanged(self, content: str) -> Iterator[None]:
+        """Hold on to a content, by its digest, while the unit is read.
+
+        Cost: every byte of the files is read once more.
+
+        Raises:
+            CosmoError: at the end, if the content is another or a file of it was written to meanwhile.
+        """
+        before = self._stamps()
+        yield
+        if self._stamps() != before or self.digest() != content:
+            raise CosmoError(
+                f"{self.place}: it changed while it was read; nothing of it was kept",
+                remedy="run the same command again when it is no longer written to",
+            )
+
+    def _stamps(self) -> list[tuple[Path, int, int]] | None:
+        """The files that it consists of now, with size and time of change; None if they are not `files` any more."""
+        if isinstance(self.place, HubDataset):
+            return []
+        try:
+            if tuple(_files(self.place)) != self.files:
+                return None
+            return [(path, (facts := path.stat()).st_size, facts.st_mtime_ns) for path in self.files]
+        except OSError:
+            return None
 
 
 def units(recipe: Recipe, source: Source) -> list[Unit]:
@@ -81,12 +120,23 @@ def rows(source: Source, unit: Unit) -> Iterator[Row]:
 
 
 def _unit(root: Path, path: Path) -> Unit:
-    whole = path.parent.parent if path.name == "books.xml" else path
-    if not whole.is_dir():
-        return Unit(path.relative_to(root).as_posix(), path, root, (path,))
+    whole = _whole(path)
+    return Unit(path.relative_to(root).as_posix(), path, root if whole is None else whole, tuple(_files(path)))
+
+
+def _whole(place: Path) -> Path | None:
+    """The folder that a unit is, None for one that is a file."""
+    whole = place.parent.parent if place.name == "books.xml" else place
+    return whole if whole.is_dir() else None
+
+
+def _files(place: Path) -> list[Path]:
+    """The files of a unit, sorted."""
+    whole = _whole(place)
+    if whole is None:
+        return [place]
     hidden = {file for file in whole.rglob("*") if any(part.startswith(".") for part in file.relative_to(whole).parts)}
-    files = sorted(file for file in whole.rglob("*") if file.is_file() and file not in hidden)  # no .git, no .cache
-    return Unit(path.relative_to(root).as_posix(), path, whole, tuple(files))
+    return sorted(file for file in whole.rglob("*") if file.is_file() and file not in hidden)  # no .git, no .cache
 
 
 def _hub_dataset(recipe: Recipe, source: Source) -> HubDataset:

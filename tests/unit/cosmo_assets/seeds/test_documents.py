@@ -6,22 +6,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.seeds import documents, files
-from cosmo_assets.seeds.assets import steps
+from cosmo_assets.seeds.assets import _show, steps
+from cosmo_assets.seeds.files import UnitFiles
 from cosmo_assets.seeds.readers.base import RawSeed
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest
-from cosmo_resources.storage.store import CorpusStore
+from cosmo_resources.storage.store import CorpusStore, verify_checksums
 from tests.corpora import ROOT, Corpus
 from tests.doubles.replay_server import prose
 
@@ -230,9 +232,9 @@ def test_a_damaged_kept_unit_is_read_again(seeds: Seeds) -> None:
     seeds.put("pages/a.jsonl", [page(1)])
     seeds.put("pages/b.jsonl", [page(2)])
     seeds.build()
-    damaged, cut = sorted((seeds.store.work("seed_documents") / "files").glob("*/unit.json"))
+    damaged, other = sorted((seeds.store.work("seed_documents") / "files").glob("*/unit.json"))
     damaged.write_text("{", encoding="utf-8")
-    part = cut.with_name("part-00000.parquet")
+    part = other.with_name("part-00000.parquet")
     copy = part.read_bytes()
     part.unlink()  # the version's own link stays whole
     part.write_bytes(copy[:-5])
@@ -240,6 +242,172 @@ def test_a_damaged_kept_unit_is_read_again(seeds: Seeds) -> None:
     manifest = seeds.build()
     assert manifest.run["files_read"] == 3
     assert manifest.version == seeds.from_scratch().version
+
+
+def units_kept(seeds: Seeds) -> Path:
+    return seeds.store.work("seed_documents") / "files"
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-5])
+
+
+def flip(path: Path) -> None:
+    """Change bytes in place, under all names of a file, but neither its size nor what says that it is a Parquet file
+    or JSON."""
+    content = bytearray(path.read_bytes())
+    if path.suffix == ".json":
+        at = content.index(b'"rows":') + len(b'"rows":')
+        content[at] = ord("7") if content[at] != ord("7") else ord("8")
+    else:
+        content[40] ^= 0xFF
+    with path.open("r+b") as stream:
+        stream.write(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+@pytest.mark.parametrize(
+    "name", ["index.parquet", "drops.parquet", "part-00000.parquet", "left-00000.parquet", "twins.parquet", "unit.json"]
+)
+def test_damage_to_what_is_kept_is_mended_by_the_next_build(
+    seeds: Seeds, name: str, damage: Callable[[Path], None]
+) -> None:
+    seeds.put("pages/a.jsonl", [page(1), page(2), alike(page(1), "copy"), {"id": "short", "text": "no"}])
+    seeds.build()
+    (damaged,) = units_kept(seeds).glob(f"**/{name}")
+    damage(damaged)
+    seeds.put("pages/b.jsonl", [page(3)])
+    manifest = seeds.build()
+    dataset = seeds.store.open("seed_documents")
+    assert verify_checksums(dataset) == []
+    assert manifest.version == seeds.from_scratch().version
+    again = {"twins.parquet": 0, "left-00000.parquet": 0}.get(name, 1)
+    assert manifest.run["files_read"] == 1 + again
+    assert manifest.run["candidates_compared"] == (2 if name == "twins.parquet" else 0)
+
+
+@pytest.mark.parametrize("rows", [[page(1), page(2)], [page(1), page(2), alike(page(1), "copy")]])
+def test_doing_what_the_doctor_says_mends_a_part_that_is_damaged_under_both_its_names(
+    seeds: Seeds, rows: list[dict[str, Any]]
+) -> None:
+    seeds.put("pages/a.jsonl", rows)
+    before = seeds.build()
+    dataset = seeds.store.open("seed_documents")
+    flip(dataset.folder / "part-00000.parquet")
+    assert verify_checksums(dataset) == ["part-00000.parquet"]
+    shutil.rmtree(dataset.folder)
+    assert seeds.build().version == before.version
+    assert verify_checksums(seeds.store.open("seed_documents")) == []
+    assert seeds.ids() == {"page-1", "page-2"}
+
+
+def test_a_damaged_list_of_the_units_in_use_costs_no_build(seeds: Seeds) -> None:
+    seeds.put("pages/a.jsonl", [page(1)])
+    seeds.build()
+    (units_kept(seeds) / "used.txt").write_bytes(b"\xff\xfe" * 9)
+    seeds.put("pages/b.jsonl", [page(2)])
+    assert seeds.build().rows == 2
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_file_that_is_written_to_while_it_is_read_is_not_kept(
+    seeds: Seeds, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    seeds.put("pages/a.jsonl", [page(1)])
+    real = files.rows
+
+    def meanwhile(source: Any, unit: Any) -> Iterator[Any]:
+        if late:
+            yield from real(source, unit)
+        seeds.put("pages/a.jsonl", [page(2)])
+        if not late:
+            yield from real(source, unit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "rows", meanwhile)
+        with pytest.raises(CosmoError, match=r"a\.jsonl: it changed while it was read") as error:
+            seeds.build()
+    assert "again" in error.value.remedy
+    assert not list(units_kept(seeds).glob("*"))
+    seeds.build()
+    assert seeds.ids() == {"page-2"}
+    seeds.put("pages/a.jsonl", [page(1)])
+    seeds.build()
+    assert seeds.ids() == {"page-1"}, "nothing of another content stands under the key of this one"
+
+
+def test_a_file_that_changed_between_its_digest_and_its_reading_is_not_kept(
+    seeds: Seeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds.put("pages/a.jsonl", [page(1)])
+    real = UnitFiles.take
+
+    def after_a_change(self: UnitFiles, *arguments: Any) -> Any:
+        seeds.put("pages/a.jsonl", [page(2)])
+        return real(self, *arguments)
+
+    monkeypatch.setattr(UnitFiles, "take", after_a_change)
+    with pytest.raises(CosmoError, match="it changed while it was read"):
+        seeds.build()
+    assert not list(units_kept(seeds).glob("*"))
+
+
+def test_the_index_of_a_unit_is_read_once_a_build(seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        seeds.put(f"pages/{number}.jsonl", [page(number), alike(page(number), "copy")])
+    seeds.build()
+    seeds.put("pages/9.jsonl", [page(9)])
+    opened: list[str] = []
+    real = files.read_table
+
+    def counted(path: Path, columns: list[str] | None = None) -> pa.Table:
+        opened.append(path.name)
+        return real(path, columns)
+
+    monkeypatch.setattr(files, "read_table", counted)
+    seeds.build()
+    assert opened.count("index.parquet") == 4
+    assert not list(units_kept(seeds).glob(".*"))
+
+
+def test_rows_are_found_by_number_over_many_units_parts_and_batches(
+    seeds: Seeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PART_ROWS", 2)
+    monkeypatch.setattr(files, "_BATCH_ROWS", 3)
+    for number in range(4):
+        rows = [page(10 * number + row) for row in range(number)]
+        seeds.put(f"pages/{number}.jsonl", [*rows, {"id": "bad"}, *(alike(row, "copy") for row in rows)])
+    seeds.put("pages/9.jsonl", [{**page(10 * number), "id": f"again-{number}"} for number in (1, 2, 3)])
+    manifest = seeds.build()
+    assert manifest.version == seeds.from_scratch().version
+    rejected = seeds.store.open("seed_documents").rejected()
+    assert rejected is not None
+    told = {
+        (row["place"], row["reason"], row["detail"]) for row in rejected.to_pylist() if row["reason"] != "missing_field"
+    }
+    originals = [10 * number + row for number in range(4) for row in range(number)]
+    copies = {(f"pages:page-{row}-copy", "near_duplicate", f"page-{row}") for row in originals}
+    assert told == copies | {(f"pages:again-{number}", "exact_duplicate", None) for number in (1, 2, 3)}
+
+
+def test_the_summary_names_the_commonest_licences_and_counts_the_others(
+    seeds: Seeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "LICENCES", 2)
+    licences = ["own-1", "MIT", "MIT", "ISC", "ISC", "ISC", "own-2"]
+    seeds.put("pages/a.jsonl", [{**page(number), "license": name} for number, name in enumerate(licences)])
+    manifest = seeds.build()
+    summary = manifest.summary
+    assert summary["licences"] == {"ISC": 3, "MIT": 2}
+    assert summary["other_licences"] == {"licences": 2, "seeds": 2}
+    assert summary["unlicensed"] == 0
+    shown = _show(manifest, seeds.recipe)
+    assert shown.charts["licences"].index("ISC") < shown.charts["licences"].index("MIT")
+    table = [(row["licence"], row["seeds"]) for row in shown.tables["licence_policy"]]
+    assert table == [("ISC", 3), ("MIT", 2), ("2 others", 2)]
 
 
 def test_kept_units_stay_for_two_builds(seeds: Seeds) -> None:
