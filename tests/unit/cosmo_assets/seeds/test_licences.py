@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cosmo_assets.prompts.checks import CHECKS
 from cosmo_assets.recipe import LicencePolicy
@@ -63,6 +65,57 @@ def test_denied_patterns_and_expressions(licence: str, why: str | None) -> None:
 )
 def test_an_allow_list(licence: str, why: str | None) -> None:
     assert refusal(licence, LISTED) == why
+
+
+UNREADABLE = "no SPDX expression: what holds cannot be told"
+NC_BY_NAME = LicencePolicy(deny=("CC-BY-NC-*",))
+
+
+@pytest.mark.parametrize(
+    ("licence", "policy", "why"),
+    [
+        ("MIT AND All rights (c) Foo AND CC-BY-NC-4.0", NC_BY_NAME, "denied by CC-BY-NC-*"),
+        ("MIT AND All rights (c) Foo AND Bar", LicencePolicy(allow=("MIT*",), unlisted="deny"), UNREADABLE),
+        ("MIT AND All rights (c) Foo AND Bar", LicencePolicy(allow=("MIT*",)), UNREADABLE),
+        ("MIT AND (CC-BY-4.0", NC_BY_NAME, UNREADABLE),
+        ("MIT OR", NC_BY_NAME, UNREADABLE),
+        ("(MIT) ISC", NC_BY_NAME, UNREADABLE),
+        ("Terms (v2)", LicencePolicy(allow=("terms  (V2)",), unlisted="deny"), None),
+        ("Terms (v2)", LicencePolicy(allow=("terms  (V2)",), deny=("v2",)), "denied by v2"),
+        ("Terms (v2)", LicencePolicy(unlisted="deny"), UNREADABLE),
+        ("Terms (v2)", LicencePolicy(), None),
+        ("MIT and CC-BY-NC-4.0", NC_BY_NAME, "denied by CC-BY-NC-*"),
+        ("MIT/CC-BY-NC-4.0", NC_BY_NAME, "denied by CC-BY-NC-*"),
+        ("MIT and Other", LicencePolicy(allow=("MIT*",), unlisted="deny"), "not listed"),
+        ("MIT, ISC", LicencePolicy(allow=("MIT", "ISC"), unlisted="deny"), None),
+        ("GPL version 2 or later", LicencePolicy(allow=("GPL version 2 or later",), unlisted="deny"), None),
+        ("LicenseRef-this-OR-that", LicencePolicy(allow=("LicenseRef-this-*",), unlisted="deny"), None),
+        ("Apache-2.0 WITH GPL-exception", LicencePolicy(deny=("GPL*",)), None),
+    ],
+)
+def test_what_is_no_expression_does_not_pass_by_its_beginning(
+    licence: str, policy: LicencePolicy, why: str | None
+) -> None:
+    assert refusal(licence, policy) == why
+
+
+def test_brackets_may_be_nested_thousands_deep() -> None:
+    assert refusal("(" * 3000, NO_NC_ND) == UNREADABLE
+    assert refusal("(" * 3000 + "MIT" + ")" * 3000, NO_NC_ND) is None
+
+
+NAMES = st.sampled_from(["MIT", "ISC", "CC-BY-NC-4.0"])
+EXPRESSIONS = st.recursive(
+    NAMES,
+    lambda inner: st.tuples(inner, st.sampled_from(["AND", "OR"]), inner).map(lambda parts: f"({' '.join(parts)})"),
+)
+
+
+@given(EXPRESSIONS)
+def test_an_expression_is_allowed_where_its_truth_value_is_true(licence: str) -> None:
+    words = licence.replace("CC-BY-NC-4.0", "False").replace("MIT", "True").replace("ISC", "True")
+    allowed = eval(words.replace("AND", "and").replace("OR", "or"))
+    assert (refusal(licence, NO_NC_ND) is None) == allowed
 
 
 def test_deny_goes_before_allow() -> None:

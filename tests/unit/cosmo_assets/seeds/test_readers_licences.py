@@ -1,5 +1,7 @@
 """One licence, one name."""
 
+import time
+
 import pytest
 
 from cosmo_assets.seeds.readers.licences import all_of, licence_name, stated_licence
@@ -29,6 +31,16 @@ from cosmo_assets.seeds.readers.licences import all_of, licence_name, stated_lic
         ("licence by 4.0", None),
         ("All rights reserved", None),
         ("CC BY-SA", None),
+        ("https://www.creativecommons.org/licenses/by/4.0/legalcode.en", "CC-BY-4.0"),
+        ("Except where otherwise noted, under a Creative Commons Attribution 4.0 License.", "CC-BY-4.0"),
+        ("Attribution 4.0: https://creativecommons.org/licenses/by/4.0/", "CC-BY-4.0"),
+        ("Non-Commercial Attribution 4.0", "CC-BY-NC-4.0"),
+        ("Attribution 4.0, non-commercial", None),
+        ("not Attribution 4.0", None),
+        ("Attribution 4.0 for text, images excluded", None),
+        ("Text: Attribution 4.0. Images: all rights reserved", None),
+        ("https://creativecommons.org/licenses/by/4.0/, https://creativecommons.org/licenses/by-nc-nd/4.0/", None),
+        ("Attribution 4.0 until 2019, https://creativecommons.org/licenses/by-nc/4.0/ since", None),
         ("", None),
     ],
 )
@@ -39,6 +51,27 @@ def test_licences_have_their_spdx_names(stated: str, name: str | None) -> None:
 def test_what_is_not_recognised_stays_as_it_is_stated() -> None:
     assert stated_licence(" All  rights\nreserved ") == "All rights reserved"
     assert stated_licence("CC BY 4.0") == "CC-BY-4.0"
+
+
+def test_several_licences_in_one_text_are_all_kept() -> None:
+    text, images = "https://creativecommons.org/licenses/by/4.0/", "https://creativecommons.org/licenses/by-nc-nd/4.0/"
+    assert stated_licence(f"Text: {text}, images: {images}") == "CC-BY-4.0 AND CC-BY-NC-ND-4.0"
+    assert stated_licence(f"Text: {text}, images: {text}") == f"Text: {text}, images: {text}"
+    assert stated_licence("not  Attribution 4.0") == "not Attribution 4.0"
+
+
+@pytest.mark.parametrize(
+    "part", ["creativecommons.org/licenses/", "https:", "www.", "attribution,", "noncommercial ", "attribution 4.0 "]
+)
+def test_long_statements_take_linear_time(part: str) -> None:
+    started = time.perf_counter()
+    stated_licence(part * (500_000 // len(part)))
+    assert time.perf_counter() - started < 10
+
+
+def test_a_licence_with_odd_brackets_cannot_undo_the_others() -> None:
+    assert all_of(["x) OR (MIT", "CC-BY-NC-4.0"]) == "(x] OR [MIT) AND CC-BY-NC-4.0"
+    assert all_of(["(MIT OR ISC)", "CC-BY-4.0"]) == "((MIT OR ISC)) AND CC-BY-4.0"
 
 
 def test_several_licences_make_an_expression_of_which_each_must_be_kept() -> None:
