@@ -31,7 +31,7 @@ def sample(samples_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Co
 
     corpus = Corpus(tmp_path_factory.mktemp("real"))
     with pytest.MonkeyPatch.context() as patch, replaying() as server, dg.DagsterInstance.ephemeral() as instance:
-        server.topic = lambda prompt: prompt.split("fits them best from: ")[1].split(";")[0]
+        server.topic = lambda prompt: prompt.split("fits them best from: ")[1].split(". ")[0].split(";")[0]
         patch.setenv("COSMO_SAMPLES", str(samples_folder))
         recipe = asked_in_chat(load_recipe("real-sample"))
         chosen = settings({**corpus.environment(server.url, workers=2, concurrency=16), "COSMO_RECIPE": "real-sample"})
