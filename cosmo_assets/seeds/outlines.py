@@ -27,7 +27,7 @@ from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
 WORDING = "1"
 """Part of the identity of every question: to be changed with the text of `question`."""
 
@@ -206,14 +206,16 @@ def parse(answer: str, form: str) -> list[str]:
 
 def cleaned(units: Iterable[str], course: str, most: int) -> list[str]:
     """At most `most` titles of units without numbering, and without those that are logistics of a course (exams,
-    projects, syllabus, reviews), the course's own title, a unit named before, or one copied from an example."""
-    seen = {_meaning(course), *(_meaning(unit) for title, _, units in EXAMPLES if title != course for unit in units)}
+    projects, syllabus, reviews), the course's own title, a unit named before, or one copied from an example. What goes
+    on with such a one by a counter or in brackets ("Waves II" after "Waves") is the same again; "World War I" and
+    "World War II" are two units."""
+    seen = {_meaning(course), *(_words(unit) for title, _, units in EXAMPLES if title != course for unit in units)}
     kept = []
     for unit in units:
         title = tidy(unit)
-        if not title or is_logistics(title) or (meaning := _meaning(title)) in seen:
+        if not title or is_logistics(title) or not seen.isdisjoint((_meaning(title), _words(title))):
             continue
-        seen.add(meaning)
+        seen.add(_words(title))
         kept.append(title)
     return kept[:most]
 
@@ -233,8 +235,12 @@ def is_logistics(title: str) -> bool:
 
 
 def _meaning(title: str) -> tuple[str, ...]:
-    """What makes a title another one: its words, without a counter at the end ("Waves II") or what is in brackets."""
-    return tuple(_WORD.findall(_COUNTER.sub("", title).casefold()))
+    """The words of a title without a counter at the end ("Waves II") or what is in brackets."""
+    return _words(_COUNTER.sub("", title))
+
+
+def _words(title: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(title.casefold()))
 
 
 def _produce(writer: DatasetWriter, workspace: Workspace, log: AnswerLog, seeds: Dataset, wanted: Outlines) -> None:

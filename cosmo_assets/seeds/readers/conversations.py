@@ -38,9 +38,7 @@ def ultrachat(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
 def _ultrachat(place: str, row: Any) -> Row:
     try:
         name, turns = _turns(row)
-        text = next((words for speaker, words in turns if speaker in _USER), None)
-        if text is None:
-            raise BadFieldError("missing_turn", name, "no user turn")
+        text = _words(name, turns, _USER, "no user turn")
         native_id = optional_text(row, "id") or optional_text(row, "prompt_id") or digest(text)
         return RawSeed(native_id=native_id, text=text)
     except BadFieldError as bad:
@@ -64,23 +62,22 @@ def _openhermes(place: str, row: Any, options: Mapping[str, Any]) -> Row:
         if (optional_text(row, "language") or "English") not in options["languages"]:
             return Skipped(place, "excluded_language")
         name, turns = _turns(row)
-        question = next((index for index, (speaker, _) in enumerate(turns) if speaker in _USER), None)
-        if question is None:
-            raise BadFieldError("missing_turn", name, "no human turn")
-        answer = next((words for speaker, words in turns[question + 1 :] if speaker in _ASSISTANT), None)
-        if answer is None:
-            raise BadFieldError("missing_turn", name, "no answer")
-        text = f"{turns[question][1]}\n{answer}"
+        question = _words(name, turns, _USER, "no human turn")
+        text = f"{question}\n{_words(name, turns, _ASSISTANT, 'no answer')}"
         return RawSeed(optional_text(row, "id") or digest(text), text, title=optional_text(row, "title"))
     except BadFieldError as bad:
         return bad.row(place)
 
 
-def _turns(row: Any) -> tuple[str, list[tuple[str, str]]]:
-    """The name of the field that holds the turns, and the turns as (speaker, words).
+Turns = Iterator[tuple[int, Any, Any]]
+"""What is left of a conversation: number, speaker and words of each turn."""
+
+
+def _turns(row: Any) -> tuple[str, Turns]:
+    """The name of the field that holds the turns, and the turns.
 
     Raises:
-        BadFieldError: there is none, or it has another shape, or the first turn that counts is empty.
+        BadFieldError: there is none, or it holds no list; at a turn that is none.
     """
     name = next((name for name in _TURN_FIELDS if field(row, name) is not None), None)
     if name is None:
@@ -88,20 +85,30 @@ def _turns(row: Any) -> tuple[str, list[tuple[str, str]]]:
     value = field(row, name)
     if not isinstance(value, list):
         raise BadFieldError("wrong_type", name, "expected a list of turns")
-    turns: list[tuple[str, str]] = []
-    for number, turn in enumerate(value):
-        speaker: Any
-        words: Any
+    return name, _each(name, value)
+
+
+def _each(name: str, turns: list[Any]) -> Turns:
+    for number, turn in enumerate(turns):
         if isinstance(turn, str):
-            speaker, words = ("user", "assistant")[number % 2], turn
+            yield number, ("user", "assistant")[number % 2], turn
         elif isinstance(turn, Mapping):
-            speaker = turn.get("from", turn.get("role"))
-            words = turn.get("value", turn.get("content"))
+            yield number, turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
         else:
-            speaker = words = None
-        if not isinstance(speaker, str) or not isinstance(words, str):
             raise BadFieldError("wrong_type", f"{name}.{number}", "expected a speaker and his words")
-        if not words.strip() and speaker in _USER | _ASSISTANT and number < 2:
-            raise BadFieldError("empty_field", f"{name}.{number}")
-        turns.append((speaker, sound(words)))
-    return name, turns
+
+
+def _words(name: str, turns: Turns, speakers: set[str], missing: str) -> str:
+    """The words of the next turn of one of some speakers. What other turns hold does not matter.
+
+    Raises:
+        BadFieldError: there is none (`missing` says so), or its words are no text, or blank.
+    """
+    for number, speaker, words in turns:
+        if not isinstance(speaker, str) or (speaker in speakers and not isinstance(words, str)):
+            raise BadFieldError("wrong_type", f"{name}.{number}", "expected a speaker and his words")
+        if speaker in speakers:
+            if not words.strip():
+                raise BadFieldError("empty_field", f"{name}.{number}")
+            return sound(words)
+    raise BadFieldError("missing_turn", name, missing)

@@ -56,8 +56,13 @@ def licence_name(stated: str) -> str | None:
 def stated_licence(stated: str) -> str:
     """A licence by its SPDX identifier, several as an expression in which each must be kept to, or else as the source
     has it: what is not recognised is not taken for another. White space is collapsed."""
+    return recognised(stated) or " ".join(stated.split())
+
+
+def recognised(stated: str) -> str | None:
+    """As `stated_licence`, but None for what is not recognised."""
     names, doubtful = _named(stated)
-    return all_of(names) or "" if names and not doubtful else " ".join(stated.split())
+    return None if doubtful else all_of(names)
 
 
 def _named(stated: str) -> tuple[list[str], bool]:

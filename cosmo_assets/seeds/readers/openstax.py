@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row, Skipped, sound
 from cosmo_assets.seeds.readers.cnxml import module_text
-from cosmo_assets.seeds.readers.licences import all_of, licence_name, stated_licence
+from cosmo_assets.seeds.readers.licences import all_of, recognised, stated_licence
 from cosmo_assets.seeds.readers.streams import XML_ERRORS, DamagedFileError, blocks, local_name
 from cosmo_resources.errors import CosmoError
 
@@ -200,22 +200,23 @@ def _books(root: Path, label: str) -> Iterator[Row]:
 
 
 def _stated_licences(root: Path) -> dict[str, str]:
-    """What the repository says about the licence of its books, by the file that says it: an SPDX identifier where one
-    is recognised, else the file's first line."""
+    """What the repository says about the licence of its books, by the file that says it: the first SPDX identifier, or
+    else a line that reserves all rights. Other words (a copyright line, "see the website") state no licence."""
     stated = {}
     for path in sorted(root.glob("LICEN[CS]E*")):
         if not path.is_file():
             continue
         with path.open(encoding="utf-8", errors="replace") as stream:
             lines = [line for line in (stream.readline(1000).strip() for _ in range(_LICENCE_LINES)) if line]
-        if lines:
-            stated[path.name] = next(filter(None, map(licence_name, lines)), lines[0][:80])
+        reserved = (line[:80] for line in lines if "all rights reserved" in line.lower())
+        if found := next(filter(None, map(recognised, lines)), next(reserved, None)):
+            stated[path.name] = found
     try:
         books = _parsed(root / "META-INF" / "books.xml")
     except _DOCUMENT_ERRORS:
         return stated  # a missing or damaged list is reported where its names are read
     urls = [element.get("url") or "" for element in books.iter() if local_name(element) == "license"]
-    if named := all_of(filter(None, map(stated_licence, urls))):
+    if named := all_of(filter(None, map(recognised, urls))):
         stated["META-INF/books.xml"] = named
     return stated
 

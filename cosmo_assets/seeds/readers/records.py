@@ -18,6 +18,8 @@ from cosmo_resources.errors import CosmoError
 
 CSV_OPTIONS: Mapping[str, Any] = {**RECORD_OPTIONS, "delimiter": ","}
 BATCH_ROWS = 500
+_REREAD = 4
+"""How often the lines of a CSV file may be read again, on average."""
 
 
 def jsonl(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
@@ -31,7 +33,11 @@ def jsonl(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
 
 def csv_table(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     """CSV with a header, UTF-8, quoted as RFC 4180 says; plain or compressed; options `CSV_OPTIONS`. A row's place is
-    the line on which it ends.
+    the line on which it ends; that of a row that cannot be read, the line on which it begins. A quote that is missing
+    costs its own line: reading goes on with the line after it.
+
+    Cost: linear. Lines that a bad row has swallowed are read again, up to `_REREAD` times the size of the file; after
+    that, reading goes on behind such rows. Memory: the lines of one row, at most `MAX_ROW_BYTES` characters of them.
 
     Raises:
         CosmoError: no header, or it lacks the text's column or one that the options name.
@@ -39,13 +45,15 @@ def csv_table(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     names = {**CSV_OPTIONS, **options}
     csv.field_size_limit(MAX_ROW_BYTES)
     damage: list[BadRow] = []
+    source = _RowLines(_csv_lines(path, damage))
     try:
-        rows = csv.reader(_csv_lines(path, damage), delimiter=names["delimiter"], strict=True)
+        rows = csv.reader(source, delimiter=names["delimiter"], strict=True)
     except (TypeError, ValueError) as error:
         raise CosmoError(f"{path}: option delimiter: {error}", remedy="set it to one character") from error
     header: list[str] | None = None
     count = 0
     while True:
+        source.begin()
         try:
             cells = next(rows)
         except StopIteration:
@@ -56,7 +64,10 @@ def csv_table(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
                     f"{path}: it is not CSV: {error}", remedy="check the file and its delimiter"
                 ) from error
             count += 1
-            yield BadRow(f"{path.name}:{rows.line_num}", "invalid_csv", detail=str(error))
+            first, last = source.lines
+            taken = f"lines {first} to {last} were taken for one row: " if last > first else ""
+            yield BadRow(f"{path.name}:{first}", "invalid_csv", detail=f"{taken}{error}")
+            source.resume()
             continue
         if not cells:
             continue
@@ -65,10 +76,55 @@ def csv_table(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
             require_columns(path, header, names, options)
             continue
         count += 1
-        yield _csv_row(f"{path.name}:{rows.line_num}", header, cells, names)
+        yield _csv_row(f"{path.name}:{source.lines[1]}", header, cells, names)
     if not count and not damage:
         damage.append(BadRow(path.name, "empty_file", detail="a header and no rows"))
     yield from damage
+
+
+class _RowLines:
+    """The lines of a CSV file, of which those of the present row can be given once more."""
+
+    def __init__(self, source: Iterator[str]) -> None:
+        self._source = source
+        self._ahead: list[str] = []  # the next line is the last of these
+        self._row: list[str] = []
+        self._chars = 0
+        self._last = 0
+        self._spare = 0  # how many characters may still be read again
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._chars > MAX_ROW_BYTES:
+            raise csv.Error(f"a row of more than {MAX_ROW_BYTES} characters")
+        if self._ahead:
+            line = self._ahead.pop()
+        else:
+            line = next(self._source)
+            self._spare += _REREAD * len(line)
+        self._row.append(line)
+        self._chars += len(line)
+        self._last += 1
+        return line
+
+    @property
+    def lines(self) -> tuple[int, int]:
+        """Numbers of the first and the last line of the present row."""
+        return self._last - len(self._row) + 1, self._last
+
+    def begin(self) -> None:
+        """A row begins with the next line."""
+        self._row, self._chars = [], 0
+
+    def resume(self) -> None:
+        """Give the lines of the present row again, but for its first."""
+        again = self._row[1:]
+        if (size := sum(map(len, again))) <= self._spare:
+            self._spare -= size
+            self._ahead += reversed(again)
+            self._last -= len(again)
 
 
 def _csv_lines(path: Path, damage: list[BadRow]) -> Iterator[str]:
@@ -91,8 +147,10 @@ def _csv_row(place: str, header: list[str], cells: list[str], names: Mapping[str
 
 
 def parquet(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
-    """Parquet, streamed in batches of 500 rows; only the columns that are needed are read; options `RECORD_OPTIONS`.
-    A row's place is its number from 1. A damaged row group is one bad row that says how many rows are lost.
+    """Parquet, a row group at a time; only the columns that are needed are read; options `RECORD_OPTIONS`. A row's
+    place is its number from 1. A damaged row group is one bad row that says how many rows are lost.
+
+    Memory: the needed columns of the largest row group, at worst; writers make groups of some 100 MB, or of any size.
 
     Raises:
         CosmoError: it is no Parquet file, or lacks the text's column or one that the options name.

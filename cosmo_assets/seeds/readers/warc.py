@@ -27,6 +27,8 @@ WARC_OPTIONS: Mapping[str, Any] = {}
 MAX_RECORD_BYTES = 8 << 20
 """Bytes of a record that are kept; the rest of a longer one is passed over. No page that is read is so long."""
 _MAX_HEADER_BYTES = 64 << 10
+_HELD_DAMAGES = 10_000
+"""Damages that are held back until the first sound record; later ones are given at once, so before those."""
 _AFTER_BYTES = 64
 _FEED_BYTES = 1 << 10  # a kilobyte of gzip expands to a megabyte at most
 
@@ -59,30 +61,30 @@ def warc(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     `webpages.page_of` leaves out. A broken record is one bad row; reading goes on with the next that can be found.
 
     Raises:
-        CosmoError: it cannot be opened, or nothing in it is a WARC record.
+        CosmoError: it cannot be opened; or nothing in it is a WARC record, which is known at its end.
     """
     number, sound_records = 0, 0
-    first_damage: BadRow | None = None
+    held: list[BadRow] = []  # damage, as long as nothing says that it is a WARC file
     for item in _records(_Stream(_pieces(path))):
         number += 1
         place = f"{path.name}:{number}"
         if isinstance(item, _Damage):
             damage = BadRow(place, item.reason, detail=item.detail)
-            if sound_records:
+            if sound_records or len(held) == _HELD_DAMAGES:
                 yield damage
             else:
-                first_damage = first_damage or damage
+                held.append(damage)
             continue
-        if not sound_records and first_damage:
-            yield first_damage
+        if not sound_records:
+            yield from held
         sound_records += 1
         yield _row(place, item)
     if not sound_records:
-        if first_damage is None:
+        if not held:
             yield BadRow(path.name, "empty_file")
             return
         raise CosmoError(
-            f"{path}: no WARC record can be read: {first_damage.reason}: {first_damage.detail}",
+            f"{path}: no WARC record can be read: {held[0].reason}: {held[0].detail}",
             remedy="check the path and the reader in the recipe, or fetch the file again",
         )
 

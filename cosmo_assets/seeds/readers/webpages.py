@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring
@@ -179,7 +179,11 @@ def _own_address(tree: HtmlElement, url: str | None) -> str | None:
         " | //meta[@property='og:url']/@content"
     )
     for address in found:
-        absolute = urljoin(url or "", str(address).strip())
+        try:
+            absolute = urljoin(url or "", str(address).strip())
+            urlsplit(absolute)
+        except ValueError:  # brackets that enclose no address
+            continue
         if re.match(r"https?://[^\s/]+", absolute):
             return sound(absolute)
     return None
@@ -196,5 +200,13 @@ def _licence(tree: HtmlElement, url: str | None) -> str | None:
         *tree.xpath("//*[@itemprop='license']/@href | //*[@itemprop='license']/@content"),
         *(meta.get("content", "") for meta in tree.iter("meta") if meta.get("name", "").lower() in _LICENCE_NAMES),
     ]
-    stated = (stated_licence(sound(urljoin(url or "", item) if "/" in item else item)) for item in map(str, found))
+    stated = (stated_licence(sound(_absolute(item, url) if "/" in item else item)) for item in map(str, found))
     return all_of(filter(None, stated))
+
+
+def _absolute(address: str, url: str | None) -> str:
+    """An address made absolute, or as it is where it is none: it may still name a licence."""
+    try:
+        return urljoin(url or "", address)
+    except ValueError:
+        return address

@@ -124,6 +124,12 @@ def test_a_unit_is_named_once_and_is_not_the_course() -> None:
     assert cleaned(UNITS, "Heat", 3) == UNITS[:3]
 
 
+def test_a_counter_tells_two_units_apart_unless_the_bare_title_stands_before() -> None:
+    units = ["World War I", "World War II", "Calculus 1", "Calculus 2", "Waves", "Waves, part 2", "World War II"]
+    assert cleaned(units, "History", 12) == ["World War I", "World War II", "Calculus 1", "Calculus 2", "Waves"]
+    assert cleaned(["Calculus I", "Limits"], "Calculus I", 12) == ["Limits"]
+
+
 def test_what_a_model_copies_from_the_example_is_no_unit() -> None:
     title, _, units = EXAMPLES[0]
     assert cleaned([*units, "Engines"], "Heat", 12) == ["Engines"]

@@ -110,6 +110,22 @@ def test_conversations_without_the_turn_are_bad_rows(tmp_path: Path, row: Any, r
     ), row
 
 
+def test_an_empty_answer_is_a_bad_row_wherever_it_stands(tmp_path: Path) -> None:
+    system = {"from": "system", "value": "Be brief."}
+    for above in ([], [system], [system, {"from": "gpt", "value": "How can I help?"}]):
+        (row,) = rows_of(tmp_path, "openhermes", [{"conversations": [*above, *turns("Why?", " ")]}])
+        assert row == BadRow("chat.json:1", "empty_field", f"conversations.{len(above) + 1}")
+
+
+def test_turns_that_are_not_used_may_hold_anything(tmp_path: Path) -> None:
+    used = [{"from": "system", "value": None}, *turns("Why?", "Because.")]
+    for later in ({"from": "human", "value": None}, {"from": None}, None, {"from": "gpt", "value": ""}):
+        (row,) = rows_of(tmp_path, "openhermes", [{"conversations": [*used, later]}])
+        assert isinstance(row, RawSeed)
+        assert row.text == "Why?\nBecause."
+    assert rows_of(tmp_path, "ultrachat", ({"id": "0", "data": ["Why?", None, 7]},)) == [RawSeed("0", "Why?")]
+
+
 def test_a_question_without_an_answer_is_a_bad_row(tmp_path: Path) -> None:
     (row,) = rows_of(tmp_path, "openhermes", [{"conversations": turns("alone")}])
     assert row == BadRow("chat.json:1", "missing_turn", "conversations", "no answer")

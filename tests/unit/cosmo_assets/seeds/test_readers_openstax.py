@@ -233,7 +233,16 @@ def test_a_book_whose_licence_is_stated_in_two_ways_is_held_back_whole(tmp_path:
     ] * 3
 
 
-@pytest.mark.parametrize("licence", [LEGAL_CODE.format("-NonCommercial-ShareAlike"), "", "\n \n"])
+@pytest.mark.parametrize(
+    "licence",
+    [
+        LEGAL_CODE.format("-NonCommercial-ShareAlike"),
+        "",
+        "\n \n",
+        "# Licence\n\nThe licence of each book is stated in its collection.\n",
+        "Copyright 2024 Rice University\n",
+    ],
+)
 def test_a_book_whose_licence_is_stated_once_or_alike_is_read(tmp_path: Path, licence: str) -> None:
     rows = licensed(tmp_path, licence, logic=collection("", "Logic", NESTED))
     assert [row.licence for row in rows if isinstance(row, RawSeed)] == ["CC-BY-NC-SA-4.0"] * 3

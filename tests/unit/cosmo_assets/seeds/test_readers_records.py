@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from cosmo_assets.seeds.readers import streams
+from cosmo_assets.seeds.readers import records, streams
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row
 from cosmo_assets.seeds.readers.registry import read
 from cosmo_assets.seeds.readers.streams import Line
@@ -306,7 +306,7 @@ def test_csv_with_another_delimiter_compressed_and_with_a_byte_order_mark(tmp_pa
         rows_of("csv", path, delimiter=";;")
 
 
-def test_bad_csv_rows_are_recorded_by_the_line_on_which_they_end(tmp_path: Path) -> None:
+def test_bad_csv_rows_are_recorded_by_their_line(tmp_path: Path) -> None:
     content = b'id,text\n1,good\n2,too,many\n3,caf\xe9\n4,\n5,"bad" quote\n6,good too\n7,"never closed\n'
     rows = rows_of("csv", written(tmp_path / "a.csv", content))
     assert texts(rows) == ["good", "good too"]
@@ -317,6 +317,64 @@ def test_bad_csv_rows_are_recorded_by_the_line_on_which_they_end(tmp_path: Path)
         ("a.csv:6", "invalid_csv", None),
         ("a.csv:8", "invalid_csv", None),
     ]
+
+
+def test_a_missing_quote_costs_its_own_line_not_the_rest_of_the_file(tmp_path: Path) -> None:
+    lines = [
+        "id,text",
+        "1,good",
+        '2,"never closed',
+        *(f"{n},row {n}" for n in range(3, 4000)),
+        '4000,"a\nb"',
+        "4001,end",
+    ]
+    rows = rows_of("csv", written(tmp_path / "a.csv", "\n".join(lines).encode()))
+    assert texts(rows) == ["good", *(f"row {n}" for n in range(3, 4000)), "a\nb", "end"]
+    (bad,) = (row for row in rows if isinstance(row, BadRow))
+    assert (bad.place, bad.reason) == ("a.csv:3", "invalid_csv")
+    assert bad.detail is not None
+    assert bad.detail.startswith("lines 3 to 4001 were taken for one row: ")
+
+
+def test_every_missing_quote_is_found_and_places_stay_right(tmp_path: Path) -> None:
+    content = b'id,text\n1,"a\n2,b\n3,"c\n4,d\n5\n6,"e\ne"\n7,\n8,"f'
+    rows = rows_of("csv", written(tmp_path / "a.csv", content))
+    assert texts(rows) == ["b", "d", "e\ne"]
+    assert reasons(rows) == [
+        ("a.csv:2", "invalid_csv", None),
+        ("a.csv:4", "invalid_csv", None),
+        ("a.csv:6", "wrong_field_count", None),
+        ("a.csv:9", "empty_field", "text"),
+        ("a.csv:10", "invalid_csv", None),
+    ]
+
+
+@pytest.mark.parametrize("line", ['a","b', '"""a', '"a', '""",""', 'a""",b"",""'])
+def test_quotes_set_to_swallow_every_later_line_take_linear_time(
+    tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = 0
+    real = records._RowLines.__next__
+
+    def counted(self: Any) -> str:
+        nonlocal given
+        given += 1
+        return real(self)
+
+    monkeypatch.setattr(records._RowLines, "__next__", counted)
+    count = 20_000
+    rows_of("csv", written(tmp_path / "a.csv", f"id,text\n{(line + chr(10)) * count}".encode()))
+    assert given < 7 * count
+
+
+def test_a_row_that_never_ends_takes_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_ROW_BYTES", 1000)
+    content = 'id,text\n1,"x","' + 'a","b\n' * 500 + '2,"good"\n3,good\n'
+    rows = rows_of("csv", written(tmp_path / "a.csv", content.encode()))
+    assert texts(rows)[-1:] == ["good"]
+    assert rows[0] == BadRow(
+        "a.csv:2", "invalid_csv", detail="lines 2 to 167 were taken for one row: a row of more than 1000 characters"
+    )
 
 
 def test_a_header_alone_is_an_empty_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cosmo_assets.seeds.readers import warc as warc_reader
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row, Skipped
 from cosmo_assets.seeds.readers.registry import read
 from cosmo_resources.errors import CosmoError
@@ -187,3 +188,17 @@ def test_what_is_no_archive_is_an_error_with_a_remedy(tmp_path: Path, content: b
 def test_an_empty_archive_is_one_bad_row(tmp_path: Path) -> None:
     assert warc(tmp_path, b"") == [BadRow("sea.warc", "empty_file")]
     assert warc(tmp_path, gzip.compress(b"")) == [BadRow("sea.warc", "empty_file")]
+
+
+def test_every_damage_before_the_first_sound_record_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = b"WARC/1.0\r\nWARC-Type: response\r\n\r\nno length\r\n\r\n"
+    content = broken * 3 + b"".join(archive(1))
+    bad = [f"sea.warc:{number}" for number in (1, 2, 3)]
+    for most in (10_000, 2):
+        monkeypatch.setattr(warc_reader, "_HELD_DAMAGES", most)
+        rows = warc(tmp_path, content)
+        assert sorted(row.place for row in rows if isinstance(row, BadRow)) == bad
+        assert pages(rows) == ["Tide 0"]
+    monkeypatch.undo()
+    with pytest.raises(CosmoError, match="no WARC record can be read: damaged_record"):
+        warc(tmp_path, broken * 3)

@@ -24,6 +24,22 @@ def html(tmp_path: Path, content: bytes, name: str = "bees.html") -> list[Row]:
     return list(read("site", "html", tmp_path / name, {}))
 
 
+@pytest.mark.parametrize("bad", ["http://[bees", "//[::1", "http://]/"])
+@pytest.mark.parametrize("url", [None, "https://bees.example/a", "http://[bad"])
+def test_a_malformed_address_costs_itself_not_the_page(bad: str, url: str | None) -> None:
+    links = f"<link rel=canonical href='{bad}'><link rel=license href='{bad}/x'><meta name=license content='CC BY 4.0'>"
+    page = page_of(document(links, f"<a href='{bad}'>bees</a>{PROSE}"), url=url)
+    assert page.text.startswith("Bees find their way home by the sun") or page.text.startswith("bees")
+    assert page.url is None
+    assert page.licence is not None
+    assert page.licence.endswith("CC-BY-4.0")
+
+
+def test_of_several_addresses_the_first_sound_one_is_the_page_s_own() -> None:
+    links = "<link rel=canonical href='http://[bees'><meta property='og:url' content='https://bees.example/b'>"
+    assert page_of(document(links)).url == "https://bees.example/b"
+
+
 def test_a_page_is_its_main_content_with_title_and_own_address(tmp_path: Path) -> None:
     (row,) = html(
         tmp_path, document(f"<link rel='canonical' href='https://bees.example/home'><link rel=license href={BY}>")
