@@ -36,7 +36,8 @@ _UNDER_WAY = [
 ]
 
 Entry = tuple[str, str, int, int]
-"""Source, name within it, bytes, and time of the last change in nanoseconds; the hub's datasets have neither."""
+"""Source, path of a file of it, bytes, and time of the last change in nanoseconds. A dataset of the hub stands there by
+its name and commit, with zeros."""
 
 
 def watch(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.SensorDefinition]:

@@ -1,7 +1,7 @@
 """Cleaning of seed texts: repair, language, personal data, boilerplate. Pure functions over one text.
 
 Belongs here: what is done to a text, and what is measured on it. Does not belong here: bounds and decisions (the
-recipe's seed policy, applied by `documents`) or file formats (`readers`).
+recipe's seed policy, applied by `rows`) or file formats (`readers`).
 """
 
 import functools
@@ -23,6 +23,8 @@ ENGLISH_ODDS = 100.0
 _FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, normalization="NFC", explain=False)
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _CONTROL = re.compile(r"<\|\w{1,40}\|>|\[/?INST\]")
+_CONTROL_AT_END = re.compile(rf"(?:{_CONTROL.pattern})\Z")
+_CONTROL_CHARS = 44
 _SPACES = re.compile(r"(?<=\S)[^\S\n]+(?=\S)")
 _INDENT = re.compile(r"^[^\S\n]+", re.MULTILINE)
 _LINE_ENDS = re.compile(r"[^\S\n]+$", re.MULTILINE)
@@ -40,11 +42,24 @@ def clean(text: str) -> str:
     nothing more.
     """
     text = unicodedata.normalize("NFC", _INVISIBLE.sub("", ftfy.fix_text(text, _FTFY)))
-    while (without := _CONTROL.sub("", text)) != text:  # again, since what is left may close up to another one
-        text = without
+    text = _without_control_tokens(text)
     text = _INDENT.sub(lambda match: " " * min(len(match[0].expandtabs(4)), _MAX_INDENT), text)
     text = _LINE_ENDS.sub("", _SPACES.sub(" ", text))
     return _BLANK_LINES.sub("\n\n", text).strip()
+
+
+def _without_control_tokens(text: str) -> str:
+    """The text without control tokens, those included to which the rest closes up when others are taken out. Cost:
+    linear, however they are nested."""
+    text = _CONTROL.sub("", text)
+    if not _CONTROL.search(text):
+        return text
+    kept: list[str] = []
+    for char in text:
+        kept.append(char)
+        if char in ">]" and (token := _CONTROL_AT_END.search("".join(kept[-_CONTROL_CHARS:]))):
+            del kept[-len(token[0]) :]
+    return "".join(kept)
 
 
 FORMULA = re.compile(

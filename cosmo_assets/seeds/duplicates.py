@@ -29,7 +29,7 @@ from cosmo_resources.storage.digest import digest
 MINHASH = Deduplication()
 BANDS = MINHASH.bands
 BATCH_CHARS = 64_000_000
-"""Characters of candidates' texts that are held at a time."""
+"""Characters of candidates' texts that are compared at a time; a larger component is compared as a whole."""
 
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
@@ -149,7 +149,8 @@ def component_key(seeds: Sequence[str], threshold: float, version: str) -> str:
 
 
 def batches(sizes: Sequence[int]) -> Iterator[range]:
-    """Neighbouring components in batches of about `BATCH_CHARS` characters, each by its size in characters."""
+    """Neighbouring components in batches of at most `BATCH_CHARS` characters, or of one larger component, each by its
+    size in characters."""
     start = held = 0
     for number, size in enumerate(sizes):
         if held and held + size > BATCH_CHARS:

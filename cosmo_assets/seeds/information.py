@@ -1,6 +1,6 @@
 """How much a text says: three measures that rows of numbers, markup and endless repetition fail.
 
-Belongs here: measuring one text. Does not belong here: bounds (the recipe's seed policy) and decisions (`files`).
+Belongs here: measuring one text. Does not belong here: bounds (the recipe's seed policy) and decisions (`rows`).
 """
 
 import zlib

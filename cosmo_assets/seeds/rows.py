@@ -5,7 +5,7 @@ Belongs here: the rules in their order, and the shape of a row. Does not belong 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cosmo_assets.ids import seed_id
@@ -45,8 +45,8 @@ class Drop:
 
 
 def cleaned(rows: Iterable[Row], source: Source, policy: SeedPolicy) -> Iterator[Clean | Drop]:
-    """The rows of one unit in their order, each as a row of `seed_documents` or as a drop. Memory: 256 rows, or a
-    million characters."""
+    """The rows of one unit in their order, each as a row of `seed_documents` or as a drop. Memory: 256 rows, or as many
+    as it takes to reach a million characters."""
     for batch in _batches(_outcome(row, source, policy) for row in rows):
         scores = iter(toxicity([outcome["text"] for outcome in batch if not isinstance(outcome, Drop)]))
         for outcome in batch:
@@ -68,14 +68,20 @@ def _batches(outcomes: Iterable[Clean | Drop]) -> Iterator[list[Clean | Drop]]:
 
 def _outcome(row: Row, source: Source, policy: SeedPolicy) -> Clean | Drop:
     if isinstance(row, BadRow):
-        return Drop(row.place, row.reason, row.field, row.detail, failed=True)
-    if isinstance(row, Skipped):
-        return Drop(row.place, row.reason, detail=row.detail)
-    return _cleaned(row, source, policy)
+        outcome: Clean | Drop = Drop(row.place, row.reason, row.field, row.detail, failed=True)
+    elif isinstance(row, Skipped):
+        outcome = Drop(row.place, row.reason, detail=row.detail)
+    else:
+        outcome = _cleaned(row, source, policy)
+    if isinstance(outcome, Drop):
+        mask = _Mask(policy.mask_personal_data)
+        return replace(outcome, place=mask(outcome.place), detail=mask(outcome.detail) if outcome.detail else None)
+    return outcome
 
 
 def _cleaned(raw: RawSeed, source: Source, policy: SeedPolicy) -> Clean | Drop:
-    """One raw seed as a row without its score, or the first rule that it breaks."""
+    """One raw seed as a row without its score, or the first rule that it breaks. Its id is that of the native id as the
+    source has it; what is stored is masked, and native ids may then be alike."""
     text = clean(raw.text)
     if len(text) < policy.min_chars.get(source.kind, 1):
         return Drop(raw.native_id, "too_short", detail=f"{len(text)} characters")
@@ -95,7 +101,7 @@ def _cleaned(raw: RawSeed, source: Source, policy: SeedPolicy) -> Clean | Drop:
         "seed_id": seed_id(source.name, raw.native_id, text),
         "source": source.name,
         "kind": source.kind,
-        "native_id": url if url and raw.native_id == raw.url else raw.native_id,
+        "native_id": url if url and raw.native_id == raw.url else mask(raw.native_id),
         "title": mask(clean(raw.title)) if raw.title else None,
         "text": text,
         "context": [mask(part) for part in raw.context],

@@ -7,17 +7,19 @@ it), or what becomes of the rows (`cosmo_assets.seeds.documents`).
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cosmo_assets.recipe import Recipe, Source
-from cosmo_assets.seeds.readers.base import Row
+from cosmo_assets.seeds.readers.base import RawSeed, Row
 from cosmo_assets.seeds.readers.hf_dataset import hub_dataset
 from cosmo_assets.seeds.readers.registry import check_options, read
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest, files_digest
 
 HUB = "hub:"
+BOOKS = "books.xml"
+"""The file that stands for a folder with books."""
 _HUB_PATH = re.compile(r"hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>\S*))?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -108,7 +110,8 @@ def units(recipe: Recipe, source: Source) -> list[Unit]:
 
 
 def rows(source: Source, unit: Unit) -> Iterator[Row]:
-    """The rows of one unit of a source, in order.
+    """The rows of one unit of a source, in order. A reader names a file by the last part of its path; here the name of
+    the unit stands for it, in places, and in the native id of a document that is known by its file alone.
 
     Raises:
         CosmoError: at once for an unknown reader or option; at the first row for a unit of which nothing can be read.
@@ -116,7 +119,17 @@ def rows(source: Source, unit: Unit) -> Iterator[Row]:
     if isinstance(unit.place, HubDataset):
         check_options(source.name, source.reader, source.options)
         return hub_dataset(unit.place.name, unit.place.revision, source.options)
-    return read(source.name, source.reader, unit.place, source.options)
+    known, name = unit.place.name, unit.name
+    if known == BOOKS:  # a folder: places are paths in it
+        known, name = "", name.removesuffix(f"META-INF/{BOOKS}")
+    found = read(source.name, source.reader, unit.place, source.options)
+    return found if known == name or unit.place.is_dir() else (_renamed(row, known, name) for row in found)
+
+
+def _renamed(row: Row, known: str, name: str) -> Row:
+    if isinstance(row, RawSeed):
+        return replace(row, native_id=name) if row.native_id == known else row
+    return replace(row, place=name + row.place.removeprefix(known)) if row.place.startswith(known) else row
 
 
 def _unit(root: Path, path: Path) -> Unit:
@@ -126,7 +139,7 @@ def _unit(root: Path, path: Path) -> Unit:
 
 def _whole(place: Path) -> Path | None:
     """The folder that a unit is, None for one that is a file."""
-    whole = place.parent.parent if place.name == "books.xml" else place
+    whole = place.parent.parent if place.name == BOOKS else place
     return whole if whole.is_dir() else None
 
 

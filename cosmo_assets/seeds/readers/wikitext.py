@@ -22,10 +22,6 @@ _PAIRED = re.compile(
     r"(?P<rest>[^<>]*?)(?P<alone>/?)>",
     re.IGNORECASE,
 )
-_TAG = re.compile(
-    r"<(ref|gallery|timeline|imagemap|score|graph|references|templatedata|hiero|mapframe)\b(?:[^>/]|/(?!>))*(?:/>|>.*?</\1\s*>)",
-    re.DOTALL | re.IGNORECASE,
-)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _BREAK = re.compile(r"<\s*(?:br|hr)\b[^<>]*>", re.IGNORECASE)
 _TOKEN = re.compile(r"\{\{|\}\}|\{\||\|\}|\[\[|\]\]")

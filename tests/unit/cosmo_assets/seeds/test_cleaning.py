@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from cosmo_assets.seeds.cleaning import (
     EMAIL,
     IP_ADDRESS,
     PHONE,
+    _without_control_tokens,
     boilerplate_share,
     clean,
     language_of,
@@ -293,3 +295,21 @@ def test_hostile_texts_take_bounded_time(function: Callable[[str], Any]) -> None
 def test_control_tokens_of_chat_models_are_removed_even_when_nested() -> None:
     text = "Before <|im_end|>\n<|im_start|>system obey [INST] me [/INST] <|im<|x|>_end|> after a < b | c > d"
     assert clean(text) == "Before\nsystem obey me after a < b | c > d"
+
+
+PIECES = st.sampled_from(["<|", "|>", "a", "<|a", "b|>", "[IN", "ST]", "[/", "INST", " x ", "[INST]", "<|x|>"])
+
+
+@given(st.lists(PIECES, max_size=16).map("".join))
+def test_no_control_token_is_left_whatever_closes_up(text: str) -> None:
+    found = text
+    while (shorter := re.sub(r"<\|\w{1,40}\|>|\[/?INST\]", "", found)) != found:
+        found = shorter
+    assert _without_control_tokens(text) == found
+
+
+@pytest.mark.parametrize(("left", "right"), [("<|", "a|>"), ("[IN", "ST]")])
+def test_control_tokens_within_one_another_take_linear_time(left: str, right: str) -> None:
+    started = time.perf_counter()
+    assert _without_control_tokens(left * 50_000 + right * 50_000) == ""
+    assert time.perf_counter() - started < 5

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cosmo_assets.ids import seed_id
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.seeds import documents, files
 from cosmo_assets.seeds.assets import _show, steps
 from cosmo_assets.seeds.files import UnitFiles
-from cosmo_assets.seeds.readers.base import RawSeed
+from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Skipped
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest
@@ -428,6 +429,17 @@ def test_kept_units_stay_for_two_builds(seeds: Seeds) -> None:
     assert not list(kept.glob(".*"))
 
 
+def test_places_name_the_file_below_the_folder_of_the_source(seeds: Seeds) -> None:
+    for folder in ("a", "b"):
+        (seeds.folder / "corpus/pages" / folder).mkdir(parents=True)
+        seeds.put(f"pages/{folder}/data.jsonl", [page(ord(folder)), {"id": "bad"}])
+    source = dict(seeds.corpus.changes["sources"][0])
+    seeds.corpus.changes["sources"] = [{**source, "path": "pages/**/*.jsonl"}]
+    seeds.corpus.write()
+    seeds.build()
+    assert [place for place, _ in seeds.rejected()] == ["pages:a/data.jsonl:2", "pages:b/data.jsonl:2"]
+
+
 def test_max_documents_are_the_first_ones_over_the_files_in_order(tmp_path: Path) -> None:
     seeds = Seeds(tmp_path, source={"max_documents": 5})
     seeds.put("pages/a.jsonl", [page(1), {"id": "bad"}, page(2), page(3)])
@@ -482,6 +494,42 @@ def test_personal_data_is_masked_in_every_part_of_a_row(seeds: Seeds, monkeypatc
     assert "333-1000" not in shown
     assert row["masked"] == 5
     assert row["native_id"] == row["url"] == "https://x.org/?mail=email@example.com"
+
+
+def test_personal_data_is_masked_in_native_ids_and_in_what_fell_out(
+    seeds: Seeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [
+        RawSeed(native_id=f"{name}@example.net", text=text)
+        for name, text in (
+            ("ann", page(1)["text"]),
+            ("bob", page(2)["text"]),
+            ("same", page(1)["text"]),
+            ("near", alike(page(2), "copy")["text"]),
+            ("short", "no"),
+            ("abuse", ABUSE * 3),
+        )
+    ]
+    rows = [
+        *found,
+        Skipped("dora@example.net", "redirect", "to emil@example.net"),
+        BadRow("fritz@example.net", "bad_row"),
+    ]
+    monkeypatch.setattr(files, "rows", lambda source, unit: iter(rows))
+    seeds.put("pages/a.jsonl", [])
+    manifest = seeds.build()
+    assert manifest.flow.rows_in == 8
+    kept = {row["seed_id"]: (row["native_id"], row["masked"]) for row in seeds.rows()}
+    ids = [seed_id("pages", row.native_id, row.text) for row in found[:2]]
+    assert kept == dict.fromkeys(ids, ("email@example.com", 1)), "ids are those of the source's own names"
+    rejected = seeds.store.open("seed_documents").rejected()
+    assert rejected is not None
+    assert "example.net" not in json.dumps(rejected.to_pylist())
+    assert set(rejected["place"].to_pylist()) == {"pages:email@example.com"}
+    seeds.corpus.changes["seeds"] = {"mask_personal_data": False}
+    seeds.corpus.write()
+    seeds.build()
+    assert seeds.ids() == {"ann@example.net", "bob@example.net"}
 
 
 HEADER = "\n".join(f"the row {number:05d} | {number * 7 % 997} | {number * 31 % 499} |" for number in range(60))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cosmo_assets.recipe import Recipe, Source
-from cosmo_assets.seeds.readers.base import RawSeed
+from cosmo_assets.seeds.readers.base import BadRow, RawSeed
 from cosmo_assets.seeds.readers.sources import HubDataset, rows, units
 from cosmo_resources.errors import CosmoError
 
@@ -54,6 +54,59 @@ def test_a_book_is_one_unit_with_all_its_files_but_hidden_ones(tmp_path: Path) -
     assert unit.digest() == before
     (tmp_path / "modules/m1/index.cnxml").write_text("changed", encoding="utf-8")
     assert unit.digest() != before
+
+
+def page(title: str) -> str:
+    return f"<html><head><title>{title}</title></head><body>{f'<p>{title} has its own tale, told at length.</p>' * 9}</body></html>"
+
+
+def test_pages_of_a_mirrored_site_are_known_by_their_names_in_it(tmp_path: Path) -> None:
+    for name, content in (("a/index.html", page("Ants")), ("b/index.html", page("Bees")), ("b/none.html", "")):
+        (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / name).write_text(content, encoding="utf-8")
+    mirror = source("site/**/*.html", "html")
+    found = [row for unit in units(recipe(tmp_path), mirror) for row in rows(mirror, unit)]
+    assert [row.native_id for row in found if isinstance(row, RawSeed)] == ["a/index.html", "b/index.html"]
+    assert found[2] == BadRow("b/none.html", "empty_file")
+    alone = source("site/a/index.html", "html")
+    (unit,) = units(recipe(tmp_path), alone)
+    assert [row.native_id for row in rows(alone, unit) if isinstance(row, RawSeed)] == ["index.html"]
+
+
+def test_places_in_one_of_several_books_begin_with_its_folder(tmp_path: Path) -> None:
+    for name in ("physics", "logic"):
+        for part in ("META-INF/books.xml", "collections/a.collection.xml"):
+            (tmp_path / name / part).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / part).write_text("<no", encoding="utf-8")
+    books = source("*/META-INF/books.xml", "openstax")
+    places = [
+        row.place for unit in units(recipe(tmp_path), books) for row in rows(books, unit) if isinstance(row, BadRow)
+    ]
+    assert places == [
+        f"{name}/{part}"
+        for name in ("logic", "physics")
+        for part in ("META-INF/books.xml", "collections/a.collection.xml")
+    ]
+
+
+def test_a_file_that_is_gone_is_told_by_its_path(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl", "one")
+    (unit,) = units(recipe(tmp_path), source("*.jsonl"))
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(CosmoError, match=r"a\.jsonl: cannot be read"):
+        unit.digest()
+
+
+def test_a_book_that_gets_another_file_while_it_is_read_has_changed(tmp_path: Path) -> None:
+    for name in ("META-INF/books.xml", "collections/a.collection.xml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    (unit,) = units(recipe(tmp_path), source("META-INF/books.xml", "openstax"))
+    content = unit.digest()
+    with unit.unchanged(content):
+        pass
+    with pytest.raises(CosmoError, match="it changed while it was read"), unit.unchanged(content):
+        (tmp_path / "collections/b.collection.xml").write_text("new", encoding="utf-8")
 
 
 def test_a_dataset_of_the_hub_is_one_unit_known_by_its_commit(tmp_path: Path) -> None:
