@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -392,6 +393,25 @@ def test_rows_are_found_by_number_over_many_units_parts_and_batches(
     originals = [10 * number + row for number in range(4) for row in range(number)]
     copies = {(f"pages:page-{row}-copy", "near_duplicate", f"page-{row}") for row in originals}
     assert told == copies | {(f"pages:again-{number}", "exact_duplicate", None) for number in (1, 2, 3)}
+
+
+def test_duplicates_are_recorded_without_an_object_for_each(seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = documents._drops
+    peak = 0
+
+    def measured(*arguments: Any) -> Any:
+        nonlocal peak
+        tracemalloc.start()
+        found = list(real(*arguments))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return iter(found)
+
+    monkeypatch.setattr(documents, "_drops", measured)
+    count = 2000
+    seeds.put("pages/a.jsonl", [{**page(1, 40), "id": f"the-same-page-again-{number}"} for number in range(count)])
+    assert seeds.build().flow.dropped == {"exact_duplicate": count - 1}
+    assert peak < 60 * count
 
 
 def test_the_summary_names_the_commonest_licences_and_counts_the_others(

@@ -57,7 +57,8 @@ def test_a_book_is_one_unit_with_all_its_files_but_hidden_ones(tmp_path: Path) -
 
 
 def page(title: str) -> str:
-    return f"<html><head><title>{title}</title></head><body>{f'<p>{title} has its own tale, told at length.</p>' * 9}</body></html>"
+    tale = f"<p>{title} has its own tale, told at length.</p>" * 9
+    return f"<html><head><title>{title}</title></head><body>{tale}</body></html>"
 
 
 def test_pages_of_a_mirrored_site_are_known_by_their_names_in_it(tmp_path: Path) -> None:
