@@ -31,6 +31,7 @@ from cosmo_assets.topics.grouping import (
     density_clusters,
     graph_communities,
     k_means,
+    nearest_neighbours,
     neighbour_index,
     neighbourhood,
 )
@@ -56,20 +57,23 @@ class ClusterModel:
         anchors: features of the fitted seeds, (fitted, dimensions), float16.
         labels: their clusters, (fitted,), numbered by falling size.
         centroids: unit means of the clusters' embeddings, (clusters, 384).
+        neighbours: how many of the nearest fitted seeds speak for a seed.
     """
 
     space: FeatureSpace
     anchors: npt.NDArray[np.float16]
     labels: Labels
     centroids: Vectors
+    neighbours: int
 
     @staticmethod
     def fit(embeddings: Vectors, texts: Sequence[str], recipe: Clustering) -> "tuple[ClusterModel, Labels]":
         """A model of these seeds, embeddings (n, 384) and texts, and the clusters (n,) that it assigns them to."""
         space, anchors = FeatureSpace.fit(embeddings, texts, recipe)
         anchors = unit(anchors.astype(np.float16))
+        nearest = nearest_neighbours(anchors, neighbourhood(len(anchors), recipe.clusters), recipe.seed)
         if recipe.method == "graph":
-            found = graph_communities(anchors, recipe.clusters, recipe.seed)
+            found = graph_communities(anchors, nearest, recipe.clusters, recipe.seed)
         elif recipe.method == "kmeans":
             found = k_means(anchors, recipe.clusters, recipe.seed)
         else:
@@ -79,19 +83,21 @@ class ClusterModel:
         number_of = np.zeros(len(sizes), np.int64)
         number_of[order] = np.arange(len(order))
         labels = number_of[found]
-        model = ClusterModel(space, anchors.astype(np.float16), labels, _centroids(embeddings, labels))
-        return model, np.concatenate([model._votes(anchors[p]) for p in _parts(len(embeddings))])
+        similarity, places = nearest
+        model = ClusterModel(space, anchors.astype(np.float16), labels, _centroids(embeddings, labels), places.shape[1])
+        own = np.arange(len(anchors))[:, None]  # a seed is its own nearest neighbour, as `assign` finds
+        similarity = np.hstack([np.ones_like(similarity[:, :1]), similarity[:, :-1]])
+        places = np.hstack([own, places[:, :-1]])
+        return model, np.concatenate([model._votes(similarity[part], places[part]) for part in _parts(len(places))])
 
     def assign(self, embeddings: Vectors, texts: Sequence[str]) -> tuple[Labels, Vectors]:
         """The cluster of each seed, and the cosine distance of its embedding to the cluster's centroid; both (n,).
         Cost: n times the square root of the number of fitted seeds."""
-        labels = self._votes(self.space.apply(embeddings, texts))
+        labels = self._votes(*self._index.search(self.space.apply(embeddings, texts), self.neighbours))
         return labels, _distances(embeddings, labels, self.centroids)
 
-    def _votes(self, features: Vectors) -> Labels:
-        """The cluster that most of the nearest fitted seeds are in, of unit features (n, dimensions)."""
-        asked = neighbourhood(len(self.anchors), len(self.centroids))
-        similarity, places = self._index.search(features, asked)
+    def _votes(self, similarity: Vectors, places: npt.NDArray[np.int64]) -> Labels:
+        """The cluster that most of the nearest fitted seeds are in, by their similarity."""
         weights = np.where(places >= 0, np.maximum(similarity, 1e-3), 0.0)
         votes = self.labels[places]
         same = votes[:, :, None] == votes[:, None, :]
@@ -110,14 +116,15 @@ class ClusterModel:
 
     def _save_anchors(self, path: Path) -> None:
         with path.open("wb") as file:
-            np.savez(file, anchors=self.anchors, labels=self.labels.astype(np.int32))
+            np.savez(file, anchors=self.anchors, labels=self.labels.astype(np.int32), neighbours=self.neighbours)
 
     @staticmethod
     def load(dataset: Dataset) -> "ClusterModel":
         with np.load(dataset.folder / ANCHORS) as found:
             anchors, labels = found["anchors"], found["labels"].astype(np.int64)
+            neighbours = int(found["neighbours"])
         space = FeatureSpace.load(dataset.folder / SPACE)
-        return ClusterModel(space, anchors, labels, centroids(dataset.table(["centroid"])))
+        return ClusterModel(space, anchors, labels, centroids(dataset.table(["centroid"])), neighbours)
 
 
 def fit(workspace: Workspace, *, refit: bool = False) -> Manifest:

@@ -9,7 +9,9 @@ terms of art; the words alone miss paraphrases. Principal components of the thre
 are what is clustered.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,8 +27,10 @@ Vectors = npt.NDArray[np.float32]
 
 PROJECTED = 256
 """Dimensions of the random projection of a bag of word pieces."""
-PART = 4_096
+PART = 8_192
 """Texts whose views are made at a time."""
+SPECTRUM = 40_000
+"""Principal components are those of at most so many texts, evenly spread."""
 MEANING, WORDS = 0.7, 0.6
 """Weights of the two lexical views, relative to the embedding's."""
 
@@ -60,16 +64,23 @@ class FeatureSpace:
         dimensions = max(1, min(recipe.dimensions, len(embeddings) - 1))
         lexical, seed = recipe.lexical, recipe.seed
         parts = [slice(start, start + PART) for start in range(0, len(embeddings), PART)]
-        bags = [word_pieces().bags(texts[part]) if lexical else None for part in parts]
-        idf = _rarity([bag for bag in bags if bag is not None], len(embeddings), 2 * recipe.clusters)
-        views = [_views(embeddings[part], bag, idf, seed) for part, bag in zip(parts, bags, strict=True)]
-        sums = [sum(view.sum(axis=0, dtype=np.float64) for view in one) for one in zip(*views, strict=True)]
-        centres = [(total / len(embeddings)).astype(np.float32) for total in sums]
-        views.reverse()
-        joined = [_joined(views.pop(), centres, lexical) for _ in parts]
+        bags = word_pieces().bags(texts) if lexical else None
+        idf = np.zeros(0, np.float32) if bags is None else _rarity(bags, 2 * recipe.clusters)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            chosen = [(embeddings[part], None if bags is None else bags[part], idf, seed) for part in parts]
+            views = list(pool.map(_views, *zip(*chosen, strict=True)))
+            sums = [sum(view.sum(axis=0, dtype=np.float64) for view in one) for one in zip(*views, strict=True)]
+            centres = [(total / len(embeddings)).astype(np.float32) for total in sums]
+
+            def join(number: int) -> Vectors:
+                view, views[number] = views[number], []
+                return _joined(view, centres, lexical)
+
+            joined = list(pool.map(join, range(len(parts))))
         covariance = np.zeros((joined[0].shape[1],) * 2, np.float64)
+        every = -(-len(embeddings) // SPECTRUM)
         for part in joined:
-            covariance += part.T @ part
+            covariance += part[::every].T @ part[::every]
         _, vectors = np.linalg.eigh(covariance)
         components = vectors[:, ::-1][:, :dimensions]
         components = components * np.sign(components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])])
@@ -96,10 +107,11 @@ class FeatureSpace:
             return FeatureSpace(found["idf"], found["centres"], found["components"], lexical, int(seed))
 
 
-def unit(vectors: npt.NDArray[np.floating]) -> Vectors:
-    """Rows of length one; a row of zeros stays."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+def unit(vectors: npt.NDArray[np.floating], out: Vectors | None = None) -> Vectors:
+    """Rows of length one, into `out` if that is given; a row of zeros stays."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    scaled = np.multiply(vectors, (1 / np.maximum(lengths, 1e-12))[:, None], out=out)
+    return np.ascontiguousarray(scaled, np.float32) if out is None else out
 
 
 @cache
@@ -114,12 +126,10 @@ def _projection(rows: int, seed: int) -> Vectors:
     return drawn
 
 
-def _rarity(bags: Sequence[sp.csr_matrix], texts: int, most: float) -> Vectors:
+def _rarity(bags: sp.csr_matrix, most: float) -> Vectors:
     """Inverse document frequencies, at most that of a piece in one of `most` texts, times the pieces' own weights."""
-    if not bags:
-        return np.zeros(0, np.float32)
-    counts = np.sum([np.bincount(bag.indices, minlength=bag.shape[1]) for bag in bags], axis=0)
-    rarity = np.minimum(-np.log(np.where(counts > 0, counts / texts, 1.0)), np.log(most))
+    shares = np.bincount(bags.indices, minlength=bags.shape[1]) / bags.shape[0]
+    rarity = np.minimum(-np.log(np.where(shares > 0, shares, 1.0)), np.log(most))
     weighted: Vectors = (rarity * word_pieces().weights).astype(np.float32)
     return weighted
 
@@ -127,12 +137,21 @@ def _rarity(bags: Sequence[sp.csr_matrix], texts: int, most: float) -> Vectors:
 def _views(embeddings: Vectors, bags: sp.csr_matrix | None, idf: Vectors, seed: int) -> list[Vectors]:
     views = [unit(embeddings)]
     if bags is not None:
-        weighted = bags @ sp.diags(idf)
-        views += [unit(weighted @ word_pieces().embeddings), unit(weighted @ _projection(bags.shape[1], seed))]
+        weighted = (bags @ sp.diags(idf)).tocsr()
+        weighted.eliminate_zeros()
+        for pieces in (word_pieces().embeddings, _projection(bags.shape[1], seed)):
+            view = weighted @ pieces
+            views.append(unit(view, out=view))
     return views
 
 
 def _joined(views: Sequence[Vectors], centres: Sequence[Vectors], lexical: float) -> Vectors:
     weights = (1.0, lexical * MEANING, lexical * WORDS)
-    parts = [w * unit(view - centre) for w, view, centre in zip(weights, views, centres, strict=False)]
-    return unit(np.hstack(parts))
+    ends = np.cumsum([0, *(view.shape[1] for view in views)])
+    joined = np.empty((len(views[0]), ends[-1]), np.float32)
+    for number, (view, centre) in enumerate(zip(views, centres, strict=True)):
+        part = joined[:, ends[number] : ends[number + 1]]
+        np.subtract(view, centre, out=part)
+        unit(part, out=part)
+        part *= np.float32(weights[number])
+    return unit(joined, out=joined)

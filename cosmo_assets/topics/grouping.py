@@ -3,11 +3,16 @@
 Belongs here: the methods, on arrays. Does not belong here: where features come from (`features`), or the stages that
 build and apply a cluster model (`clustering`).
 
-The graph method: nearest neighbours by cosine; features averaged over the graph for some steps (a lazy random walk, as
-in diffusion maps, Coifman and Lafon, 2006), so that what is connected moves together; merged along the graph's edges
+The graph method: nearest neighbours by cosine; features averaged over the graph for some steps (a random walk, as in
+diffusion maps, Coifman and Lafon, 2006), so that what is connected moves together; merged along the graph's edges
 by Ward's criterion (Ward, 1963) up to the number wanted, many points by way of small groups; at last every point joins
 the majority of its neighbours. Measured beside its rivals in tests/benchmarks/clustering.py.
 """
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from operator import matmul
 
 import faiss
 import numpy as np
@@ -16,12 +21,14 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering
 
-from cosmo_assets.topics.features import Vectors, unit
+from cosmo_assets.topics.features import PART, Vectors, unit
 
 Labels = npt.NDArray[np.int64]
+Neighbours = tuple[Vectors, npt.NDArray[np.int64]]
+"""Similarities and positions (n, count), nearest first; position -1 where there are fewer."""
 
 NEIGHBOURS = 12
-STEPS = 16
+STEPS = 8
 PARTS = 64
 """Principal components of the averaged features that groups are merged in."""
 VOTES = 5
@@ -32,20 +39,18 @@ EXACT = 30_000
 BATCH = 65_536
 
 
-def graph_communities(features: Vectors, clusters: int, seed: int) -> Labels:
-    """Labels (n,) of at most `clusters` groups of unit features (n, d).
+def graph_communities(features: Vectors, nearest: Neighbours, clusters: int, seed: int) -> Labels:
+    """Labels (n,) of at most `clusters` groups of unit features (n, d) and their nearest neighbours.
 
-    Cost: the neighbour search (n squared up to 30,000 points, n to the 1.5 beyond), n log n merges up to 20,000 points
-    and, beyond, those of 4,000 to 20,000 small groups.
+    Cost: linear in n, n log n merges up to 20,000 points and, beyond, those of 2,000 to 20,000 small groups.
     """
     if clusters >= len(features) or clusters == 1:
         return np.arange(len(features)) % clusters
-    similarity, neighbours = nearest_neighbours(features, neighbourhood(len(features), clusters), seed)
-    graph = _symmetric(similarity, neighbours)
+    graph = _symmetric(*nearest)
     averaged = _principal(_averaged(graph, features), PARTS)
     if len(features) <= MERGED:
         return _majority(graph, merged(averaged, graph, clusters), clusters)
-    groups = k_means(averaged, min(MERGED, max(4_000, 10 * clusters)), seed, iterations=4, points=16, spherical=False)
+    groups = k_means(averaged, min(MERGED, max(2_000, 10 * clusters)), seed, iterations=4, points=16, spherical=False)
     groups = np.unique(groups, return_inverse=True)[1]
     member = sp.csr_matrix((np.ones(len(groups), np.float32), (groups, np.arange(len(groups)))))
     labels = merged(_means(averaged, groups).astype(np.float32), (member @ graph @ member.T).tocsr(), clusters)
@@ -97,8 +102,8 @@ def density_clusters(features: Vectors, clusters: int) -> Labels:
     return labels
 
 
-def nearest_neighbours(features: Vectors, count: int, seed: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-    """Similarities and positions (n, count) of the nearest other points by inner product, nearest first."""
+def nearest_neighbours(features: Vectors, count: int, seed: int) -> Neighbours:
+    """The nearest other points by inner product. Cost: n squared up to 30,000 points, n to the 1.5 beyond."""
     index = neighbour_index(features, seed)
     similarity = np.empty((len(features), count), np.float32)
     neighbours = np.empty((len(features), count), np.int64)
@@ -112,18 +117,19 @@ def nearest_neighbours(features: Vectors, count: int, seed: int) -> tuple[Vector
 
 
 def neighbour_index(features: Vectors, seed: int) -> faiss.Index:
-    """An index by inner product: exact for few points, an inverted file for many."""
+    """An index by inner product: exact for few points, an inverted file of half floats for many."""
     dimensions = features.shape[1]
     flat = faiss.IndexFlatIP(dimensions)
     if len(features) <= EXACT:
         flat.add(features)
         return _on_gpus(flat)
     cells = int(2 * np.sqrt(len(features)))
-    index = faiss.IndexIVFFlat(flat, dimensions, cells, faiss.METRIC_INNER_PRODUCT)
+    half = faiss.ScalarQuantizer.QT_fp16
+    index = faiss.IndexIVFScalarQuantizer(flat, dimensions, cells, half, faiss.METRIC_INNER_PRODUCT, False)
     index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed, 5, 64
     index.train(features)
     index.add(features)
-    index.nprobe = 16
+    index.nprobe = 8
     return _on_gpus(index)
 
 
@@ -171,8 +177,10 @@ def _symmetric(similarity: Vectors, neighbours: npt.NDArray[np.int64]) -> sp.csr
 def _averaged(graph: sp.csr_matrix, features: Vectors) -> Vectors:
     walk = sp.diags(1 / np.maximum(np.asarray(graph.sum(axis=1)).ravel(), 1e-9)).astype(np.float32) @ graph
     averaged = features
-    for _ in range(STEPS):
-        averaged = 0.5 * averaged + 0.5 * (walk @ averaged)
+    parts = [walk[start : start + PART] for start in range(0, walk.shape[0], PART)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in range(STEPS):
+            averaged = np.concatenate(list(pool.map(matmul, parts, repeat(averaged))))
     return unit(averaged - averaged.mean(axis=0))
 
 
@@ -187,12 +195,25 @@ def _majority(graph: sp.csr_matrix, labels: Labels, clusters: int) -> Labels:
     for _ in range(VOTES):
         ones = np.ones(len(labels), np.float32)
         votes = (graph @ sp.csr_matrix((ones, (np.arange(len(labels)), labels)), (len(labels), clusters))).tocsr()
-        heaviest = np.asarray(votes.argmax(axis=1)).ravel().astype(np.int64)
-        found = np.where(np.diff(votes.indptr) > 0, heaviest, labels)
+        found = np.where(np.diff(votes.indptr) > 0, _heaviest(votes), labels)
         if len(np.unique(found)) < len(np.unique(labels)):
             break  # a cluster would be voted away
         labels = found
     return labels
+
+
+def _heaviest(weights: sp.csr_matrix) -> Labels:
+    """The column of the largest value of each row, the first of equal ones; 0 for an empty row. (scipy's
+    own argmax goes through the rows one by one.)"""
+    weights.sort_indices()
+    counts = np.diff(weights.indptr)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    largest = np.zeros(len(counts), weights.dtype)
+    np.maximum.at(largest, rows, weights.data)
+    hits = np.flatnonzero(weights.data == largest[rows])[::-1]
+    columns = np.zeros(len(counts), np.int64)
+    columns[rows[hits]] = weights.indices[hits]  # of several, the last one written is the first
+    return columns
 
 
 def _means(points: Vectors, groups: Labels, weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:

@@ -25,10 +25,11 @@ from cosmo_assets.topics.grouping import (
     linked,
     merged,
     nearest_neighbours,
+    neighbourhood,
 )
 
 METHODS: dict[str, Callable[[Vectors, int], Labels]] = {
-    "graph": lambda features, clusters: graph_communities(features, clusters, 0),
+    "graph": lambda features, clusters: communities(features, clusters),
     "kmeans": lambda features, clusters: k_means(features, clusters, 0),
     "hdbscan": density_clusters,
 }
@@ -50,6 +51,11 @@ def planted(count: int, each: int, *, noise: float = 0.7, dimensions: int = 64) 
 
 def agreement(found: Labels, true: Labels) -> float:
     return float(normalized_mutual_info_score(true, found))
+
+
+def communities(features: Vectors, clusters: int) -> Labels:
+    nearest = nearest_neighbours(features, neighbourhood(len(features), clusters), 0)
+    return graph_communities(features, nearest, clusters, 0)
 
 
 def sentences(each: int) -> tuple[list[str], Labels]:
@@ -76,7 +82,7 @@ def test_the_same_seed_gives_the_same_labels(method: str) -> None:
 def test_the_graph_method_by_way_of_small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cosmo_assets.topics.grouping.MERGED", 500)
     features, true = planted(12, 100)
-    assert agreement(graph_communities(features, 12, 0), true) > 0.98
+    assert agreement(communities(features, 12), true) > 0.98
 
 
 def test_neighbours_in_cells_are_almost_those_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +100,14 @@ def test_neighbours_in_cells_are_almost_those_among_all(monkeypatch: pytest.Monk
 SCRIPT = """
 import sys, hashlib, faiss, numpy as np
 from cosmo_assets.topics.features import unit
-from cosmo_assets.topics.grouping import density_clusters, graph_communities, k_means
+from cosmo_assets.topics.grouping import density_clusters, graph_communities, k_means, nearest_neighbours
 faiss.omp_set_num_threads(int(sys.argv[1]))
 draw = np.random.default_rng(0)
 centres = draw.standard_normal((30, 64))
 features = unit(centres[draw.integers(0, 30, 6000)] + 2.0 * draw.standard_normal((6000, 64)))
-for labels in (graph_communities(features, 30, 0), k_means(features, 30, 0), density_clusters(features[:1500], 30)):
+nearest = nearest_neighbours(features, 12, 0)
+few = density_clusters(features[:1500], 30)
+for labels in (graph_communities(features, nearest, 30, 0), k_means(features, 30, 0), few):
     print(hashlib.sha256(np.ascontiguousarray(labels, np.int64).tobytes()).hexdigest())
 """
 
@@ -140,8 +148,8 @@ def test_parts_of_a_graph_that_hang_together_nowhere_stay_apart_or_are_joined() 
     features = unit(np.eye(64)[true] + 0.02 * draw.standard_normal((300, 64)))
     _, neighbours = nearest_neighbours(features, 12, 0)
     assert (true[neighbours] == true[:, None]).all()
-    assert agreement(graph_communities(features, 6, 0), true) == pytest.approx(1)
-    joined = graph_communities(features, 3, 0)
+    assert agreement(communities(features, 6), true) == pytest.approx(1)
+    joined = communities(features, 3)
     assert len(np.unique(joined)) == 3
     for part in range(6):
         assert len(np.unique(joined[true == part])) == 1
@@ -192,7 +200,7 @@ def test_parts_that_hang_together_nowhere_are_linked_by_few_edges_and_merged_by_
     assert joined.nnz - graph.nnz < 30 * 400
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = graph_communities(points, 10, 0)
+        found = communities(points, 10)
     assert agreement(found, np.repeat(np.arange(10), 560)) > 0.99
 
 
@@ -277,7 +285,7 @@ def test_without_weight_words_are_not_read() -> None:
     with pytest.raises(AssertionError, match="texts were read"):
         space_of(embeddings, texts, 10, 1.0)
     space = space_of(embeddings, texts, 10, 0.0)
-    assert agreement(graph_communities(space.apply(embeddings, texts), 5, 0), true) > 0.98
+    assert agreement(communities(space.apply(embeddings, texts), 5), true) > 0.98
 
 
 def test_a_model_assigns_new_seeds_as_it_does_alone() -> None:
