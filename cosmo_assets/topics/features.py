@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 import scipy.sparse as sp
 
 from cosmo_assets.recipe import Clustering
@@ -29,7 +30,7 @@ PROJECTED = 256
 """Dimensions of the random projection of a bag of word pieces."""
 PART = 8_192
 """Texts whose views are made at a time."""
-SPECTRUM = 40_000
+SPECTRUM = 20_000
 """Principal components are those of at most so many texts, evenly spread."""
 MEANING, WORDS = 0.7, 0.6
 """Weights of the two lexical views, relative to the embedding's."""
@@ -69,8 +70,8 @@ class FeatureSpace:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             chosen = [(embeddings[part], None if bags is None else bags[part], idf, seed) for part in parts]
             views = list(pool.map(_views, *zip(*chosen, strict=True)))
-            sums = [sum(view.sum(axis=0, dtype=np.float64) for view in one) for one in zip(*views, strict=True)]
-            centres = [(total / len(embeddings)).astype(np.float32) for total in sums]
+            sums = zip(*pool.map(_sums, views), strict=True)
+            centres = [(np.sum(parts_of, axis=0) / len(embeddings)).astype(np.float32) for parts_of in sums]
 
             def join(number: int) -> Vectors:
                 view, views[number] = views[number], []
@@ -81,8 +82,9 @@ class FeatureSpace:
         every = -(-len(embeddings) // SPECTRUM)
         for part in joined:
             covariance += part[::every].T @ part[::every]
-        _, vectors = np.linalg.eigh(covariance)
-        components = vectors[:, ::-1][:, :dimensions]
+        last = len(covariance) - 1
+        _, vectors = scipy.linalg.eigh(covariance, subset_by_index=(max(0, last + 1 - dimensions), last))
+        components = vectors[:, ::-1]
         components = components * np.sign(components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])])
         space = FeatureSpace(idf, np.concatenate(centres), components.astype(np.float32), lexical, seed)
         return space, np.concatenate([unit(part @ space.components) for part in joined])
@@ -120,10 +122,11 @@ def word_pieces() -> WordPieces:
 
 
 @cache
-def _projection(rows: int, seed: int) -> Vectors:
+def _pieces(count: int, seed: int) -> Vectors:
+    """The embedding of each word piece and its direction in the random projection, side by side."""
     generator = np.random.Generator(np.random.PCG64(seed))
-    drawn: Vectors = (generator.standard_normal((rows, PROJECTED)) / np.sqrt(PROJECTED)).astype(np.float32)
-    return drawn
+    drawn = (generator.standard_normal((count, PROJECTED)) / np.sqrt(PROJECTED)).astype(np.float32)
+    return np.hstack([word_pieces().embeddings, drawn])
 
 
 def _rarity(bags: sp.csr_matrix, most: float) -> Vectors:
@@ -139,10 +142,14 @@ def _views(embeddings: Vectors, bags: sp.csr_matrix | None, idf: Vectors, seed: 
     if bags is not None:
         weighted = (bags @ sp.diags(idf)).tocsr()
         weighted.eliminate_zeros()
-        for pieces in (word_pieces().embeddings, _projection(bags.shape[1], seed)):
-            view = weighted @ pieces
-            views.append(unit(view, out=view))
+        pieces = _pieces(bags.shape[1], seed)
+        lexical = weighted @ pieces
+        views += [unit(view, out=view) for view in np.split(lexical, [pieces.shape[1] - PROJECTED], axis=1)]
     return views
+
+
+def _sums(views: Sequence[Vectors]) -> list[npt.NDArray[np.float64]]:
+    return [view.sum(axis=0, dtype=np.float64) for view in views]
 
 
 def _joined(views: Sequence[Vectors], centres: Sequence[Vectors], lexical: float) -> Vectors:

@@ -129,7 +129,7 @@ def neighbour_index(features: Vectors, seed: int) -> faiss.Index:
     index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed, 5, 64
     index.train(features)
     index.add(features)
-    index.nprobe = 8
+    index.nprobe = 6
     return _on_gpus(index)
 
 

@@ -42,7 +42,7 @@ Pooling = Literal["mean", "sif"]
 SMOOTHING = 1e-3
 """The parameter a of smooth inverse frequency."""
 _WORD = r"\w+|[^\w\s]"
-MAX_CHARS = 20_000
+MAX_CHARS = 4_000
 """Characters of a text whose word pieces are counted."""
 PORTION_CHARS = 2**24
 """Characters of the texts whose words are taken apart together."""
