@@ -223,12 +223,13 @@ def _fit(writer: DatasetWriter, recipe: Clustering, labelling: Labelling, embedd
     model.save(writer)
     writer.flow("seeds", embeddings.manifest.rows, embeddings.manifest.rows)
     strayed = np.sort(distances / _scales([row["spread"] for row in rows])[labels])
-    reach = strayed[max(0, len(strayed) - 1 - int(recipe.outliers * len(strayed)))]
+    far = int(recipe.outliers * len(strayed))
+    reach = float(np.ceil(strayed[-1 - far] * 1000) / 1000) if far else None  # so few seeds do not tell how far is far
     writer.summary = {
         "clusters": len(rows),
         "sizes": [row["size"] for row in rows],
         "fitted": len(ids),
-        "reach": float(np.ceil(reach * 1000) / 1000),
+        "reach": reach,
     }
 
 
@@ -255,7 +256,7 @@ def _assign(
             labels, distances = model.assign(vectors[new], [words[position] for position in new])
             ids = list(texts)
             for position, label, distance in zip(new, labels.tolist(), distances.astype(np.float64), strict=True):
-                far = bool(distance > reach * scales[label])
+                far = reach is not None and bool(distance > reach * scales[label])
                 row = {"cluster_id": label, "distance": round(float(distance), 5), "outlier": far}
                 rows[ids[position]] = {"seed_id": ids[position], **row}
         table = [rows[seed] for seed in texts]

@@ -71,6 +71,17 @@ def test_without_a_share_of_outliers_there_are_none(tmp_path: Path) -> None:
     assert built(equal).summary["outliers"] == 0
 
 
+def test_few_seeds_do_not_tell_what_is_far(tmp_path: Path) -> None:
+    workspace = workspace_in(tmp_path, outliers=0.01)
+    fill(workspace, [60])
+    built(workspace)
+    strange = [{"seed_id": seed_id("pages", "x", "x"), "title": None, "text": "x"}]
+    put(workspace, "seed_documents", {"a": strange}, version="strange")
+    vectors = [{"seed_id": strange[0]["seed_id"], "embedding": vector(3, 9.0)}]
+    put(workspace, "seed_embeddings", {"a": vectors}, version="strange", params={"revision": "1"})
+    assert built(workspace).summary["outliers"] == 0
+
+
 def test_outliers_are_the_share_asked_for(tmp_path: Path) -> None:
     workspace = workspace_in(tmp_path, outliers=0.05)
     fill(workspace, [400])

@@ -304,15 +304,15 @@ def test_a_model_assigns_new_seeds_as_it_does_alone() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc to read a process' peak memory from")
 def test_many_vectors_are_clustered_and_assigned_in_bounded_memory() -> None:
-    """A fiftieth of the benchmark. What the libraries take is not scaled, so the bound is on what comes on top."""
-    from tests.benchmarks.clustering import MEMORY, scale
+    """A fiftieth of the benchmark. What the libraries take is measured apart; batches, and merges of 20,000 points, are
+    as large as ever. All vectors together would be 340 MB more."""
+    from tests.benchmarks.clustering import scale
 
     found = scale(1 / 50)
     assert found["rows"] == 220_000
     assert found["clusters"] == 20
     assert found["nmi"] > 0.9
-    libraries = 500 * 2**20
-    assert found["peak"] < libraries + MEMORY / 50, f"{found['peak']:,} bytes"
+    assert found["peak"] - found["libraries"] < 450 * 2**20, f"{found['peak']:,} bytes"
     print(json.dumps(found))
 
 
