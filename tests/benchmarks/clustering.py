@@ -219,7 +219,6 @@ def run_scale(fitted: str, assigned: str, clusters: str, folder: str) -> dict[st
     from cosmo_assets.topics.clustering import ClusterModel
 
     recipe = Clustering(clusters=int(clusters), lexical=0)
-    libraries = peak()
     count, total = int(fitted), int(fitted) + int(assigned)
     path = Path(folder) / "vectors.npy"
     stored = np.lib.format.open_memmap(path, "w+", np.float16, (count, DIMENSION))
@@ -256,7 +255,6 @@ def run_scale(fitted: str, assigned: str, clusters: str, folder: str) -> dict[st
         "clusters": int((sizes > 0).sum()),
         "rows": int(sizes.sum()),
         "nmi": float(normalized_mutual_info_score(np.concatenate(truth), np.concatenate(labels))),
-        "libraries": libraries,
         "peak": peak(),
     }
 

@@ -304,15 +304,16 @@ def test_a_model_assigns_new_seeds_as_it_does_alone() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc to read a process' peak memory from")
 def test_many_vectors_are_clustered_and_assigned_in_bounded_memory() -> None:
-    """A fiftieth of the benchmark. What the libraries take is measured apart; batches, and merges of 20,000 points, are
-    as large as ever. All vectors together would be 340 MB more."""
-    from tests.benchmarks.clustering import scale
+    """A fortieth of the benchmark: enough seeds that small groups are merged, as at full size. What the libraries take is
+    not scaled, so the bound is on what comes on top: a fiftieth of that of the benchmark."""
+    from tests.benchmarks.clustering import MEMORY, scale
 
-    found = scale(1 / 50)
-    assert found["rows"] == 220_000
-    assert found["clusters"] == 20
+    found = scale(1 / 40)
+    assert found["rows"] == 275_000
+    assert found["clusters"] == 25
     assert found["nmi"] > 0.9
-    assert found["peak"] - found["libraries"] < 450 * 2**20, f"{found['peak']:,} bytes"
+    libraries = 500 * 2**20
+    assert found["peak"] < libraries + MEMORY / 50, f"{found['peak']:,} bytes"
     print(json.dumps(found))
 
 
