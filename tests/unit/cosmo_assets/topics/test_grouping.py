@@ -304,8 +304,8 @@ def test_a_model_assigns_new_seeds_as_it_does_alone() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc to read a process' peak memory from")
 def test_many_vectors_are_clustered_and_assigned_in_bounded_memory() -> None:
-    """A fortieth of the benchmark: enough seeds that small groups are merged, as at full size. What the libraries take is
-    not scaled, so the bound is on what comes on top: a fiftieth of that of the benchmark."""
+    """A fortieth of the benchmark: enough seeds that small groups are merged, as at full size. What the libraries take
+    is not scaled, so the bound is on what comes on top: a fiftieth of that of the benchmark."""
     from tests.benchmarks.clustering import MEMORY, scale
 
     found = scale(1 / 40)
