@@ -7,14 +7,14 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
-from cosmo_assets.build import build_defs, steps_of
+from cosmo_assets.build import ON_REQUEST, build_defs, steps_of
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import LISTENER, Listener
@@ -35,10 +35,11 @@ UNCAPTURED = {
 
 @dataclass(frozen=True)
 class Run:
-    """One run: some assets, of one bucket or of none."""
+    """One run: some assets, of one bucket or of none; where there is a `config`, it is that of the only asset."""
 
     assets: tuple[str, ...]
     bucket: str | None
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def plan_runs(recipe: Recipe, assets: Sequence[str] = (), buckets: Sequence[str]
     Raises:
         CosmoError: there is no such asset or bucket.
     """
-    known = [asset for step, _ in steps_of(recipe) for asset in step]
+    known = [*(asset for step, _ in steps_of(recipe) for asset in step), *ON_REQUEST]
     names = [bucket_name(index) for index in range(recipe.buckets)]
     for given, all_of, what in ((assets, known, "asset"), (buckets, names, "bucket")):
         if unknown := [name for name in given if name not in all_of]:
@@ -80,7 +81,7 @@ def plan_runs(recipe: Recipe, assets: Sequence[str] = (), buckets: Sequence[str]
         chosen = tuple(asset for asset in step if not assets or asset in assets)
         if chosen:
             runs += [Run(chosen, bucket) for bucket in (buckets or names)] if per_bucket else [Run(chosen, None)]
-    return runs
+    return [*runs, *(Run((asset,), None) for asset in ON_REQUEST if asset in assets)]
 
 
 def materialize(
@@ -145,6 +146,8 @@ def _materialize(
     config: dict[str, Any] = dict(QUIET)
     if refit and "cluster_model" in run.assets:
         config["ops"] = {"cluster_model": {"config": {"refit": True}}}
+    if run.config:
+        config["ops"] = {run.assets[0]: {"config": dict(run.config)}}
     resources: Mapping[str, Any] = definitions.resources or {}
     try:
         result = dg.materialize(

@@ -16,7 +16,8 @@ from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
 from cosmo_assets.mixture.assets import mixture
 from cosmo_assets.partitions import buckets
-from cosmo_assets.prompts.assets import prompt_table
+from cosmo_assets.pilots.assets import template_pilots
+from cosmo_assets.prompts.assets import prompt_table, seed_extracts
 from cosmo_assets.quality.assets import generation_quality
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.report.assets import corpus_export, corpus_report
@@ -43,7 +44,9 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     topic_labels,
     seed_topics,
     topic_map,
+    seed_extracts,
     prompt_table,
+    template_pilots,
     generations,
     generation_quality,
     decontaminated,
@@ -65,6 +68,8 @@ OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
 """Those that a recipe with prompts.outlines has as well; `OUTLINES_READER` reads them."""
 
 TREE_READER, OUTLINES_READER = "seed_topics", "prompt_table"
+ALSO_READ = {OUTLINES_READER: ("template_pilots",)}
+"""What else reads the same."""
 
 UP_TO_PROMPTS = (
     "seed_documents",
@@ -74,10 +79,14 @@ UP_TO_PROMPTS = (
     "topic_labels",
     "seed_topics",
     "topic_map",
+    "seed_extracts",
     "prompt_table",
 )
 PER_BUCKET = ("generations", "generation_quality", "decontaminated", "minhash_signatures")
 TO_THE_END = ("mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
+
+ON_REQUEST = ("template_pilots",)
+"""Assets that are in no step: nobody builds them but by name."""
 
 STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
     (UP_TO_PROMPTS, False),
@@ -120,7 +129,8 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
     external = external_specs(recipe)
     inputs = {key: [spec.key for spec in specs] for key, specs in external.items()}
     for reader, found in extras_of(recipe).items():
-        inputs.setdefault(reader, []).extend(asset.key for asset in found)
+        for asset in (reader, *ALSO_READ.get(reader, ())):
+            inputs.setdefault(asset, []).extend(extra.key for extra in found)
 
     def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
         spec = spec.merge_attributes(deps=inputs.get(spec.key.to_user_string(), []))
@@ -178,7 +188,8 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
         "topic_labels": [generator, embedder],
         "course_outlines": [generator],
         "topic_tree": [generator],
-        "prompt_table": [tokenizer],
+        "seed_extracts": [tokenizer],
+        "template_pilots": [generator],
         "generations": [generator],
         "decontaminated": benchmarks,
         "corpus_report": benchmarks,

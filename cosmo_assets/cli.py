@@ -86,14 +86,103 @@ def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool) -> None:
 
 
 @main.command()
-def plan() -> None:
-    """What the prompt table asks for: prompts by source, audience and format, tokens at most, and how many of their
-    documents exist. After a change to seeds or templates, build the table first: cosmo run --asset prompt_table."""
+@click.argument("recipe", required=False)
+def plan(recipe: str | None) -> None:
+    """What a recipe asks for, before anything is spent: prompts and expected tokens by source, audience and format,
+    device hours and cost, how far the sources suffice, and how many documents exist already.
+
+    RECIPE is a shipped name or a .yaml file; without it, the one that is set. The draw is made anew from the seeds that
+    are there, so a change of the recipe or of a template shows at once.
+    """
     from cosmo_assets.planning import plan_tables
 
-    _, recipe, store = _corpus()
-    for table in plan_tables(recipe, store):
+    if recipe:
+        os.environ["COSMO_RECIPE"] = recipe if not recipe.endswith((".yaml", ".yml")) else str(Path(recipe).absolute())
+    _, found, store = _corpus()
+    for table in plan_tables(found, store):
         console.print(table)
+
+
+@main.command()
+@click.option("--template", "-t", "templates", multiple=True, help="This template, or a .md file; may be repeated.")
+@click.option("--format", "-f", "form", help="Templates of the recipe with this format.")
+@click.option("--audience", "-a", help="Templates of the recipe for this audience.")
+@click.option("--n", default=3, show_default=True, help="Prompts of each template.")
+def preview(templates: tuple[str, ...], form: str | None, audience: str | None, n: int) -> None:
+    """Rendered prompts, from the seeds that are there; asks no model."""
+    from rich.panel import Panel
+
+    from cosmo_assets.prompts.mixes import used_templates
+    from cosmo_assets.prompts.sampling import find_template, sample_prompts
+
+    _, recipe, store = _corpus()
+    chosen = [find_template(recipe, name) for name in templates] or list(used_templates(recipe).values())
+    chosen = [one for one in chosen if form in (None, one.format) and audience in (None, one.audience)]
+    if not chosen:
+        fail(
+            CosmoError(
+                "no template of the recipe fits", remedy="leave out --format or --audience, or name a --template"
+            )
+        )
+    for template in chosen:
+        for sample in sample_prompts(store, recipe, template, n):
+            title = f"{template.id} {template.version}: {template.format} for {template.audience}"
+            subtitle = f"{sample.source} seed {sample.seed_id[:12]}, topic {sample.topic or 'none'}"
+            console.print(Panel(_escaped(sample.prompt), title=title, subtitle=_escaped(subtitle), title_align="left"))
+
+
+@main.command()
+@click.option("--template", "-t", "templates", multiple=True, help="This template, or a .md file; may be repeated.")
+@click.option("--n", default=200, show_default=True, help="Prompts of each template.")
+@click.option("--model", default="", help="Another model than the recipe's, by the name that its server knows.")
+@click.option("--revision", default="unknown", show_default=True, help="Its revision.")
+@click.option("--endpoint", default="", help="Where it is served: a base URL that ends in /v1.")
+def pilot(templates: tuple[str, ...], n: int, model: str, revision: str, endpoint: str) -> None:
+    """Generate answers to a few prompts of a template, and show how varied they are, beside earlier versions of the
+    template and other models. Answers are kept: the same again asks nothing."""
+    from cosmo_assets.automation import Run, materialize, open_instance
+    from cosmo_assets.pilots.assets import row_of
+    from cosmo_assets.pilots.pilot import ASSET, PAGE
+
+    chosen, recipe, store = _corpus()
+    names = [str(Path(name).absolute()) if name.endswith(".md") else name for name in templates]
+    config = {"templates": names, "count": n, "model": model, "revision": revision, "endpoint": endpoint}
+    with open_instance(chosen) as instance, RunProgress(1) as bar:
+        runs = [Run((ASSET,), None, config)]
+        started = lambda run: bar.begin(run.assets, run.bucket)  # noqa: E731
+        warnings = materialize(recipe, chosen, instance, runs, started=started, progress=bar)
+    dataset = store.open(ASSET)
+    rows = [row_of(variant) for variant in dataset.manifest.summary["variants"]]
+    table = Table("", *(_escaped(row.pop("variant")) for row in rows), title=f"{recipe.name}: pilot")
+    for figure in rows[0]:
+        table.add_row(figure, *("" if row[figure] is None else _escaped(str(row[figure])) for row in rows))
+    console.print(table)
+    for warning in warnings:
+        console.print(f"[yellow]check warns[/] {_escaped(warning)}", highlight=False)
+    console.print(f"page {dataset.folder / PAGE}", highlight=False, soft_wrap=True)
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False))
+def lint(files: tuple[str, ...]) -> None:
+    """Read templates as an editor would: spelling, quotes, what they ask for. FILES are .md files; without any, the
+    shipped templates and those of the recipe's folders."""
+    from cosmo_assets.prompts.lint import lint as read
+    from cosmo_assets.prompts.templates import load_templates, read_template
+    from cosmo_assets.recipe import load_recipe
+    from cosmo_resources.deployments import settings
+
+    if files:
+        found = [read_template(Path(name)) for name in files]
+    else:
+        recipe = load_recipe(settings(os.environ).recipe)
+        found = list(load_templates([recipe.folder / folder for folder in recipe.prompts.template_folders]).values())
+    findings = [(template.id, finding) for template in found for finding in read(template)]
+    for name, finding in findings:
+        line = f", line {finding.line}" if finding.line else ""
+        console.print(f"[yellow]{finding.rule}[/] {name}{line}: {_escaped(finding.problem)}", highlight=False)
+    console.print(f"{len(found)} templates, {len(findings)} findings")
+    sys.exit(1 if findings else 0)
 
 
 @main.command()

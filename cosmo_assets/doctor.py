@@ -114,7 +114,7 @@ def _instance(environment: Mapping[str, str]) -> Finding:
 
 
 def _recipe(recipe: Recipe) -> Iterator[Finding]:
-    from cosmo_assets.prompts.table import used_templates
+    from cosmo_assets.prompts.mixes import used_templates
     from cosmo_assets.seeds.readers.sources import units
     from cosmo_assets.topics.policy import resolved
     from cosmo_assets.topics.tree import recipe_tree

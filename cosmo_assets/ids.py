@@ -4,13 +4,25 @@ Belongs here: what goes into each id, the bucket of a prompt, uniform draws. Doe
 (`cosmo_resources.storage.digest`).
 """
 
+import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cosmo_resources.storage.digest import canonical_json, digest
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cosmo_resources.storage.digest import DIGEST_BYTES, canonical_json, digest, framed
+
+Numbers = npt.NDArray[np.uint64]
+Digests = npt.NDArray[np.uint8]
 
 _MAX = float(1 << 53)
+_NIBBLE = np.array(
+    [int(chr(byte), 16) if chr(byte) in "0123456789abcdef" else 0 for byte in range(256)], dtype=np.uint8
+)
+_HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 
 
 def normalized(text: str) -> str:
@@ -34,7 +46,22 @@ def prompt_id(
     text: str,
 ) -> str:
     """Id of a rendered prompt: its seed, template and version, audience, format, every drawn choice, and the text."""
-    return digest("prompt", seed, template, template_version, audience, format, canonical_json(choices), text)
+    fixed = (template, template_version, audience, format, canonical_json(choices))
+    return hexadecimal(prompt_digests(fixed, [seed.encode()], [text.encode("utf-8", "surrogatepass")]))[0]
+
+
+def prompt_digests(fixed: tuple[str, ...], seeds: Iterable[bytes], texts: Iterable[bytes]) -> Digests:
+    """The ids of many prompts that agree in all but seed and text, as an array of bytes (n x 16).
+
+    The hash of what they agree in is computed once and continued for each: what remains is one call into C per prompt.
+    """
+    begun = hashlib.blake2b(framed("prompt", *fixed), digest_size=DIGEST_BYTES)
+    digests = bytearray()
+    for seed, text in zip(seeds, texts, strict=True):
+        state = begun.copy()
+        state.update(b"%s%d:%s" % (seed, len(text), text))
+        digests += state.digest()
+    return np.frombuffer(bytes(digests), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
 
 
 def doc_id(*, prompt: str, model: str, revision: str, sampling: Mapping[str, Any], sample_index: int) -> str:
@@ -52,6 +79,14 @@ def bucket_of(prompt: str, n_buckets: int) -> str:
     return bucket_name(int(prompt, 16) % n_buckets)
 
 
+def bucket_numbers(digests: Digests, n_buckets: int) -> npt.NDArray[np.int64]:
+    """The numbers of the buckets of many prompts."""
+    halves = digests.view(">u8").astype(np.uint64)
+    high, low = halves[:, 0] % np.uint64(n_buckets), halves[:, 1] % np.uint64(n_buckets)
+    step = np.uint64((1 << 64) % n_buckets)
+    return ((high * step + low) % np.uint64(n_buckets)).astype(np.int64)
+
+
 def bucket_name(index: int) -> str:
     return f"b{index:03d}"
 
@@ -59,3 +94,46 @@ def bucket_name(index: int) -> str:
 def uniform(*parts: str) -> float:
     """A number in [0, 1) drawn from ids: the same on any machine, in any order, in any number of workers."""
     return (int(digest("draw", *parts)[:14], 16) >> 3) / _MAX
+
+
+def hexadecimal(digests: Digests) -> list[str]:
+    """Digests as ids: 32 hexadecimal digits each."""
+    return [row.tobytes().decode("ascii") for row in hex_digits(digests)]
+
+
+def hex_digits(digests: Digests) -> Digests:
+    """The same as an array of digits (n x 32, ASCII)."""
+    digits = np.empty((len(digests), 2 * DIGEST_BYTES), dtype=np.uint8)
+    digits[:, 0::2] = _HEX[digests >> 4]
+    digits[:, 1::2] = _HEX[digests & 15]
+    return digits
+
+
+def numbers_of(ids: pa.Array | pa.ChunkedArray) -> Numbers:
+    """The last 64 bits of many ids (32 hexadecimal digits each): numbers to draw from."""
+    array = pa.concat_arrays(ids.chunks) if isinstance(ids, pa.ChunkedArray) else ids
+    array = array.cast(pa.large_string())
+    offsets = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    if not len(array):
+        return np.empty(0, dtype=np.uint64)
+    digits = np.frombuffer(array.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]]
+    if not (np.diff(offsets) == 2 * DIGEST_BYTES).all():
+        raise ValueError("ids have 32 hexadecimal digits")
+    nibbles = _NIBBLE[digits.reshape(-1, 2 * DIGEST_BYTES)[:, DIGEST_BYTES:]]
+    numbers: Numbers = ((nibbles[:, 0::2] << 4) | nibbles[:, 1::2]).view(">u8").astype(np.uint64)[:, 0]
+    return numbers
+
+
+def uniforms(numbers: Numbers, *parts: str) -> npt.NDArray[np.float64]:
+    """A draw in [0, 1) for each of many numbers that are hashes themselves, for the purpose that `parts` name: as
+    `uniform`, but of arrays."""
+    salt = np.uint64(int(digest("draws", *parts)[:16], 16))
+    return (mixed(numbers ^ salt) >> np.uint64(11)).astype(np.float64) / _MAX
+
+
+def mixed(numbers: Numbers) -> Numbers:
+    """Numbers whose bits are mixed, one to one (the finalizer of SplitMix64: Steele, Lea and Flood 2014, in Stafford's
+    variant 13)."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))

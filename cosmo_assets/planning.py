@@ -1,46 +1,128 @@
 """What would be done and what is there, as tables: `cosmo plan`, and the summary after a run.
 
-Belongs here: reading manifests and the prompt table into rich tables. Does not belong here: doing any of it.
-"""
+Belongs here: reading manifests and drawing without building, into rich tables. Does not belong here: doing any of it,
+or the arithmetic of a forecast (`cosmo_assets.prompts.forecast`)."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
+import polars as pl
 from rich.table import Table
 
 from cosmo_assets.generation.plan import documents_of
 from cosmo_assets.ids import bucket_name
+from cosmo_assets.prompts.allocation import Cell
+from cosmo_assets.prompts.draw import draw
+from cosmo_assets.prompts.forecast import NOTHING_MEASURED, Forecast, Measured, expected, forecast
+from cosmo_assets.prompts.items import open_inputs
+from cosmo_assets.prompts.mixes import used_templates, uses_of
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import TABLES
+from cosmo_assets.stage import silent
 from cosmo_resources.storage.store import ALL, CorpusStore
+
+INPUTS = ("seed_documents", "seed_topics", "seed_extracts")
+MEASURED_BUCKETS = 2
+"""Buckets that are read for what answers were like; each is a sample of the corpus."""
 
 
 def plan_tables(recipe: Recipe, store: CorpusStore) -> list[Table]:
-    """Before money is spent: prompts by source, audience and format, documents that exist and that would be asked for.
+    """Before money is spent: prompts and expected tokens by source, audience and format, device hours and cost, how far
+    the sources suffice, and documents that exist already.
 
-    Without a prompt table, the recipe's sources and mixes are shown instead, as nothing more is known yet.
+    The seeds are drawn anew, so that a change to the recipe or a template shows before anything is built; where there
+    are no seeds yet, the recipe's `expected_seeds` stand for them.
+
+    Raises:
+        CosmoError: the seeds cannot give what the recipe asks for.
     """
+    templates = used_templates(recipe)
+    uses = uses_of(recipe, templates)
+    there = all(store.current(asset) is not None for asset in INPUTS)
+    if there:
+        plan = draw(open_inputs(store, recipe), recipe, silent)
+        counted = list(zip(plan.cells, plan.quotas, strict=True))
+    else:
+        counted = expected(recipe, templates)
+    basis = "drawn from the seeds" if there else "from the recipe's expected_seeds, as no seeds were read yet"
+    found = forecast(recipe, uses, counted, measured(recipe, store))
+    tables = [_prompts(recipe, found, basis), _sources(counted), _totals(found)]
+    return [*tables, _work(recipe, store)] if store.current("prompt_table") is not None else tables
+
+
+def measured(recipe: Recipe, store: CorpusStore) -> Measured:
+    """What the first buckets that were generated say; nothing, where there are none."""
     prompts = store.current("prompt_table")
-    if prompts is None:
-        table = Table("source", "kind", "prompts per seed", "templates", title=f"{recipe.name}: no prompt table yet")
-        for source in recipe.sources:
-            mix = recipe.prompts.mixes[source.kind]
-            table.add_row(
-                source.name, source.kind, f"{mix.per_seed:g}", ", ".join(use.template for use in mix.templates)
-            )
-        table.caption = (
-            "`cosmo run --asset seed_documents ... --asset prompt_table` makes one; it asks the model for labels only"
+    names = [bucket_name(index) for index in range(recipe.buckets)]
+    done = [dataset for name in names if (dataset := store.current("generations", name)) is not None]
+    if prompts is None or not done:
+        return NOTHING_MEASURED
+    answers = pl.scan_parquet([path for dataset in done[:MEASURED_BUCKETS] for path in dataset.paths()])
+    templates = pl.scan_parquet(prompts.paths()).select("prompt_id", "template")
+    means = (
+        answers.filter(pl.col("status") == "ok")
+        .select("prompt_id", "completion_tokens")
+        .join(templates, on="prompt_id")
+        .group_by("template")
+        .agg(pl.col("completion_tokens").mean())
+        .collect()
+    )
+    runs = [dataset.manifest.run for dataset in done if float(dataset.manifest.run.get("generation_seconds", 0)) > 0]
+    tokens = sum(float(run.get("generated_tokens", 0)) for run in runs)
+    seconds = sum(float(run["generation_seconds"]) for run in runs)
+    return Measured(dict(means.iter_rows()), tokens / seconds if tokens and seconds else None)
+
+
+def _prompts(recipe: Recipe, found: Forecast, basis: str) -> Table:
+    table = Table(
+        "source", "audience", "format", "prompts", "tokens each", "output tokens", title=f"{recipe.name}: prompts"
+    )
+    prompts: Counter[tuple[str, str, str]] = Counter()
+    tokens: Counter[tuple[str, str, str]] = Counter()
+    marks: dict[tuple[str, str, str], set[bool]] = defaultdict(set)
+    for line in found.lines:
+        key = (line.cell.source, line.cell.audience, line.cell.format)
+        prompts[key] += line.prompts
+        tokens[key] += round(line.tokens * found.samples)
+        marks[key].add(line.measured)
+    for key in sorted(key for key in prompts if prompts[key]):
+        each = tokens[key] / prompts[key] / found.samples
+        table.add_row(
+            *key, f"{prompts[key]:,}", f"{each:,.0f}{'' if marks[key] == {True} else '?'}", f"{tokens[key]:,}"
         )
-        return [table]
-    rows = prompts.table(["source", "audience", "format", "max_tokens"]).to_pylist()
-    counts: Counter[tuple[str, str, str]] = Counter((row["source"], row["audience"], row["format"]) for row in rows)
-    limits: Counter[tuple[str, str, str]] = Counter()
-    for row in rows:
-        limits[row["source"], row["audience"], row["format"]] += row["max_tokens"] * recipe.generation.samples
-    table = Table("source", "audience", "format", "prompts", "output tokens at most", title=f"{recipe.name}: prompts")
-    for key in sorted(counts):
-        table.add_row(*key, str(counts[key]), f"{limits[key]:,}")
-    table.add_row("[bold]all[/]", "", "", f"[bold]{len(rows)}[/]", f"[bold]{sum(limits.values()):,}[/]")
-    return [table, _work(recipe, store)]
+    table.add_row("[bold]all[/]", "", "", f"[bold]{found.prompts:,}[/]", "", f"[bold]{round(found.tokens):,}[/]")
+    table.caption = f"{basis}; ? = as long as the template asks for, not measured"
+    return table
+
+
+def _sources(counted: Sequence[tuple[Cell, int]]) -> Table:
+    table = Table(
+        "mix", "source", "seeds", "prompts", "per seed", "at most", "used", title="how far the sources suffice"
+    )
+    cells: dict[tuple[str, str], list[tuple[Cell, int]]] = defaultdict(list)
+    for cell, count in counted:
+        cells[cell.mix, cell.source].append((cell, count))
+    for (mix, source), mine in cells.items():
+        seeds, most = max(cell.seeds for cell, _ in mine), sum(cell.seeds for cell, _ in mine)
+        prompts = sum(count for _, count in mine)
+        used = (f"{prompts / seeds:.2f}", f"{most:,}", f"{prompts / most:.0%}") if seeds else ("", "0", "")
+        table.add_row(mix, source, f"{seeds:,}", f"{prompts:,}", *used)
+    table.caption = "at most: every template of every seed (segment, unit), once"
+    return table
+
+
+def _totals(found: Forecast) -> Table:
+    table = Table(show_header=False, box=None)
+    table.add_row("prompts", f"{found.prompts:,}")
+    table.add_row("output tokens", f"{round(found.tokens):,}")
+    if found.speed is None or found.hours is None or found.cost is None:
+        table.add_row("device hours", "unknown: set budget.tokens_per_second in the recipe, or generate a bucket")
+        return table
+    speed = found.speed
+    table.add_row("device hours", f"{found.hours:,.1f} at {speed.tokens_per_second:,.0f} tokens/s ({speed.device})")
+    table.add_row("cost", f"{found.cost:,.2f} at {found.price:g} an hour")
+    table.add_row("speed from", speed.source)
+    return table
 
 
 def _work(recipe: Recipe, store: CorpusStore) -> Table:

@@ -7,7 +7,7 @@ Belongs here: every field of a recipe with its meaning, bounds and default. Does
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 import yaml
@@ -20,7 +20,7 @@ SHIPPED = Path(__file__).parent / "recipes"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
-SourceKind = Literal["web", "course", "book", "topic_tree", "title_list", "maths", "conversation"]
+SourceKind = Literal["web", "course", "book", "topic_tree", "title_list", "maths", "code", "conversation"]
 
 
 class Section(pydantic.BaseModel):
@@ -44,6 +44,8 @@ class Source(Section):
     topic_filter: bool = True
     """Whether seeds in a cluster that the topic policy excludes are dropped (curated sources are exempt)."""
     max_documents: Count | None = None
+    expected_seeds: Count | None = None
+    """Seeds that it should give: what a plan counts with until it was read."""
 
 
 class SeedPolicy(Section):
@@ -194,18 +196,52 @@ class Topics(Section):
 
 
 class TemplateUse(Section):
-    """One template in the mix of a source kind: its weight, relative to the others of that kind."""
+    """One template in a mix: how many of the seeds meet it. A seed never meets the same template twice."""
 
     template: str
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    per_seed: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Prompts per seed. What is added to a mix changes nothing about the other templates in it."""
+    sources: tuple[str, ...] = ()
+    """The sources whose seeds meet it; none named: all of the mix's kind."""
+    min_score: float | None = None
+    """Lowest educational score (1 to 10) of the topic of a seed that meets it; a seed without a score does not."""
+    max_score: float | None = None
+    """Scores from here on do not meet it, so that two templates can share the scores between them."""
 
 
 class PromptMix(Section):
-    """How many prompts a seed of a kind gets (a fraction is a chance), and from which templates. A seed never meets
-    the same template twice."""
+    """A part of the prompts: which templates the seeds of one kind meet."""
 
-    per_seed: Annotated[float, Field(gt=0)]
+    kind: SourceKind | None = None
+    """Whose seeds these are; a mix that is named like a kind need not say it."""
+    prompts: Count | None = None
+    """How many prompts it shall have: `per_seed` of its templates are then relative to one another."""
     templates: Annotated[tuple[TemplateUse, ...], Field(min_length=1)]
+
+
+class Shares(Section):
+    """Shares of the prompts by source, audience and format; what is not named takes what is left."""
+
+    source: dict[str, Share] = {}
+    audience: dict[str, Share] = {}
+    format: dict[str, Share] = {}
+
+    @pydantic.model_validator(mode="after")
+    def _sums_fit(self) -> Self:
+        for name in ("source", "audience", "format"):
+            if (total := sum(getattr(self, name).values())) > 1 + 1e-9:
+                raise ValueError(f"the shares by {name} sum to {total:g}, which is more than 1")
+        return self
+
+
+class Caps(Section):
+    """Largest shares of the prompts that a source, audience, format or topic may have."""
+
+    source: dict[str, Share] = {}
+    audience: dict[str, Share] = {}
+    format: dict[str, Share] = {}
+    topic: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of any one topic, in each mix."""
 
 
 class Outlines(Section):
@@ -228,23 +264,54 @@ class Outlines(Section):
 
 
 class Prompts(Section):
-    mixes: dict[SourceKind, PromptMix]
+    mixes: dict[str, PromptMix]
+    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Every target of a mix is multiplied by it: the same corpus, smaller."""
+    shares: Shares = Shares()
+    caps: Caps = Caps()
+    topic_balance: Share = 1.0
+    """How a mix spreads over topics: a topic with n seeds gets prompts in proportion to n to this power. At 1 all seeds
+    are used alike; at 0 all topics are, so that a seed of a rare topic is used more than one of a common topic."""
     outlines: Outlines | None = None
     """Outlines of the courses; null (the default) asks for none."""
     topic_clause: Share = 0.5
-    extract_tokens: Count = 250
-    """Longest part of a seed that is shown to the generator, in tokens, cut at a sentence end."""
+    extract_tokens: Count = 100_000
+    """Longest part of a seed that any template shows, in tokens; a template's own bound may be lower."""
+    words: Count = 100_000
+    """Longest text that any template asks for, in words; the same."""
+    near_duplicate_threshold: Share = 0.8
+    """Jaccard similarity of what two prompts of a template take from their seeds, above which one of them is dropped:
+    word 5-grams of title, place and extract."""
     template_folders: tuple[str, ...] = ()
     """Folders with further templates, relative to the recipe; one there replaces a shipped one of the same id."""
 
+    @pydantic.field_validator("mixes")
+    @classmethod
+    def _name_their_kinds(cls, value: dict[str, PromptMix]) -> dict[str, PromptMix]:
+        kinds = get_args(SourceKind)
+        if unclear := [name for name, mix in value.items() if mix.kind is None and name not in kinds]:
+            raise ValueError(f"{unclear[0]}: name its kind of source, as in kind: web (one of {', '.join(kinds)})")
+        named = {name: mix if mix.kind else mix.model_copy(update={"kind": name}) for name, mix in value.items()}
+        for name, mix in named.items():
+            uses = [use.template for use in mix.templates]
+            if twice := [template for template in uses if uses.count(template) > 1]:
+                raise ValueError(f"{name}.templates: {twice[0]} stands there twice")
+        return named
+
 
 class Sampling(Section):
-    """Sampling parameters, by their names in the OpenAI and vLLM interfaces."""
+    """Sampling parameters, by their names in the OpenAI and vLLM interfaces; null leaves one to the server, which takes
+    the model's own."""
 
-    temperature: Annotated[float, Field(ge=0)] = 0.6
-    top_p: Share = 0.95
-    top_k: Count = 50
-    repetition_penalty: Annotated[float, Field(gt=0)] = 1.2
+    temperature: Annotated[float, Field(ge=0)] | None = 0.6
+    top_p: Share | None = 0.95
+    top_k: Count | None = 50
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = 1.2
+
+    @property
+    def given(self) -> dict[str, float | int]:
+        """Those that are sent with every request."""
+        return self.model_dump(exclude_none=True)
 
 
 class Model(Section):
@@ -263,6 +330,17 @@ class Generation(Section):
     max_tokens: Count = 600
     """Upper bound of any answer; a template may set a lower one."""
     shard_rows: Count = 1000
+
+
+class Budget(Section):
+    """What generation may cost; a prompt table that is expected to cost more stops before anything is generated."""
+
+    gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    cost: Annotated[float, Field(gt=0)] | None = None
+    gpu_hour_price: Annotated[float, Field(ge=0)] = 2.5
+    """Of one hour of one device, in the currency of `cost`."""
+    tokens_per_second: Annotated[float, Field(gt=0)] | None = None
+    """Output tokens of one device; null takes the shipped table's figure for the model."""
 
 
 class QualityPolicy(Section):
@@ -328,6 +406,7 @@ class Limits(Section):
     max_duplicates: Share = 0.05
     max_bad_seed_rows: Share = 0.02
     max_unexpanded: Share = 0.1
+    max_near_duplicate_prompts: Share = 0.01
     min_full_topics: Share = 0.5
     min_seeds_used: Share = 0.1
     max_excluded: Share = 0.5
@@ -349,6 +428,7 @@ class Recipe(Section):
     topics: Topics
     prompts: Prompts
     generation: Generation
+    budget: Budget = Budget()
     quality: QualityPolicy = QualityPolicy()
     decontamination: Decontamination
     deduplication: Deduplication = Deduplication()
@@ -367,8 +447,16 @@ class Recipe(Section):
             raise ValueError(f"mixture.components: no such source: {sorted(unknown)}")
         if unknown := set(self.topics.policy.deny_headings) - set(self.topics.headings):
             raise ValueError(f"topics.policy.deny_headings: no such heading: {sorted(unknown)}")
-        if missing := {source.kind for source in self.sources} - set(self.prompts.mixes):
+        if missing := {source.kind for source in self.sources} - {mix.kind for mix in self.prompts.mixes.values()}:
             raise ValueError(f"prompts.mixes: no templates for source kind: {sorted(missing)}")
+        kinds = {source.name: source.kind for source in self.sources}
+        for name, mix in self.prompts.mixes.items():
+            for source in (source for use in mix.templates for source in use.sources):
+                if kinds.get(source) != mix.kind:
+                    raise ValueError(f"prompts.mixes.{name}: {source} is no source of kind {mix.kind}")
+        for field in ("shares", "caps"):
+            if unknown := set(getattr(self.prompts, field).source) - set(names):
+                raise ValueError(f"prompts.{field}.source: no such source: {sorted(unknown)}")
         return self
 
     @property

@@ -32,7 +32,7 @@ SEED_DOCUMENTS = pa.schema(
     [
         _column("seed_id", TEXT, "Content hash of source, native id and normalized text"),
         _column("source", TEXT, "Name of the source in the recipe"),
-        _column("kind", TEXT, "Kind of source: web, course, book, topic_tree, title_list, maths, conversation"),
+        _column("kind", TEXT, "Kind of source: web, course, book, topic_tree, title_list, maths, code, conversation"),
         _column("native_id", TEXT, "The source's own id of the document"),
         _column("title", TEXT, "Title, where the source has one", null=True),
         _column("text", TEXT, "Cleaned text, personal data masked"),
@@ -185,6 +185,7 @@ SEED_TOPICS = pa.schema(
             source="topic_labels.topic,topic_tree.subtopic",
             null=True,
         ),
+        _column("score", REAL, "Educational value of the cluster", source="topic_labels.score", null=True),
         _column(
             "excluded",
             TEXT,
@@ -223,6 +224,17 @@ COURSE_OUTLINES = pa.schema(
     ]
 )
 
+SEED_EXTRACTS = pa.schema(
+    [
+        _column("seed_id", TEXT, "The seed", source="seed_documents.seed_id"),
+        _column("budget", COUNT, "Tokens that it may have at most"),
+        _column("segment", COUNT, "Which part of the text of that length, from 0"),
+        _column("start", COUNT, "Where it begins in the seed's text, in characters", source="seed_documents.text"),
+        _column("end", COUNT, "Where it ends", source="seed_documents.text"),
+        _column("tokens", COUNT, "Tokens that it has", source="seed_documents.text"),
+    ]
+)
+
 PROMPT_TABLE = pa.schema(
     [
         _column(
@@ -239,6 +251,7 @@ PROMPT_TABLE = pa.schema(
         _column("cluster_id", COUNT, "Cluster of the seed", source="seed_topics.cluster_id"),
         _column("topic", TEXT, "Topic of the seed", source="seed_topics.topic", null=True),
         _column("unit", TEXT, "Unit of the course that it is about", source="course_outlines.units", null=True),
+        _column("mix", TEXT, "Mix of the recipe that it belongs to"),
         _column("template", TEXT, "Id of the template"),
         _column("template_version", TEXT, "Version of the template"),
         _column("audience", TEXT, "For whom the text shall be"),
@@ -251,12 +264,38 @@ PROMPT_TABLE = pa.schema(
             source="seed_documents.text,seed_documents.title,seed_topics.topic,course_outlines.units",
         ),
         _column(
-            "extract_chars",
+            "extract_start",
             COUNT,
-            "Length of the extract that the prompt shows: the first characters of the seed's text",
-            source="seed_documents.text",
+            "Where the extract begins in the seed's text, in characters",
+            source="seed_extracts.start",
         ),
+        _column("extract_end", COUNT, "Where it ends", source="seed_extracts.end"),
+        _column("extract_tokens", COUNT, "Tokens of the extract", source="seed_extracts.tokens"),
         _column("max_tokens", COUNT, "Upper bound of the answer, in tokens"),
+    ]
+)
+
+TEMPLATE_PILOTS = pa.schema(
+    [
+        _column(
+            "key", TEXT, "Content hash of prompt, model, revision and sampling: the doc_id that the answer would have"
+        ),
+        _column("variant", TEXT, "Digest of template, model and sampling"),
+        _column("template", TEXT, "Id of the template"),
+        _column("template_version", TEXT, "Version of the template"),
+        _column("model", TEXT, "Model"),
+        _column("model_revision", TEXT, "Revision of the model"),
+        _column("sampling", TEXT, "Sampling parameters"),
+        _column("seed_id", TEXT, "The seed", source="seed_documents.seed_id"),
+        _column(
+            "prompt", TEXT, "The rendered prompt", source="seed_documents.text,seed_documents.title,seed_topics.topic"
+        ),
+        _column("extract", TEXT, "What it shows of the seed", source="seed_documents.text,seed_extracts.end"),
+        _column("status", TEXT, "ok, failed or refused"),
+        _column("text", TEXT, "The answer; empty where there is none"),
+        _column("finish_reason", TEXT, "stop, length, or null where there is no answer", null=True),
+        _column("error", TEXT, "Why there is no answer", null=True),
+        _column("tokens", COUNT, "Tokens of the answer, as the server counts"),
     ]
 )
 
@@ -424,8 +463,10 @@ TABLES: dict[str, pa.Schema] = {
     "topic_seeds": TOPIC_SEEDS,
     "seed_topics": SEED_TOPICS,
     "topic_map": TOPIC_MAP,
+    "seed_extracts": SEED_EXTRACTS,
     "course_outlines": COURSE_OUTLINES,
     "prompt_table": PROMPT_TABLE,
+    "template_pilots": TEMPLATE_PILOTS,
     "generations": GENERATIONS,
     "generation_quality": GENERATION_QUALITY,
     "decontaminated": DECONTAMINATED,

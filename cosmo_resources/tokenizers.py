@@ -45,5 +45,7 @@ def load_tokenizer(name: str) -> NamedTokenizer:
                 f"{name}: not a readable tokenizer.json: {error}",
                 remedy=f"set tokenization.tokenizer in the recipe to {EMBEDDED} or to the path of a tokenizer.json",
             ) from error
+    tokenizer.no_padding()  # a file may bring both: texts are then counted as long as their neighbours, or as the limit
+    tokenizer.no_truncation()
     label = name if name == EMBEDDED else Path(name).parent.name or name
     return NamedTokenizer(label, digest(tokenizer.to_str()), tokenizer)

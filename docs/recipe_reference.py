@@ -29,6 +29,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "topics": "Embeddings, clusters, labels, topic policy",
         "prompts": "Which seeds meet which templates",
         "generation": "Model and sampling",
+        "budget": "What generation may cost",
         "quality": "Rules that a generated text must pass",
         "decontamination": "Benchmarks, and the rule",
         "deduplication": "MinHash parameters for generated texts",
@@ -49,6 +50,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "options": "Options of the reader",
         "topic_filter": "Whether its seeds are dropped when the topic policy excludes their topic, or they have none",
         "max_documents": "Seeds taken from the source at most; reading ends there",
+        "expected_seeds": "Seeds that it should give: what `cosmo plan` counts with until it was read",
     },
     "SeedPolicy": {
         "min_chars": "Shortest seed by kind of source, in characters; kinds that are not named have no such bound",
@@ -140,20 +142,44 @@ MEANINGS: dict[str, dict[str, str]] = {
         "description_chars": "Characters of a course's description that are shown",
     },
     "Prompts": {
+        "mixes": "The mixes by name; one that is named like a kind of source has the seeds of that kind",
+        "scale": "Every target of a mix is multiplied by it: the same corpus, smaller",
+        "shares": "Shares of the prompts by source, audience and format; what is not named takes the rest",
+        "caps": "Largest shares of the prompts by source, audience, format and topic",
+        "topic_balance": "A topic with n seeds gets prompts in proportion to n to this power: at 1 all seeds are used "
+        "alike, at 0 all topics are",
         "outlines": "Course outlines: a section switches them on, `{}` with its defaults",
-        "mixes": "The mix of templates for each kind of source",
         "topic_clause": "Chance that a prompt names its topic",
-        "extract_tokens": "Longest part of a seed in a prompt, in tokens of the recipe's tokenizer",
+        "extract_tokens": "Longest part of a seed in any prompt, in tokens of the recipe's tokenizer; templates have "
+        "bounds of their own",
+        "words": "Longest text that any template asks for, in words; the same",
+        "near_duplicate_threshold": "Jaccard similarity of word 5-grams above which one of two prompts of a template "
+        "is dropped; what they take from their seeds is compared",
         "template_folders": "Folders with further templates, relative to the recipe's file; a template there replaces "
         "a shipped one of the same id",
     },
     "PromptMix": {
-        "per_seed": "Prompts per seed: the whole part for every seed, the fraction as a chance of one more",
-        "templates": "Templates to draw from; a seed meets each at most once",
+        "kind": "Kind of source whose seeds it has; a mix that is named like a kind need not say it",
+        "prompts": "How many prompts it shall have: `per_seed` of its templates are then relative to one another",
+        "templates": "Its templates; a seed meets each at most once",
     },
     "TemplateUse": {
         "template": "Id of the template",
-        "weight": "Its weight, relative to the others of the mix",
+        "per_seed": "Prompts per seed. What is added to a mix changes nothing about the other templates in it",
+        "sources": "The sources whose seeds meet it; none named: all of the mix's kind",
+        "min_score": "Lowest educational score of the topic of a seed that meets it",
+        "max_score": "Scores from here on do not meet it",
+    },
+    "Shares": {
+        "source": "By source",
+        "audience": "By audience of the template",
+        "format": "By format of the template",
+    },
+    "Caps": {
+        "source": "By source",
+        "audience": "By audience of the template",
+        "format": "By format of the template",
+        "topic": "Of any one topic, in each mix",
     },
     "Generation": {
         "model": "The generator",
@@ -169,10 +195,16 @@ MEANINGS: dict[str, dict[str, str]] = {
         "homepage": "Link that is shown in the asset graph, the report and the dataset card",
     },
     "Sampling": {
-        "temperature": "Temperature",
+        "temperature": "Temperature; here as below, `null` leaves the parameter to the server, which takes the model's",
         "top_p": "Nucleus sampling",
         "top_k": "Top-k sampling",
         "repetition_penalty": "Repetition penalty",
+    },
+    "Budget": {
+        "gpu_hours": "Device hours that generation may take (`prompt_table: within_budget`)",
+        "cost": "What it may cost (`prompt_table: within_budget`)",
+        "gpu_hour_price": "Price of a device hour, in the currency of `cost`",
+        "tokens_per_second": "Output tokens of one device; null takes the shipped table's figure for the model",
     },
     "QualityPolicy": {
         "min_words": "Fewest words",
@@ -219,6 +251,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`)",
         "max_duplicates": "Share of near-duplicates (`deduplicated: duplicates`)",
         "max_bad_seed_rows": "Share of source rows that could not be read (`seed_documents: bad_rows`)",
+        "max_near_duplicate_prompts": "Share of prompts that were near-duplicates, over all and of any template "
+        "(`prompt_table: near_duplicates`)",
         "max_unexpanded": "Share of subcategories for which the model named no subtopic (`topic_tree: expanded`)",
         "min_full_topics": "Share of topics that found as many seeds as `topics.tree.pages_per_topic` wants "
         "(`topic_seeds: full_topics`)",
@@ -273,10 +307,14 @@ def templates() -> str:
     """The table of shipped templates, by kind of source."""
     found = sorted(load_templates([]).values(), key=lambda template: (template.kinds, template.id))
     rows = [
-        f"| {', '.join(item.kinds)} | `{item.id}` | {item.audience} | {item.format} | {item.max_tokens} |"
+        f"| {', '.join(item.kinds)} | `{item.id}` | {item.audience} | {item.format} | "
+        f"{item.extract_tokens}{' each' if item.segments else ''} | {item.words} | {item.max_tokens} |"
         for item in found
     ]
-    head = ["| kind of source | template | audience | format | tokens at most |", "| --- | --- | --- | --- | --- |"]
+    head = [
+        "| kind of source | template | audience | format | extract, tokens | words asked for | tokens at most |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     return "\n".join([*head, *rows]) + "\n"
 
 

@@ -35,7 +35,7 @@ QUESTION = "Which lamp did the keeper of the far island light every evening befo
 
 TEMPLATES = {
     "lesson": "Write a short lesson for beginners about what stands below. Begin at once.\n\n{{ extract }}",
-    "story": "Tell a story in which this matters:\n{{ extract }}\n{% if name_topic %}Name {{ topic }}.{% endif %}",
+    "story": "Tell a story in which this matters:\n{{ extract }}\n{% if topic %}Name {{ topic }}.{% endif %}",
 }
 
 
@@ -95,8 +95,9 @@ class Corpus:
         for name, body in self.templates.items():
             version = self.versions.get(name, "1")
             front = f'---\nid: {name}\nversion: "{version}"\nkinds: [web]\naudience: general\n'
-            front += f"format: {name}\nmax_tokens: 200\n---\n"
+            front += f"format: {name}\nwords: 100\nmax_tokens: 200\n---\n"
             (templates / f"{name}.md").write_text(front + body + "\n", encoding="utf-8")
+        share = self.per_seed / len(self.templates)
         fields: dict[str, Any] = {
             "name": "tiny",
             "description": "a corpus for tests",
@@ -108,7 +109,7 @@ class Corpus:
             "prompts": {
                 "template_folders": ["templates"],
                 "mixes": {
-                    "web": {"per_seed": self.per_seed, "templates": [{"template": name} for name in self.templates]}
+                    "web": {"templates": [{"template": name, "per_seed": share} for name in self.templates]}
                 },
             },
             "generation": {

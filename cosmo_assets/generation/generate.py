@@ -37,7 +37,7 @@ def generate(workspace: Workspace, pool: Pool, bucket: str) -> Manifest:
     params = {
         "model": recipe.model.name,
         "revision": recipe.model.revision,
-        "sampling": recipe.sampling.model_dump(),
+        "sampling": recipe.sampling.given,
         "samples": recipe.samples,
     }
 

@@ -176,7 +176,7 @@ def make_plan(recipe: Recipe, prompts: Dataset, bucket: str) -> GenerationPlan:
         prompt_rows=sum(read_table(path, ["prompt_id"]).num_rows for path in paths),
         model=generation.model.name,
         revision=generation.model.revision,
-        sampling=generation.sampling.model_dump(),
+        sampling=generation.sampling.given,
         samples=generation.samples,
         shard_rows=generation.shard_rows,
     )

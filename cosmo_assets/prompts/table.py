@@ -1,269 +1,393 @@
 """The prompt table: which seed meets which templates, rendered, with ids, stored by bucket.
 
-Belongs here: allocation and assembly. Does not belong here: templates and their rendering (`templates`), where an
-extract may end (`extracts`).
-"""
+Belongs here: the stage, from the seeds to its files. Does not belong here: what a template can be asked about
+(`items`), how many prompts there are (`allocation`), rendering (`rendering`), what is a near-duplicate
+(`near_duplicates`).
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+Three passes, none of which holds the prompts: *survey* reads what allocation needs of every seed; *render* reads the
+texts part by part and leaves the prompts in files by bucket; *store* sorts each bucket by id and writes it. So the
+table is the same whatever the order of the seeds and the number of threads."""
 
+import dataclasses
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from cosmo_assets.ids import bucket_name, bucket_of, prompt_id, uniform
-from cosmo_assets.prompts.extracts import cut
-from cosmo_assets.prompts.templates import SeedView, Template, load_templates, render, variables
-from cosmo_assets.recipe import PromptMix, Recipe
+from cosmo_assets.ids import Digests, Numbers, bucket_name, bucket_numbers, hex_digits, prompt_digests, uniforms
+from cosmo_assets.prompts.accounts import GROUPS, Tally, account
+from cosmo_assets.prompts.draw import Draw, Places, draw
+from cosmo_assets.prompts.items import Inputs, Items, items_of, open_inputs, parts_of, read_part, texts_of
+from cosmo_assets.prompts.mixes import Use, View, used_templates
+from cosmo_assets.prompts.near_duplicates import BANDS, band_hashes, leaders
+from cosmo_assets.prompts.rendering import prepared, rendered
+from cosmo_assets.prompts.templates import Template
+from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import PROMPT_TABLE
-from cosmo_assets.seeds.licences import DENIED, refusal
 from cosmo_assets.stage import Workspace
-from cosmo_assets.topics.decisions import Decision, decisions
-from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.digest import digest
-from cosmo_resources.storage.earlier import Earlier, RowSource
+from cosmo_resources.storage.digest import DIGEST_BYTES, canonical_json, file_digest, json_digest, table_digest
+from cosmo_resources.storage.files import write_parquet
 from cosmo_resources.storage.manifest import Manifest
-from cosmo_resources.storage.store import CorpusStore
+from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
-from cosmo_resources.tokenizers import NamedTokenizer
 
-STAGE_VERSION = "5"
+STAGE_VERSION = "6"
+FACTS = ["seed_id", "source", "kind", "licence", "cluster_id", "topic"]
+
+T = TypeVar("T")
 
 
-def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
-    """Build `prompt_table`. Cost: cutting the extracts of seeds that no earlier version cut to the same number of
-    tokens, and rendering all prompts, which costs about a hundredth as much; rows of all buckets are held in memory."""
+def build(workspace: Workspace, workers: int | None = None) -> Manifest:
+    """Build `prompt_table`.
+
+    Cost: every prompt is rendered, hashed, written twice and sorted within its bucket; every seed's text that is drawn
+    is read, and hashed for near-duplicates. Memory: about 250 bytes per item (see `items`), a few parts of the seeds,
+    and one bucket for each of the `workers` (threads; as many as there are cores)."""
     store, recipe = workspace.store, workspace.recipe
     outlined = ("course_outlines",) if recipe.prompts.outlines is not None else ()
-    inputs = [store.open(asset) for asset in ("seed_documents", "seed_topics", *outlined)]
+    inputs = [store.open(asset) for asset in ("seed_documents", "seed_topics", "seed_extracts", *outlined)]
     templates = used_templates(recipe)
     params = {
         "prompts": recipe.prompts.model_dump(exclude={"template_folders", "outlines"}),
         "licences": recipe.licences.model_dump(),
         "templates": {key: _template_digest(template) for key, template in sorted(templates.items())},
+        "sources": {source.name: source.kind for source in recipe.sources},
         "max_tokens": recipe.generation.max_tokens,
         "buckets": recipe.buckets,
-        "tokenizer": tokenizer.digest,
     }
-    return workspace.build_rows(
+    return workspace.build(
         "prompt_table",
-        lambda writer, earlier: _produce(writer, workspace, templates, tokenizer, earlier),
-        key="seed_id",
-        sources=[RowSource(inputs[0], ("text",))],
-        depends=lambda params: (params["tokenizer"], params["prompts"]["extract_tokens"]),
+        lambda writer: _produce(writer, workspace, templates, workers or os.cpu_count() or 1),
         stage_version=STAGE_VERSION,
         inputs=tuple(dataset.ref() for dataset in inputs),
         params=params,
     )
 
 
-def used_templates(recipe: Recipe) -> dict[str, Template]:
-    """The templates that a recipe names.
-
-    Raises:
-        CosmoError: one does not exist, or does not suit the kind of source that it is named for.
-    """
-    known = load_templates([recipe.folder / folder for folder in recipe.prompts.template_folders])
-    used: dict[str, Template] = {}
-    for kind, mix in recipe.prompts.mixes.items():
-        for use in mix.templates:
-            template = known.get(use.template)
-            if template is None or kind not in template.kinds:
-                problem = "there is no such template" if template is None else f"it is made for {template.kinds}"
-                suited = sorted(key for key, value in known.items() if kind in value.kinds)
-                raise CosmoError(
-                    f"recipe field prompts.mixes.{kind}.templates: {use.template}: {problem}",
-                    remedy=f"name one of {', '.join(suited)}",
-                )
-            used[use.template] = template
-    return used
+def _produce(writer: DatasetWriter, workspace: Workspace, templates: Mapping[str, Template], workers: int) -> None:
+    recipe = workspace.recipe
+    inputs = open_inputs(workspace.store, recipe)
+    plan = draw(inputs, recipe, workspace.progress)
+    spill = Spill(writer.folder / "spill", inputs.parts, recipe.buckets)
+    try:
+        hashed = _render(inputs, plan, recipe, spill, workspace, workers)
+        _drop_near_duplicates(inputs, plan, hashed, recipe.prompts.near_duplicate_threshold)
+        tally = _store(writer, workspace, plan, spill, recipe, workers)
+    finally:
+        shutil.rmtree(spill.folder, ignore_errors=True)
+    account(writer, inputs, plan, tally, recipe)
 
 
-def allocate(seed: str, mix: PromptMix) -> list[str]:
-    """The templates that a seed without an outline meets, each at most once."""
-    return [template for template, _ in allocate_units(seed, mix, (), ())]
+class Spill:
+    """Prompts on their way to their buckets: a file for each part of the seeds, with a record batch for each bucket."""
+
+    def __init__(self, folder: Path, parts: int, buckets: int) -> None:
+        self.folder, self.parts, self.buckets = folder, parts, buckets
+        folder.mkdir(parents=True)
+
+    def write(self, part: int, rows: pa.Table) -> None:
+        rows = rows.combine_chunks()
+        bucket = bucket_numbers(_digests(rows), self.buckets)
+        order = np.argsort(bucket, kind="stable")
+        ends = np.searchsorted(bucket[order], np.arange(self.buckets + 1)).tolist()
+        (batch,) = rows.take(pa.array(order)).to_batches() or [_EMPTY]
+        with pa.ipc.new_file(self._path(part), _SPILLED, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+            for start, end in itertools.pairwise(ends):
+                stream.write_batch(batch.slice(start, end - start))
+
+    def read(self, bucket: int) -> pa.Table:
+        batches = []
+        for part in range(self.parts):
+            with pa.memory_map(str(self._path(part))) as source:
+                batches.append(pa.ipc.open_file(source).get_batch(bucket))
+        return pa.Table.from_batches(batches, schema=_SPILLED)
+
+    def _path(self, part: int) -> Path:
+        return self.folder / f"{part:06d}.arrow"
 
 
-def allocate_units(
-    seed: str, mix: PromptMix, units: Sequence[str], by_unit: Collection[str]
-) -> list[tuple[str, str | None]]:
-    """The templates that a course meets, those in `by_unit` each with the unit that it is about; no pair comes twice.
-    Another unit in the outline moves none of the pairs that are still drawn."""
-    weights: dict[tuple[str, ...], float] = {}
-    for use in mix.templates:
-        if units and use.template in by_unit:
-            weights |= {(use.template, unit): use.weight / len(units) for unit in units}
-        else:
-            weights[use.template,] = use.weight
-    return [(template, unit[0] if unit else None) for template, *unit in _drawn(seed, mix, weights)]
+_SPILLED = pa.schema(
+    [
+        ("digest", pa.binary(DIGEST_BYTES)),
+        ("use", pa.int16()),
+        ("item", pa.int64()),
+        ("seed_id", pa.string()),
+        ("source", pa.string()),
+        ("kind", pa.string()),
+        ("licence", pa.string()),
+        ("cluster_id", pa.int64()),
+        ("topic", pa.string()),
+        ("unit", pa.string()),
+        ("topic_clause", pa.bool_()),
+        ("prompt", pa.large_string()),
+        ("extract_start", pa.int64()),
+        ("extract_end", pa.int64()),
+        ("extract_tokens", pa.int64()),
+    ]
+)
 
 
-def seed_view(
-    seed: Mapping[str, Any],
-    topic: str | None,
-    name_topic: bool,
-    extract: str,
-    unit: str | None = None,
-    outline: Sequence[str] = (),
-) -> SeedView:
-    return SeedView(seed["title"], tuple(seed["context"]), extract, topic, name_topic, unit, tuple(outline))
+_EMPTY = pa.RecordBatch.from_pylist([], schema=_SPILLED)
+
+Hashed = dict[View, list[tuple[Places, Numbers]]]
+"""For each view the items that were drawn, with the band hashes of what their prompts are made of; part by part."""
 
 
-def _drawn(seed: str, mix: PromptMix, weights: Mapping[tuple[str, ...], float]) -> list[tuple[str, ...]]:
-    """As many of these as the mix gives a seed, each at most once.
+def _render(inputs: Inputs, plan: Draw, recipe: Recipe, spill: Spill, workspace: Workspace, workers: int) -> Hashed:
+    """Render every prompt into the spill."""
+    hashed: Hashed = {view: [] for view in plan.survey.items}
+    with ThreadPoolExecutor(workers) as threads:
 
-    A weighted draw without replacement from keys that depend on the seed and one candidate alone (Efraimidis and
-    Spirakis, 2006, algorithm A: the largest u^(1/w) win, here by their logarithms, since small weights make all powers
-    zero), so that no other seed and no added row can change it.
-    """
-    count = int(mix.per_seed) + (uniform("prompts", seed) < mix.per_seed % 1)
-    draws = {parts: max(uniform("template", seed, *parts), 1e-300) for parts in weights}
-    keys = {parts: math.log(draws[parts]) / weight for parts, weight in weights.items()}
-    return sorted(keys, key=lambda parts: (-keys[parts], parts))[:count]
+        def work(number: int) -> Hashed:
+            return _render_part(inputs, plan, recipe, spill, number)
 
-
-def _produce(
-    writer: DatasetWriter,
-    workspace: Workspace,
-    templates: Mapping[str, Template],
-    tokenizer: NamedTokenizer,
-    earlier: Earlier,
-) -> None:
-    store, recipe = workspace.store, workspace.recipe
-    before = earlier.rows()
-    lengths = dict(zip(before["seed_id"].to_pylist(), before["extract_chars"].to_pylist(), strict=True))
-    decision_on = decisions(store)
-    outlines = _outlines(store) if recipe.prompts.outlines is not None else {}
-    by_unit = {key for key, template in templates.items() if "unit" in variables(template)}
-    seeds = store.open("seed_documents")
-    dropped: Counter[str] = Counter()
-    denied: Counter[str] = Counter()
-    failed: Counter[str] = Counter()
-    buckets: dict[str, list[dict[str, Any]]] = {bucket_name(index): [] for index in range(recipe.buckets)}
-    done = used = 0
-    for seed in (row for table in seeds.tables() for row in table.to_pylist()):
-        done += 1
-        decision = _found(decision_on, seed["seed_id"])
-        mix, outline = recipe.prompts.mixes[seed["kind"]], outlines.get(seed["seed_id"], [])
-        chosen = allocate_units(seed["seed_id"], mix, outline, by_unit)
-        if why := refusal(seed["licence"], recipe.licences):
-            dropped[DENIED] += 1
-            denied[seed["licence"]] += 1
-            writer.reject(seed["seed_id"], DENIED, field="licence", detail=f"{seed['licence']}: {why}")
-        elif decision.excluded is not None:
-            dropped[decision.excluded] += 1
-            writer.reject(seed["seed_id"], decision.excluded, detail=decision.topic)
-        elif not chosen:
-            dropped["not_drawn"] += 1
-        else:
-            try:
-                extract = _extract(seed, lengths, recipe.prompts.extract_tokens, tokenizer)
-                rows = list(_prompts(seed, extract, chosen, outline, decision, templates, recipe))
-            except CosmoError as error:  # one seed that a template cannot take does not stop the others
-                failed["not_rendered"] += 1
-                writer.reject(seed["seed_id"], "not_rendered", detail=error.message)
-                continue
-            used += 1
-            writer.reused_rows += len(rows) if seed["seed_id"] in lengths else 0
-            for row in rows:
-                buckets[row["bucket"]].append(row)
-        if done % 1000 == 0:
-            workspace.progress(done, seeds.manifest.rows, "seeds")
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for bucket, rows in buckets.items():
-        rows.sort(key=lambda row: row["prompt_id"])
-        writer.write(pa.Table.from_pylist(rows, schema=PROMPT_TABLE), bucket=bucket)
-        for row in rows:
-            for column in ("bucket", "source", "licence", "template", "audience", "format"):
-                counts[column][row[column]] += 1
-    writer.flow("seeds", seeds.manifest.rows, used, dropped=dropped, failed=failed)
-    ids = [row["prompt_id"] for rows in buckets.values() for row in rows]
-    writer.summary = {
-        "prompts": len(ids),
-        "distinct": len(set(ids)),
-        "counts": {column: dict(sorted(values.items())) for column, values in counts.items()},
-        "licence_denied": dict(sorted(denied.items())),
-        "of_a_unit": sum(row["unit"] is not None for rows in buckets.values() for row in rows),
-        "named_topic": sum(row["topic_clause"] for rows in buckets.values() for row in rows),
-        "max_tokens": sum(row["max_tokens"] for rows in buckets.values() for row in rows),
-    }
+        for number, found in enumerate(_in_order(threads, workers, work, inputs.parts)):
+            for view, items in found.items():
+                hashed[view] += items
+            workspace.progress(number + 1, inputs.parts, "parts")
+    return hashed
 
 
-def _found(decision_on: Mapping[str, Decision], seed: str) -> Decision:
-    if (decision := decision_on.get(seed)) is None:
-        raise CosmoError(
-            f"seed_topics knows nothing of seed {seed}: it was built of other seeds",
-            remedy="run `cosmo run` with the assets from seed_documents to seed_topics, then this again",
-        )
-    return decision
+def _in_order(threads: ThreadPoolExecutor, workers: int, work: Callable[[int], T], count: int) -> Iterator[T]:
+    """The results of a number of tasks in order, a few of them ahead."""
+    ahead = workers + 1
+    waiting = [threads.submit(work, number) for number in range(min(ahead, count))]
+    for number in range(count):
+        result = waiting.pop(0).result()
+        if number + ahead < count:
+            waiting.append(threads.submit(work, number + ahead))
+        yield result
 
 
-def _outlines(store: CorpusStore) -> dict[str, list[str]]:
-    """The units of every course that has an outline."""
-    table = store.open("course_outlines").table(["seed_id", "units"])
-    return {row["seed_id"]: row["units"] for row in table.to_pylist() if row["units"]}
+def _render_part(inputs: Inputs, plan: Draw, recipe: Recipe, spill: Spill, number: int) -> Hashed:
+    part = read_part(inputs, number, ("title", "context", "text"))
+    tables = [_SPILLED.empty_table()]
+    hashed: Hashed = {}
+    for view, all_items in plan.survey.items.items():
+        first, end = all_items.first[number : number + 2].tolist()
+        asked = {use: plan.masks[use][first:end] for use in range(len(plan.uses)) if plan.uses[use].view == view}
+        chosen = np.flatnonzero(np.logical_or.reduce(list(asked.values())))
+        if not len(chosen):
+            continue
+        items = items_of(part, view, inputs.outlines)[chosen]
+        texts = texts_of(part, items, inputs.outlines)
+        hashed[view] = [(first + chosen, band_hashes(compared(texts).to_arrow()))]
+        facts = part.seeds.select(FACTS)[items["row"]]
+        views = prepared(texts.with_columns(facts["topic"]))
+        for use, mask in asked.items():
+            mine = np.flatnonzero(mask[chosen])
+            if len(mine):
+                rows = pl.Series(mine)
+                places = first + chosen[mine]
+                tables.append(_rows(plan.uses[use], use, places, items[rows], facts[rows], views[rows], recipe))
+    spill.write(number, pa.concat_tables(tables))
+    return hashed
 
 
-def _extract(seed: Mapping[str, Any], lengths: Mapping[str, int], tokens: int, tokenizer: NamedTokenizer) -> str:
-    """A seed's extract, which is the beginning of its text; where an earlier version cut it, it is cut there again."""
-    text: str = seed["text"]
-    if (length := lengths.get(seed["seed_id"])) is not None:
-        return text[:length]
-    if extract := cut(text, tokens, tokenizer.count):
-        return extract
-    raise CosmoError(
-        f"seed {seed['seed_id']}: not even its first word, formula or code block fits an extract",
-        remedy="raise prompts.extract_tokens in the recipe",
+def compared(texts: pl.DataFrame) -> pl.Series:
+    """What prompts take from their seeds: where the seed stands, its title, its extract."""
+    parts = [pl.col("context").list.join(" "), pl.col("title"), pl.col("extract")]
+    return texts.select(pl.concat_str(parts, separator=" ", ignore_nulls=True)).to_series()
+
+
+def _rows(
+    use: Use, number: int, places: Places, items: pl.DataFrame, facts: pl.DataFrame, views: pl.DataFrame, recipe: Recipe
+) -> pa.Table:
+    """The prompts of one use: rows of `_SPILLED`."""
+    template = use.template
+    draws = uniforms(items["number"].to_numpy(), "topic", template.id)
+    named = pl.Series("named", draws < recipe.prompts.topic_clause) & views["topic"].is_not_null()
+    views = views.with_columns(pl.when(named).then("topic").alias("topic"))
+    texts = rendered(template, use.words, views).to_arrow().cast(pa.large_string())
+    digests = np.empty((len(places), DIGEST_BYTES), dtype=np.uint8)
+    seeds, raw = facts["seed_id"].to_arrow().cast(pa.binary()), texts.cast(pa.large_binary())
+    for clause in (False, True):
+        mine = np.flatnonzero(named.to_numpy() == clause)
+        choices = canonical_json({"name_topic": clause})
+        fixed = (template.id, template.version, template.audience, template.format, choices)
+        pairs = (column.take(pa.array(mine)).to_pylist() for column in (seeds, raw))
+        digests[mine] = prompt_digests(fixed, *pairs)
+    return pa.table(
+        [
+            pa.FixedSizeBinaryArray.from_buffers(pa.binary(DIGEST_BYTES), len(places), [None, pa.py_buffer(digests)]),
+            pa.repeat(pa.scalar(number, pa.int16()), len(places)),
+            pa.array(places),
+            *(facts[name].to_arrow().cast(_SPILLED.field(name).type) for name in FACTS),
+            items["unit"].to_arrow().cast(pa.string()),
+            named.to_arrow(),
+            texts,
+            *(items[name].to_arrow() for name in ("start", "end", "tokens")),
+        ],
+        schema=_SPILLED,
     )
 
 
-def _prompts(
-    seed: Mapping[str, Any],
-    extract: str,
-    chosen: Sequence[tuple[str, str | None]],
-    outline: Sequence[str],
-    decision: Decision,
-    templates: Mapping[str, Template],
-    recipe: Recipe,
-) -> Iterator[dict[str, Any]]:
-    for key, unit in chosen:
-        template = templates[key]
-        about = () if unit is None else (unit,)
-        draw = uniform("topic", seed["seed_id"], key, *about)
-        name_topic = decision.topic is not None and draw < recipe.prompts.topic_clause
-        topic = decision.topic if name_topic else None
-        text = render(template, seed_view(seed, topic, name_topic, extract, unit, outline))
-        identity = prompt_id(
-            seed=seed["seed_id"],
-            template=template.id,
-            template_version=template.version,
-            audience=template.audience,
-            format=template.format,
-            choices={"name_topic": name_topic} | ({} if unit is None else {"unit": unit}),
-            text=text,
-        )
-        yield {
-            "prompt_id": identity,
-            "bucket": bucket_of(identity, recipe.buckets),
-            "seed_id": seed["seed_id"],
-            "source": seed["source"],
-            "kind": seed["kind"],
-            "licence": seed["licence"],
-            "cluster_id": decision.cluster_id,
-            "topic": decision.topic,
-            "unit": unit,
-            "template": template.id,
-            "template_version": template.version,
-            "audience": template.audience,
-            "format": template.format,
-            "topic_clause": name_topic,
-            "prompt": text,
-            "extract_chars": len(extract),
-            "max_tokens": min(template.max_tokens, recipe.generation.max_tokens),
-        }
+def _digests(table: pa.Table) -> Digests:
+    found = [np.empty((0, DIGEST_BYTES), dtype=np.uint8)]
+    for chunk in table["digest"].chunks:
+        raw = np.frombuffer(chunk.buffers()[1], dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+        found.append(raw[chunk.offset : chunk.offset + len(chunk)])
+    return np.concatenate(found)
+
+
+def _drop_near_duplicates(inputs: Inputs, plan: Draw, hashed: Hashed, threshold: float) -> None:
+    """Of the prompts of a template (and unit) whose texts are similar, only that of the first item stays, first in the
+    order of the items' numbers."""
+    grouped: dict[View, tuple[Places, Places]] = {}
+    for view, parts in hashed.items():
+        places = np.concatenate([np.empty(0, dtype=np.int64), *(places for places, _ in parts)])
+        bands = np.concatenate([np.empty((0, BANDS), dtype=np.uint64), *(bands for _, bands in parts)])
+        parts.clear()
+        numbers = plan.survey.items[view].numbers[places]
+        lead = leaders(bands, numbers, partial(_texts, inputs, plan, view, places), threshold)
+        several = np.isin(lead, lead[lead != np.arange(len(lead))])
+        grouped[view] = places[several], places[lead[several]]
+    for use, mask in zip(plan.uses, plan.masks, strict=True):
+        places, lead = grouped[use.view]
+        asked = mask[places]
+        plan.dropped.append(_later(places[asked], lead[asked], plan.survey.items[use.view]))
+
+
+def _later(places: Places, lead: Places, items: Items) -> Places:
+    """The items that are not the first of their group and unit."""
+    order = np.lexsort((items.numbers[places], items.units[places], lead))
+    same = (lead[order][1:] == lead[order][:-1]) & (items.units[places][order][1:] == items.units[places][order][:-1])
+    return np.sort(places[order][1:][same])
+
+
+def _texts(inputs: Inputs, plan: Draw, view: View, places: Places, some: Places) -> list[str]:
+    """What the prompts of some items are made of, ascending: each part that holds one is read once."""
+    found: list[str] = []
+    for number, mine in parts_of(plan.survey.items[view], places[some]):
+        part = read_part(inputs, number, ("title", "context", "text"))
+        items = items_of(part, view, inputs.outlines)[mine]
+        found += compared(texts_of(part, items, inputs.outlines)).to_list()
+    return found
+
+
+def _store(
+    writer: DatasetWriter, workspace: Workspace, plan: Draw, spill: Spill, recipe: Recipe, workers: int
+) -> Tally:
+    before = workspace.store.current("prompt_table")
+    tally = Tally()
+    with ThreadPoolExecutor(workers) as threads:
+
+        def work(number: int) -> Bucket:
+            return _bucket(spill, number, plan, before)
+
+        for number, bucket in enumerate(_in_order(threads, workers, work, recipe.buckets)):
+            name = bucket_name(number)
+            writer.adopt(
+                bucket.path, rows=bucket.rows, content=bucket.content, bucket=name, checksum=file_digest(bucket.path)
+            )
+            bucket.path.unlink()
+            tally.prompts += bucket.rows
+            tally.distinct += bucket.distinct
+            tally.repeated += bucket.repeated
+            tally.reused += bucket.reused
+            tally.groups.append(bucket.groups.with_columns(pl.lit(name).alias("bucket")))
+            tally.dropped.append(bucket.dropped)
+            workspace.progress(number + 1, recipe.buckets, "buckets")
+    return tally
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket's file, its rows in the order of their ids; what they are, counted."""
+
+    path: Path
+    content: str
+    rows: int
+    distinct: int
+    repeated: int
+    """Rows that had the id of another one."""
+    reused: int
+    """Rows that the version before has as well."""
+    groups: pl.DataFrame
+    dropped: pl.DataFrame
+    """The near-duplicates."""
+
+
+def _bucket(spill: Spill, number: int, plan: Draw, before: Dataset | None) -> Bucket:
+    found = spill.read(number)
+    use, item = found["use"].to_numpy(), found["item"].to_numpy()
+    keep = np.ones(found.num_rows, dtype=bool)
+    for index, places in enumerate(plan.dropped):
+        if len(places):
+            mine = np.flatnonzero(use == index)
+            keep[mine] = ~np.isin(item[mine], places)
+    digests = _digests(found)
+    halves = digests.view(">u8")
+    order = np.lexsort((halves[:, 1], halves[:, 0]))
+    order = order[keep[order]]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (halves[order][1:] != halves[order][:-1]).any(axis=1)
+    order = order[first]
+    chosen = found.combine_chunks().take(pa.array(order))
+    name = bucket_name(number)
+    rows = _columns(chosen, hex_digits(digests[order]), name, plan.uses).cast(PROMPT_TABLE)
+    path = spill.folder / f"{name}.parquet"
+    write_parquet(path, rows)
+    return Bucket(
+        path=path,
+        content=table_digest(rows),
+        rows=rows.num_rows,
+        distinct=pc.count_distinct(rows["prompt_id"]).as_py(),
+        repeated=int((~first).sum()),
+        reused=_known(rows, before, name),
+        groups=_frame(chosen.select([*GROUPS, "extract_tokens", "topic_clause", "unit"]))
+        .group_by(GROUPS)
+        .agg(
+            pl.len().alias("prompts"),
+            pl.col("extract_tokens", "topic_clause").sum(),
+            pl.col("unit").is_not_null().sum().alias("of_a_unit"),
+        ),
+        dropped=_frame(found.select(["use", "seed_id"]).filter(pa.array(~keep))).sort("use", "seed_id"),
+    )
+
+
+def _known(rows: pa.Table, before: Dataset | None, bucket: str) -> int:
+    if before is None or not before.paths(bucket=bucket):
+        return 0
+    known = before.table(["prompt_id"], bucket=bucket)["prompt_id"].combine_chunks()
+    return int(pc.sum(pc.is_in(rows["prompt_id"], value_set=known)).as_py() or 0)
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(table))
+
+
+def _columns(table: pa.Table, digits: npt.NDArray[np.uint8], bucket: str, uses: list[Use]) -> pa.Table:
+    rows = table.num_rows
+    use = pa.array(table["use"].to_numpy())
+    width = 2 * DIGEST_BYTES
+    offsets = pa.py_buffer(np.arange(0, width * (rows + 1), width, dtype=np.int32))
+    columns = {
+        "prompt_id": pa.StringArray.from_buffers(rows, offsets, pa.py_buffer(np.ascontiguousarray(digits))),
+        "bucket": pa.repeat(bucket, rows),
+        "mix": pa.array([use.mix for use in uses], pa.string()).take(use),
+        "template": pa.array([use.template.id for use in uses], pa.string()).take(use),
+        "template_version": pa.array([use.template.version for use in uses], pa.string()).take(use),
+        "audience": pa.array([use.template.audience for use in uses], pa.string()).take(use),
+        "format": pa.array([use.template.format for use in uses], pa.string()).take(use),
+        "max_tokens": pa.array([use.max_tokens for use in uses], pa.int64()).take(use),
+    }
+    return pa.table({name: columns[name] if name in columns else table[name] for name in PROMPT_TABLE.names})
 
 
 def _template_digest(template: Template) -> str:
-    return digest(
-        template.id, template.version, template.audience, template.format, str(template.max_tokens), template.body
-    )
+    fields = {
+        name: value for name, value in dataclasses.asdict(template).items() if name not in ("description", "checks")
+    }
+    return json_digest(fields)

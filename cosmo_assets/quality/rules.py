@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cosmo_assets.prompts.templates import OutputChecks
 from cosmo_assets.recipe import QualityPolicy
 from cosmo_assets.seeds.cleaning import language_of
 
@@ -64,6 +65,21 @@ def broken_rules(measures: Measures, finish_reason: str | None, policy: QualityP
         "truncated": policy.drop_truncated and finish_reason == "length",
     }
     return [name for name, broken in rules.items() if broken]
+
+
+def broken_checks(text: str, words: int, checks: OutputChecks) -> list[str]:
+    """The checks of its template that a text breaks, in a fixed order."""
+
+    def stands(pattern: str) -> bool:
+        return re.search(pattern, text, re.IGNORECASE | re.MULTILINE) is not None
+
+    found = {
+        "template_too_short": words < checks.min_words,
+        "template_too_long": checks.max_words is not None and words > checks.max_words,
+        "template_form": not all(map(stands, checks.matches)),
+        "template_forbidden": any(map(stands, checks.lacks)),
+    }
+    return [name for name, broken in found.items() if broken]
 
 
 def _words(text: str) -> list[str]:

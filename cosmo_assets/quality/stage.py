@@ -5,12 +5,15 @@ Belongs here: the stage. Does not belong here: the measures and rules (`rules`).
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmo_assets.quality.rules import broken_rules, measure
+from cosmo_assets.prompts.mixes import used_templates
+from cosmo_assets.prompts.templates import OutputChecks
+from cosmo_assets.quality.rules import broken_checks, broken_rules, measure
 from cosmo_assets.recipe import QualityPolicy
 from cosmo_assets.schemas import GENERATION_QUALITY
 from cosmo_assets.stage import Workspace
@@ -19,7 +22,7 @@ from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
 MAX_OPENERS = 20
 
 
@@ -36,7 +39,10 @@ def build(workspace: Workspace, bucket: str) -> Manifest:
         bucket=bucket,
         stage_version=STAGE_VERSION,
         inputs=(generations.ref(), prompts.ref(bucket)),
-        params=workspace.recipe.quality.model_dump(),
+        params={
+            **workspace.recipe.quality.model_dump(),
+            "checks": {name: asdict(template.checks) for name, template in used_templates(workspace.recipe).items()},
+        },
     )
 
 
@@ -49,7 +55,10 @@ def prompt_texts(prompts: Dataset, bucket: str) -> dict[str, str]:
 def _produce(
     writer: DatasetWriter, workspace: Workspace, generations: Dataset, prompts: Dataset, bucket: str, earlier: Earlier
 ) -> None:
-    texts = prompt_texts(prompts, bucket)
+    asked = {
+        row["prompt_id"]: row for row in prompts.table(["prompt_id", "prompt", "template"], bucket=bucket).to_pylist()
+    }
+    checks = {name: template.checks for name, template in used_templates(workspace.recipe).items()}
     policy = workspace.recipe.quality
     verdicts: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
@@ -67,7 +76,8 @@ def _produce(
                 boilerplate = rejected["detail"] if rejected else None
                 writer.reused_rows += 1
             else:
-                row, boilerplate = _judged(answer, texts[answer["prompt_id"]], policy)
+                prompt = asked[answer["prompt_id"]]
+                row, boilerplate = _judged(answer, prompt["prompt"], policy, checks.get(prompt["template"]))
             reasons = row["reasons"]
             verdict = reasons[0] if reasons else "keep"
             verdicts[verdict] += 1
@@ -92,10 +102,14 @@ def _produce(
     }
 
 
-def _judged(answer: Mapping[str, Any], prompt: str, policy: QualityPolicy) -> tuple[dict[str, Any], str | None]:
-    """The row of one answer, and the boilerplate found in it."""
+def _judged(
+    answer: Mapping[str, Any], prompt: str, policy: QualityPolicy, checks: OutputChecks | None
+) -> tuple[dict[str, Any], str | None]:
+    """The row of one answer, and the boilerplate found in it. A template that the recipe names no more checks
+    nothing."""
     measures = measure(answer["text"], prompt)
     reasons = broken_rules(measures, answer["finish_reason"], policy)
+    reasons += broken_checks(answer["text"], measures.words, checks) if checks else []
     row = {
         "doc_id": answer["doc_id"],
         "keep": not reasons,

@@ -270,7 +270,7 @@ def falling(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def settings(values: Mapping[str, Any]) -> str:
     """Sampling parameters in a line."""
-    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+    return ", ".join(f"{name} {value:g}" for name, value in values.items()) or "the model's own"
 
 
 def _pairs(corpus: Corpus, name: str) -> Counter[Any]:

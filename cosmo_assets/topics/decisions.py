@@ -8,7 +8,6 @@ that no topic wanted is excluded; the policy then judges both, the cluster by it
 Sources with `topic_filter: false` are exempt: their seeds are never excluded.
 """
 
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,10 +24,10 @@ from cosmo_assets.topics.policy import decide, idle_patterns, resolved, unused
 from cosmo_assets.topics.search import SeedTopic, topics_of_seeds
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest
-from cosmo_resources.storage.store import CorpusStore, Dataset
+from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter, read_table
 
-STAGE_VERSION = "2"
+STAGE_VERSION = "3"
 NO_TOPIC = "no_topic"
 OUTLIER = "outlier"
 SAMPLES, SAMPLE_CHARS = 3, 90
@@ -42,16 +41,8 @@ class Decision(NamedTuple):
     cluster_id: int
     topic_id: str | None
     topic: str | None
+    score: float | None
     excluded: str | None
-
-
-def decisions(store: CorpusStore) -> dict[str, Decision]:
-    """The decision on every seed, by seed_id: `seed_topics` as it was built. Memory: about 250 bytes per seed."""
-    found: dict[str, Decision] = {}
-    for table in store.open("seed_topics").tables(["seed_id", *Decision._fields]):
-        for seed, cluster, *texts in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            found[seed] = Decision(cluster, *(text and sys.intern(text) for text in texts))
-    return found
 
 
 def exempt_sources(recipe: Recipe) -> frozenset[str]:
@@ -113,7 +104,8 @@ class Judge:
         else:
             topic_id, topic = found.topic_id, found.subtopic
             why = self.clusters[cluster] or self.topics[topic_id]
-        return Decision(cluster, topic_id, topic, None if source in self.exempt else why)
+        score = self.labels[cluster]["score"]
+        return Decision(cluster, topic_id, topic, score, None if source in self.exempt else why)
 
 
 def as_label(subtopic: str) -> dict[str, Any]:

@@ -21,12 +21,13 @@ _BATCH_ROWS = 1 << 16
 
 def digest(*parts: str | bytes) -> str:
     """Digest of a sequence of parts, each prefixed with its length, so that ("ab", "c") differs from ("a", "bc")."""
-    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for part in parts:
-        raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        state.update(len(raw).to_bytes(8, "little"))
-        state.update(raw)
-    return state.hexdigest()
+    return hashlib.blake2b(framed(*parts), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def framed(*parts: str | bytes) -> bytes:
+    """The parts as one run of bytes, each after its length."""
+    raws = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
+    return b"".join(frame for raw in raws for frame in (len(raw).to_bytes(8, "little"), raw))
 
 
 def canonical_json(value: Any) -> str:

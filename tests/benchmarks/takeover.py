@@ -27,7 +27,7 @@ from cosmo_assets.generation.worker import Worker
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.lineage import index
 from cosmo_assets.mixture import stage as mixture
-from cosmo_assets.prompts import table
+from cosmo_assets.prompts import seed_extracts, table
 from cosmo_assets.quality import stage as quality
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization import shards
@@ -114,7 +114,8 @@ def stages(space: Workspace, words: int, embed: bool) -> dict[str, Callable[[], 
     names = [bucket_name(number) for number in range(space.recipe.buckets)]
     return {
         "seed_embeddings": lambda: [embedding.build(space, embedder)],
-        "prompt_table": lambda: [table.build(space, tokenizer)],
+        "seed_extracts": lambda: [seed_extracts.build(space, tokenizer)],
+        "prompt_table": lambda: [table.build(space)],
         "generations": lambda: [generate(space, HerePool(words), name) for name in names],
         "generation_quality": lambda: [quality.build(space, name) for name in names],
         "decontaminated": lambda: [decontamination.build(space, name) for name in names],

@@ -25,6 +25,7 @@ UP_TO_PROMPTS = [
     "seed_clusters",
     "topic_labels",
     "seed_topics",
+    "seed_extracts",
     "prompt_table",
 ]
 

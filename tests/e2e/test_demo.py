@@ -7,9 +7,10 @@ import datasets
 import pytest
 import yaml
 
-from cosmo_assets.recipe import SHIPPED
+from cosmo_assets.recipe import SHIPPED, load_recipe
 from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus
+from tests.e2e.shares import check_few_near_duplicates, check_shares, drawn_shares, wanted_shares
 
 LOW_VALUE = ("advertising", "gossip", "obituaries")
 
@@ -24,7 +25,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> CorpusStore:
     for benchmark in fields["decontamination"]["benchmarks"]:
         benchmark["path"] = str(SHIPPED / benchmark["path"])
     for mix in fields["prompts"]["mixes"].values():
-        mix["per_seed"] /= 3
+        for use in mix["templates"]:
+            use["per_seed"] /= 3
     fields["generation"]["max_tokens"] = 160
     corpus = Corpus(folder)
     corpus.recipe_path.write_text(yaml.safe_dump(fields), encoding="utf-8")
@@ -100,3 +102,9 @@ def test_datasets_opens_the_export(demo: CorpusStore) -> None:
     found = datasets.load_dataset(str(export.folder), split="train")
     assert found.num_rows == demo.open("mixture").manifest.rows
     assert set(found["seed_data"]) <= set(demo.open("prompt_table").table()["source"].to_pylist())
+
+
+def test_prompts_have_the_shares_of_the_recipe_and_few_say_the_same(demo: CorpusStore) -> None:
+    recipe = load_recipe("demo")
+    check_shares(wanted_shares(demo, recipe), drawn_shares(demo, recipe))
+    check_few_near_duplicates(demo)

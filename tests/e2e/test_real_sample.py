@@ -12,6 +12,7 @@ from cosmo_resources.deployments import settings
 from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus
 from tests.doubles.replay_server import replaying
+from tests.e2e.shares import check_few_near_duplicates, check_shares, drawn_shares, stored_shares, wanted_shares
 
 pytestmark = pytest.mark.samples
 
@@ -72,6 +73,14 @@ def test_real_prompts_become_a_traceable_corpus(sample: CorpusStore) -> None:
         "CC-BY-SA-4.0",
         "CC-BY-4.0",
     }
+
+
+def test_prompts_have_the_shares_of_the_recipe_and_few_say_the_same(sample: CorpusStore) -> None:
+    recipe = load_recipe("real-sample")
+    wanted = wanted_shares(sample, recipe)
+    check_shares(wanted, drawn_shares(sample, recipe))
+    check_shares(wanted, stored_shares(sample))
+    check_few_near_duplicates(sample)
 
 
 def test_every_stage_conserves_rows_and_tokens(sample: CorpusStore) -> None:

@@ -22,6 +22,7 @@ UP_TO_PROMPTS = (
     "seed_clusters",
     "topic_labels",
     "seed_topics",
+    "seed_extracts",
     "prompt_table",
 )
 
@@ -43,7 +44,9 @@ def named(prompt: str, count: int) -> list[str]:
 
 def corpus(folder: Path, **tree: Any) -> Corpus:
     fields = {"path": "tree.yaml", "subtopics": 3, "pages_per_topic": 6, **tree}
-    found = Corpus(folder, changes={"topics": {"clustering": {"clusters": 2}, "tree": fields}}).write(seeds(90))
+    found = Corpus(folder, per_seed=2, changes={"topics": {"clustering": {"clusters": 2}, "tree": fields}}).write(
+        seeds(90)
+    )
     (folder / "tree.yaml").write_text(TREE, encoding="utf-8")
     return found
 

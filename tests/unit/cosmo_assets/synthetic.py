@@ -27,7 +27,7 @@ def recipe(*, buckets: int = 1, generation: Mapping[str, Any] | None = None, **s
         "buckets": buckets,
         "sources": [{"name": "pages", "kind": "web", "reader": "jsonl", "path": "pages.jsonl", "licence": "CC0-1.0"}],
         "topics": {"clustering": {"clusters": 1}},
-        "prompts": {"mixes": {"web": {"per_seed": 1, "templates": [{"template": "blogpost"}]}}},
+        "prompts": {"mixes": {"web": {"templates": [{"template": "blogpost"}]}}},
         "generation": {
             "model": {"name": MODEL, "revision": "1", "licence": "CC0-1.0"},
             "shard_rows": 4,

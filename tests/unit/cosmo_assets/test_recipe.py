@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cosmo_assets.decontamination.stage import benchmark_files
-from cosmo_assets.prompts.table import used_templates
+from cosmo_assets.prompts.mixes import used_templates
 from cosmo_assets.recipe import SHIPPED, Recipe, load_recipe
 from cosmo_resources.errors import CosmoError
 
@@ -22,7 +22,7 @@ MINIMAL: dict[str, Any] = {
     "buckets": 4,
     "sources": [{"name": "pages", "kind": "web", "reader": "jsonl", "path": "pages.jsonl", "licence": "CC0-1.0"}],
     "topics": {"clustering": {"clusters": 8}},
-    "prompts": {"mixes": {"web": {"per_seed": 1, "templates": [{"template": "blogpost"}]}}},
+    "prompts": {"mixes": {"web": {"templates": [{"template": "blogpost"}]}}},
     "generation": {"model": {"name": "m", "revision": "1", "licence": "MIT"}},
     "decontamination": {"benchmarks": []},
     "mixture": {"components": {"pages": {"weight": 1}}},
@@ -100,7 +100,7 @@ def test_the_real_sample_has_all_its_files(monkeypatch: pytest.MonkeyPatch, samp
         ("topics.policy.deny", ["sale", "(open"], r"topics\.policy\.deny: .*'\(open' is no regular expression"),
         ("generation.samples", 0, r"generation\.samples: .*greater than or equal to 1"),
         ("prompts.mixes.web.templates", [], r"prompts\.mixes\.web\.templates: .*at least 1"),
-        ("prompts.mixes.poems", {"per_seed": 1, "templates": [{"template": "t"}]}, r"prompts\.mixes\.poems"),
+        ("prompts.mixes.poems", {"templates": [{"template": "t"}]}, r"prompts\.mixes: .*poems: name its kind"),
         ("name", "My Corpus", "name: String should match"),
         ("name", ..., "name: Field required"),
         ("generation.model.revision", ..., r"generation\.model\.revision: Field required"),

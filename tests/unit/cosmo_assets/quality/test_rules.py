@@ -1,10 +1,12 @@
 """Quality rules: what is measured of a text, and where each bound lies."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from cosmo_assets.quality.rules import Measures, broken_rules, measure
+from cosmo_assets.prompts.templates import OutputChecks
+from cosmo_assets.quality.rules import Measures, broken_checks, broken_rules, measure
 from cosmo_assets.recipe import QualityPolicy
 from tests.doubles.replay_server import prose
 
@@ -156,3 +158,27 @@ def test_all_broken_rules_are_told_in_a_fixed_order() -> None:
     policy = POLICY.model_copy(update={"drop_truncated": True})
     found = broken(policy, "length", words=1, language="de", repetition=1.0, boilerplate="x", seed_overlap=1.0)
     assert found == ["too_short", "language", "repetitive", "boilerplate", "copies_seed", "truncated"]
+
+
+@pytest.mark.parametrize(
+    ("checks", "text", "broken"),
+    [
+        ({}, "", []),
+        ({"min_words": 3}, "two words", ["template_too_short"]),
+        ({"min_words": 2, "max_words": 2}, "two words", []),
+        ({"max_words": 1}, "two words", ["template_too_long"]),
+        ({"matches": [r"^\|.*\|$"]}, "A table:\n| a | b |\n", []),
+        ({"matches": [r"^\|.*\|$", "why"]}, "| a | b |", ["template_form"]),
+        ({"lacks": [r"\Aonce upon"]}, "Once upon a time", ["template_forbidden"]),
+        ({"lacks": [r"\Aonce upon"]}, "It was once upon", []),
+        (
+            {"min_words": 9, "matches": ["x"], "lacks": ["a"]},
+            "a",
+            ["template_too_short", "template_form", "template_forbidden"],
+        ),
+    ],
+)
+def test_an_answer_is_held_against_the_checks_of_its_template(
+    checks: dict[str, Any], text: str, broken: list[str]
+) -> None:
+    assert broken_checks(text, len(text.split()), OutputChecks(**checks)) == broken

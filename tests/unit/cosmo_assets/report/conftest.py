@@ -18,7 +18,7 @@ from cosmo_assets.generation.worker import Worker
 from cosmo_assets.ids import bucket_name, uniform
 from cosmo_assets.lineage import index
 from cosmo_assets.mixture import stage as mixture
-from cosmo_assets.prompts import table
+from cosmo_assets.prompts import seed_extracts, table
 from cosmo_assets.quality import stage as quality
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.seeds import documents
@@ -130,11 +130,8 @@ def recipe_in(folder: Path) -> Recipe:
         "topics": {"clustering": {"clusters": 6}, "policy": {"deny": ["celebrit"]}},
         "prompts": {
             "mixes": {
-                "web": {"per_seed": 2, "templates": [{"template": "textbook_academic"}, {"template": "blogpost"}]},
-                "maths": {
-                    "per_seed": 2,
-                    "templates": [{"template": "maths_college"}, {"template": "maths_grade_school"}],
-                },
+                "web": {"templates": [{"template": "textbook_academic"}, {"template": "blogpost"}]},
+                "maths": {"templates": [{"template": "maths_college"}, {"template": "maths_grade_school"}]},
             }
         },
         "generation": {"model": {"name": "fake", "revision": "1", "licence": "Apache-2.0"}, "shard_rows": 16},
@@ -160,7 +157,8 @@ def build_corpus(folder: Path) -> Workspace:
     labelling.build(workspace, lambda: client, FakeEmbedder, byte_tokenizer())
     decisions.build(workspace)
     mapping.build(workspace)
-    table.build(workspace, tokenizer)
+    seed_extracts.build(workspace, tokenizer)
+    table.build(workspace)
     for bucket in buckets:
         generate(workspace, FakePool(), bucket)
         quality.build(workspace, bucket)

@@ -124,7 +124,7 @@ def test_deny_goes_before_allow() -> None:
 
 def two_sources(folder: Path, policy: dict[str, Any]) -> Corpus:
     pages = {"kind": "web", "reader": "jsonl", "licence": "CC0-1.0"}
-    corpus = Corpus(folder).write(seeds(24))
+    corpus = Corpus(folder, per_seed=2).write(seeds(24))
     (folder / "pages.jsonl").rename(folder / "free.jsonl")
     Corpus(folder).write(seeds(16, start=500))
     corpus.changes = {
@@ -144,6 +144,7 @@ UP_TO_PROMPTS = [
     "seed_clusters",
     "topic_labels",
     "seed_topics",
+    "seed_extracts",
     "prompt_table",
 ]
 
@@ -175,7 +176,7 @@ def test_a_prompt_of_a_denied_licence_stops_the_run(
     tmp_path: Path, replay: ReplayServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = two_sources(tmp_path, {"deny": ["*-NC*"]})
-    monkeypatch.setattr("cosmo_assets.prompts.table.refusal", lambda licence, policy: None)
+    monkeypatch.setattr("cosmo_assets.prompts.items.refusal", lambda licence, policy: None)
     with pytest.raises(CosmoError, match="licences_allowed"):
         corpus.build(replay.url, UP_TO_PROMPTS)
 

@@ -171,7 +171,7 @@ class Desk:
     def told(self, licences: LicencePolicy | None = None, **changes: Any) -> Recipe:
         prompts = {
             "outlines": {"attempts": 2, **changes},
-            "mixes": {"web": {"per_seed": 1, "templates": [{"template": "blogpost"}]}},
+            "mixes": {"web": {"templates": [{"template": "blogpost"}]}},
         }
         return recipe(prompts=prompts, **({} if licences is None else {"licences": licences}))
 
