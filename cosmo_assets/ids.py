@@ -111,8 +111,12 @@ def hex_digits(digests: Digests) -> Digests:
 
 def numbers_of(ids: pa.Array | pa.ChunkedArray) -> Numbers:
     """The last 64 bits of many ids (32 hexadecimal digits each): numbers to draw from."""
-    array = pa.concat_arrays(ids.chunks) if isinstance(ids, pa.ChunkedArray) else ids
-    array = array.cast(pa.large_string())
+    found = ids.cast(pa.large_string())
+    array = (
+        pa.concat_arrays([pa.array([], pa.large_string()), *found.chunks])
+        if isinstance(found, pa.ChunkedArray)
+        else found
+    )
     offsets = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     if not len(array):
         return np.empty(0, dtype=np.uint64)
@@ -120,6 +124,8 @@ def numbers_of(ids: pa.Array | pa.ChunkedArray) -> Numbers:
     if not (np.diff(offsets) == 2 * DIGEST_BYTES).all():
         raise ValueError("ids have 32 hexadecimal digits")
     nibbles = _NIBBLE[digits.reshape(-1, 2 * DIGEST_BYTES)[:, DIGEST_BYTES:]]
+    if (nibbles > 15).any():
+        raise ValueError("ids have 32 hexadecimal digits")
     numbers: Numbers = ((nibbles[:, 0::2] << 4) | nibbles[:, 1::2]).view(">u8").astype(np.uint64)[:, 0]
     return numbers
 

@@ -454,6 +454,16 @@ class Recipe(Section):
             for source in (source for use in mix.templates for source in use.sources):
                 if kinds.get(source) != mix.kind:
                     raise ValueError(f"prompts.mixes.{name}: {source} is no source of kind {mix.kind}")
+        met: dict[tuple[str, str], str] = {}
+        for name, mix in self.prompts.mixes.items():
+            of_kind = [source.name for source in self.sources if source.kind == mix.kind]
+            for use in mix.templates:
+                for source in use.sources or of_kind:
+                    if other := met.get((use.template, source)):
+                        raise ValueError(
+                            f"prompts.mixes.{name}: {use.template} meets the seeds of {source} in {other} already"
+                        )
+                    met[use.template, source] = name
         for field in ("shares", "caps"):
             if unknown := set(getattr(self.prompts, field).source) - set(names):
                 raise ValueError(f"prompts.{field}.source: no such source: {sorted(unknown)}")

@@ -108,9 +108,7 @@ class Corpus:
             "topics": {"clustering": {"clusters": self.clusters}},
             "prompts": {
                 "template_folders": ["templates"],
-                "mixes": {
-                    "web": {"templates": [{"template": name, "per_seed": share} for name in self.templates]}
-                },
+                "mixes": {"web": {"templates": [{"template": name, "per_seed": share} for name in self.templates]}},
             },
             "generation": {
                 "model": {"name": "replay", "revision": "1", "licence": "CC0-1.0"},

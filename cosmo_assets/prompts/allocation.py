@@ -12,7 +12,7 @@ a template are those with the smallest draws from their own ids and the template
 seed changes about one seed's prompts."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,11 +100,6 @@ def quotas(cells: Sequence[Cell], prompts: Prompts) -> list[int]:
     return _whole(fitted, seeds, cells, targets)
 
 
-def capacity(cells: Iterable[Cell]) -> int:
-    """The most prompts that some cells can make: every template of every seed, once."""
-    return sum(cell.seeds for cell in cells)
-
-
 def _targets(cells: Sequence[Cell], prompts: Prompts) -> list[Bound]:
     found = []
     for name, mix in prompts.mixes.items():
@@ -123,6 +118,12 @@ def _balance(cells: Sequence[Cell], prompts: Prompts, total: float) -> list[Boun
         for column in ("source", "audience", "format"):
             for name, share in getattr(values, column).items():
                 members = tuple(number for number, cell in enumerate(cells) if getattr(cell, column) == name)
+                if not members:
+                    known = ", ".join(sorted({getattr(cell, column) for cell in cells}))
+                    raise CosmoError(
+                        f"prompts.{kind}.{column}: no template of the recipe has {column} {name!r}",
+                        remedy=f"name one of {known}",
+                    )
                 found.append(Bound(f"{kind}.{column}.{name}", members, share * total, kind == "shares"))
     if found and _open_ended(prompts):
         found.append(Bound(_SUM, tuple(range(len(cells))), total, True))

@@ -15,6 +15,7 @@ from cosmo_assets.prompts.allocation import Cell, capped, drawn, quotas, topic_w
 from cosmo_assets.prompts.items import ABSENT, Inputs, Items, Progress, Survey, survey
 from cosmo_assets.prompts.mixes import Use, used_templates, uses_of
 from cosmo_assets.recipe import Prompts, Recipe
+from cosmo_resources.errors import CosmoError
 
 Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
@@ -43,6 +44,7 @@ def draw(inputs: Inputs, recipe: Recipe, progress: Progress) -> Draw:
         CosmoError: the seeds do not suffice (see `allocation.quotas`).
     """
     uses = uses_of(recipe, used_templates(recipe))
+    _check_extracts(inputs, uses)
     found = survey(inputs, list(dict.fromkeys(use.view for use in uses)), progress)
     askable = [part for number, use in enumerate(uses) for part in _askable(number, use, found)]
     cells = [part.cell for part in askable]
@@ -53,6 +55,17 @@ def draw(inputs: Inputs, recipe: Recipe, progress: Progress) -> Draw:
         for part, places in _drawn(mix, chosen, recipe.prompts):
             masks[part.use][places] = True
     return Draw(uses, found, cells, counts, masks)
+
+
+def _check_extracts(inputs: Inputs, uses: list[Use]) -> None:
+    cut = inputs.extracts.manifest.params.get("budgets")
+    for use in uses:
+        kind, tokens, _ = use.view
+        if cut is not None and tokens and str(tokens) not in cut.get(kind, {}):
+            raise CosmoError(
+                f"seed_extracts has none of {tokens} tokens of {kind} seeds, which template {use.template.id} shows",
+                remedy="run `cosmo run --asset seed_extracts`, then this again",
+            )
 
 
 @dataclass(frozen=True)

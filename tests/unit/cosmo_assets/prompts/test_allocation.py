@@ -110,7 +110,7 @@ def test_more_prompts_than_seeds_are_refused_with_a_scale_that_works(
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_share_of_what_no_template_makes_is_refused(column: str) -> None:
     cells = [cell(100, 0.1)]
-    with pytest.raises(CosmoError, match=rf"shares\.{column}\.martians asks for 5 prompts.*there is no such cell"):
+    with pytest.raises(CosmoError, match=rf"shares\.{column}: no template of the recipe has {column} 'martians'"):
         quotas(cells, asked(cells, shares={column: {"martians": 0.5}}))
 
 
@@ -196,7 +196,7 @@ def solvable(cells: Sequence[Cell], prompts: Prompts, slack: float) -> bool:
 def test_what_is_solved_or_refused_is_what_another_solver_says(case: random.Random) -> None:
     cells = random_cells(case)
     room = made(cells, [part.seeds for part in cells], "mix")
-    targets = {mix: int(seeds * case.uniform(0.01, 0.9)) for mix, seeds in room.items() if case.random() < 0.5}
+    targets = {mix: int(seeds * case.uniform(0.02, 0.9)) for mix, seeds in room.items() if case.random() < 0.5}
     fields: dict[str, Any] = {"shares": {}, "caps": {}}
     for field, largest in (("shares", 0.9), ("caps", 1.0)):
         for column in case.sample(COLUMNS, case.randint(0, 2)):

@@ -178,6 +178,14 @@ def test_more_than_the_seeds_can_give_is_refused_with_numbers(folder: Path) -> N
     assert 18 <= build(folder / "store", seeds(20), scaled)[1].rows <= 20
 
 
+def test_extracts_of_another_length_than_a_template_shows_are_refused(folder: Path) -> None:
+    space, _ = build(folder / "store", seeds(5), described(folder, RATES))
+    write_templates(folder / "templates", {"story": BODIES["story"]}, extract_tokens=33)
+    with pytest.raises(CosmoError, match="none of 33 tokens of web seeds, which template story shows") as refused:
+        table.build(space)
+    assert "seed_extracts" in refused.value.remedy
+
+
 def test_nothing_is_left_behind_when_a_build_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise CosmoError("no", remedy="none")

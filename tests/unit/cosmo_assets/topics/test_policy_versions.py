@@ -101,7 +101,7 @@ def test_prompts_of_a_course_are_about_its_units(tmp_path: Path, replay: ReplayS
     assert len({(row["seed_id"], row["unit"]) for row in courses}) == len(courses) == sum(map(len, units.values()))
     for row in courses:
         assert row["unit"] in units[row["seed_id"]]
-        assert f'Unit to write: {row["unit"]}\n' in row["prompt"]
+        assert f"Unit to write: {row['unit']}\n" in row["prompt"]
     pages = {key for key, row in before.items() if row["kind"] == "web"}
     assert pages <= after.keys(), "outlines move the prompts of courses only"
 
