@@ -38,6 +38,9 @@ TEMPLATES = {
     "story": "Tell a story in which this matters:\n{{ extract }}\n{% if topic %}Name {{ topic }}.{% endif %}",
 }
 
+ONE_TEMPLATE = {"lesson": TEMPLATES["lesson"]}
+"""A prompt of every seed: with several templates a share of a seed is rounded."""
+
 
 def seeds(count: int, *, start: int = 0, tag: str = "seed") -> list[dict[str, str]]:
     """Web documents that have nothing in common but the vocabulary."""

@@ -31,7 +31,7 @@ class PilotConfig(dg.Config):
     templates: list[str] = Field(
         default=[], description="Ids of templates, or paths of .md files; empty tries every template of the recipe"
     )
-    count: int = Field(default=20, ge=1, le=10_000, description="Prompts of each template")
+    count: int = Field(default=3, ge=1, le=10_000, description="Prompts of each template")
     model: str = Field(default="", description="Another model than the recipe's, by the name that its server knows")
     revision: str = Field(default="unknown", description="Its revision")
     endpoint: str = Field(default="", description="Where it is served: a base URL that ends in /v1")

@@ -19,18 +19,18 @@ def wanted_shares(store: CorpusStore, recipe: Recipe) -> Shares:
     cut = set(store.open("seed_extracts").table(["seed_id"])["seed_id"].to_pylist())
     units = {row["seed_id"]: len(row["units"]) for row in store.open("course_outlines").table().to_pylist()}
     excluded = {row["seed_id"]: row["excluded"] for row in store.open("seed_topics").table().to_pylist()}
-    seeds: Counter[str] = Counter()
-    items: Counter[str] = Counter()
-    for row in store.open("seed_documents").table(["seed_id", "kind", "licence"]).to_pylist():
-        if row["seed_id"] in cut and not excluded[row["seed_id"]] and not refusal(row["licence"], recipe.licences):
-            seeds[row["kind"]] += 1
-            items[row["kind"]] += units.get(row["seed_id"]) or 1
+    rows = store.open("seed_documents").table(["seed_id", "kind", "licence"]).to_pylist()
+    allowed = [row for row in rows if not excluded[row["seed_id"]] and not refusal(row["licence"], recipe.licences)]
     prompts: dict[tuple[str, str], float] = defaultdict(float)
     total = 0.0
     for mix in recipe.prompts.mixes.values():
         for use in mix.templates:
             template, kind = templates[use.template], str(mix.kind)
-            count = use.per_seed * (items if "unit" in template.uses else seeds)[kind]
+            suited = [row["seed_id"] for row in allowed if row["kind"] == kind]
+            if template.extract_tokens:
+                suited = [seed for seed in suited if seed in cut]
+            items = sum(units.get(seed) or 1 for seed in suited) if "unit" in template.uses else len(suited)
+            count = use.per_seed * items
             total += count
             for key in (("kind", kind), ("audience", template.audience), ("format", template.format)):
                 prompts[key] += count

@@ -102,10 +102,10 @@ def test_lint_finds_what_is_wrong_with_a_template(corpus: Corpus) -> None:
     front = (
         "---\nid: draft\nversion: '1'\nkinds: [web]\naudience: general\nformat: text\nwords: 50\nmax_tokens: 99\n---\n"
     )
-    draft.write_text(front + "Write a lessson about this:\n{{ extract }}\n", encoding="utf-8")
+    draft.write_text(front + "Write a lezzon about this:\n{{ extract }}\n", encoding="utf-8")
     found = CliRunner().invoke(main, ["lint", str(draft)])
     assert found.exit_code == 1
-    assert "lessson" in found.output
+    assert "lezzon" in found.output
     assert "1 templates" in found.output
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 import cosmo_resources.storage.files as files
 from cosmo_resources.errors import CosmoError
-from tests.corpora import Corpus, seeds
+from tests.corpora import ONE_TEMPLATE, Corpus, seeds
 from tests.doubles.replay_server import ReplayServer, replaying
 
 
@@ -29,7 +29,7 @@ def sources(corpus: Corpus, reader: str, path: str) -> Corpus:
 
 
 def test_a_truncated_gzip_gives_its_whole_rows_and_a_recorded_bad_one(tmp_path: Path, replay: ReplayServer) -> None:
-    corpus = sources(Corpus(tmp_path), "jsonl", "pages.jsonl.gz")
+    corpus = sources(Corpus(tmp_path, templates=ONE_TEMPLATE), "jsonl", "pages.jsonl.gz")
     whole = gzip.compress(("\n".join(lines(40)) + "\n").encode())
     (tmp_path / "pages.jsonl.gz").write_bytes(whole[: len(whole) * 3 // 4])
     corpus.build(replay.url)
@@ -43,7 +43,7 @@ def test_a_truncated_gzip_gives_its_whole_rows_and_a_recorded_bad_one(tmp_path: 
 
 
 def test_invalid_utf8_is_one_recorded_row(tmp_path: Path, replay: ReplayServer) -> None:
-    corpus = Corpus(tmp_path).write(seeds(20))
+    corpus = Corpus(tmp_path, templates=ONE_TEMPLATE).write(seeds(20))
     path = tmp_path / "pages.jsonl"
     rows = path.read_bytes().splitlines(keepends=True)
     rows[6] = rows[6].replace(b" ", b" \xff\xfe", 1)

@@ -4,7 +4,16 @@ import random
 import subprocess
 from pathlib import Path
 
-from tests.corpora import TEMPLATES, Corpus, check_against_scratch, contents, kill_group, seeds, wait_until
+from tests.corpora import (
+    ONE_TEMPLATE,
+    TEMPLATES,
+    Corpus,
+    check_against_scratch,
+    contents,
+    kill_group,
+    seeds,
+    wait_until,
+)
 from tests.doubles.replay_server import ReplayServer, replaying
 
 IN_FLIGHT = 4
@@ -68,7 +77,7 @@ def test_s3_changed_template_redoes_exactly_its_prompts(tmp_path: Path, replay: 
 
 
 def test_s4_one_appended_row_is_one_call(tmp_path: Path, replay: ReplayServer) -> None:
-    corpus = Corpus(tmp_path / "corpus").write(seeds(30))
+    corpus = Corpus(tmp_path / "corpus", templates=ONE_TEMPLATE).write(seeds(30))
     corpus.build(replay.url)
     before = contents(corpus)
     replay.calls.clear()
@@ -81,7 +90,7 @@ def test_s4_one_appended_row_is_one_call(tmp_path: Path, replay: ReplayServer) -
 
 
 def test_s5_rows_prepended_in_mid_run_lose_and_double_nothing(tmp_path: Path) -> None:
-    corpus = Corpus(tmp_path / "corpus").write(seeds(50))
+    corpus = Corpus(tmp_path / "corpus", templates=ONE_TEMPLATE).write(seeds(50))
     with replaying(delay=0.05) as server:
         process = corpus.command(server.url, "run", concurrency=IN_FLIGHT)
         wait_until(lambda: len(server.generation_calls) >= 20, process=process)
