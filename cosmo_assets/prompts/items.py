@@ -17,8 +17,9 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from cosmo_assets.ids import Numbers, mixed, numbers_of
+from cosmo_assets.ids import Numbers, mixed, numbers_of, uniforms
 from cosmo_assets.prompts.mixes import Use, View
+from cosmo_assets.prompts.templates import Template
 from cosmo_assets.recipe import LicencePolicy, Recipe
 from cosmo_assets.seeds.licences import DENIED, refusal
 from cosmo_resources.errors import CosmoError
@@ -260,3 +261,10 @@ def parts_of(items: Items, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int,
     part = np.searchsorted(items.first, chosen, side="right") - 1
     for number in np.unique(part).tolist():
         yield number, chosen[part == number] - items.first[number]
+
+
+def named_topics(items: pl.DataFrame, template: Template, recipe: Recipe) -> npt.NDArray[np.bool_]:
+    """Which prompts of a template name their topic where there is one: drawn from the ids of item and template. A
+    template that never prints it names none."""
+    draws = uniforms(items["number"].to_numpy(), "topic", template.id)
+    return (draws < recipe.prompts.topic_clause) & ("topic" in template.uses)

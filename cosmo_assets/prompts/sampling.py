@@ -10,7 +10,16 @@ import numpy as np
 import polars as pl
 
 from cosmo_assets.ids import prompt_id, uniforms
-from cosmo_assets.prompts.items import Inputs, items_of, open_inputs, parts_of, read_part, survey, texts_of
+from cosmo_assets.prompts.items import (
+    Inputs,
+    items_of,
+    named_topics,
+    open_inputs,
+    parts_of,
+    read_part,
+    survey,
+    texts_of,
+)
 from cosmo_assets.prompts.mixes import Use, View
 from cosmo_assets.prompts.rendering import prepared, rendered
 from cosmo_assets.prompts.templates import Template, load_templates, read_template
@@ -72,7 +81,7 @@ def sample_prompts(store: CorpusStore, recipe: Recipe, template: Template, count
         mine = items_of(part, use.view, inputs.outlines)[places]
         texts = texts_of(part, mine, inputs.outlines)
         facts = part.seeds.select("seed_id", "source", "topic")[mine["row"]]
-        named = uniforms(mine["number"].to_numpy(), "topic", template.id) < recipe.prompts.topic_clause
+        named = named_topics(mine, template, recipe)
         topics = pl.select(pl.when(pl.Series(named)).then(facts["topic"])).to_series().alias("topic")
         prompts = rendered(template, use.words, prepared(texts.with_columns(topics)))
         for prompt, extract, clause, fact in zip(prompts, texts["extract"], named, facts.to_dicts(), strict=True):

@@ -25,10 +25,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmo_assets.ids import Digests, Numbers, bucket_name, bucket_numbers, hex_digits, prompt_digests, uniforms
+from cosmo_assets.ids import Digests, Numbers, bucket_name, bucket_numbers, hex_digits, prompt_digests
 from cosmo_assets.prompts.accounts import GROUPS, Tally, account
 from cosmo_assets.prompts.draw import Draw, Places, draw
-from cosmo_assets.prompts.items import Inputs, Items, items_of, open_inputs, parts_of, read_part, texts_of
+from cosmo_assets.prompts.items import Inputs, Items, items_of, named_topics, open_inputs, parts_of, read_part, texts_of
 from cosmo_assets.prompts.mixes import Use, View, used_templates
 from cosmo_assets.prompts.near_duplicates import BANDS, band_hashes, leaders
 from cosmo_assets.prompts.rendering import prepared, rendered
@@ -206,8 +206,7 @@ def _rows(
 ) -> pa.Table:
     """The prompts of one use: rows of `_SPILLED`."""
     template = use.template
-    draws = uniforms(items["number"].to_numpy(), "topic", template.id)
-    named = pl.Series("named", draws < recipe.prompts.topic_clause) & views["topic"].is_not_null()
+    named = views["topic"].is_not_null() & pl.Series(named_topics(items, template, recipe))
     views = views.with_columns(pl.when(named).then("topic").alias("topic"))
     texts = rendered(template, use.words, views).to_arrow().cast(pa.large_string())
     digests = np.empty((len(places), DIGEST_BYTES), dtype=np.uint8)

@@ -8,12 +8,25 @@ from typing import Any
 import pytest
 
 from cosmo_assets.ids import bucket_of, prompt_id
-from cosmo_assets.prompts import table
+from cosmo_assets.prompts import seed_extracts, table
 from cosmo_assets.prompts.checks import CHECKS
 from cosmo_assets.prompts.mixes import used_templates
+from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.store import CorpusStore
 from tests.doubles.replay_server import prose
-from tests.unit.cosmo_assets.prompts.stores import BODIES, build, described, prompts, seed, seeds, write_templates
+from tests.unit.cosmo_assets.prompts.stores import (
+    BODIES,
+    build,
+    described,
+    prompts,
+    put_seeds,
+    seed,
+    seeds,
+    write_templates,
+)
+from tests.unit.cosmo_assets.synthetic import put
+from tests.unit.cosmo_assets.tiny_tokenizer import tiny_tokenizer
 
 RATES = {"lesson": 0.7, "story": 0.4}
 
@@ -128,6 +141,26 @@ def test_of_near_duplicates_one_prompt_of_each_template_stays(folder: Path) -> N
     assert not check.test(manifest, space.recipe)[0]
     alone, clean = build(folder / "clean", seeds(20), described(folder, {"lesson": 1, "story": 1}))
     assert check.test(clean, alone.recipe)[0]
+
+
+def test_prompts_that_come_out_with_one_id_are_stored_once(folder: Path) -> None:
+    """A template that asks whether there is a unit, and does not say which: the same prompt for every unit."""
+    write_templates(folder / "templates", {"vague": "Teach{% if unit %} one unit{% endif %}:\n{{ extract }}"})
+    made_of = described(folder, {"vague": 1}, outlines={})
+    rows = seeds(4)
+    space = Workspace(CorpusStore(folder / "store"), made_of)
+    put_seeds(space, rows)
+    outlines = [
+        {"seed_id": row["seed_id"], "units": ["Heat", "Work", "Entropy"][: 1 + n]} for n, row in enumerate(rows)
+    ]
+    put(space, "course_outlines", {None: outlines})
+    seed_extracts.build(space, tiny_tokenizer())
+    manifest = table.build(space, 1)
+    assert manifest.rows == 4
+    assert manifest.summary["repeated"] == 1 + 2 + 2
+    assert manifest.summary["distinct"] == manifest.summary["prompts"] == 4
+    assert manifest.summary["near_duplicates"][0]["near_duplicates"] == 0
+    assert manifest.flow.rows_out == 4
 
 
 def test_every_seed_has_one_fate(folder: Path) -> None:
