@@ -140,21 +140,26 @@ _SPILLED = pa.schema(
 
 _EMPTY = pa.RecordBatch.from_pylist([], schema=_SPILLED)
 
-Hashed = dict[View, list[tuple[Places, Numbers]]]
-"""For each view the items that were drawn, with the band hashes of what their prompts are made of; part by part."""
+Shown = tuple[str, ...]
+"""Which parts of a seed a template prints, of `COMPARED_PARTS`."""
+
+COMPARED_PARTS = ("context", "title", "extract")
+
+Hashed = dict[tuple[View, Shown], list[tuple[Places, Numbers]]]
+"""For each view, and what is shown of it, the items that were drawn, with the band hashes of that; part by part."""
 
 
 def _render(inputs: Inputs, plan: Draw, recipe: Recipe, spill: Spill, workspace: Workspace, workers: int) -> Hashed:
     """Render every prompt into the spill."""
-    hashed: Hashed = {view: [] for view in plan.survey.items}
+    hashed: Hashed = {(use.view, _shown(use.template)): [] for use in plan.uses}
     with ThreadPoolExecutor(workers) as threads:
 
         def work(number: int) -> Hashed:
             return _render_part(inputs, plan, recipe, spill, number)
 
         for number, found in enumerate(_in_order(threads, workers, work, inputs.parts)):
-            for view, items in found.items():
-                hashed[view] += items
+            for key, items in found.items():
+                hashed[key] += items
             workspace.progress(number + 1, inputs.parts, "parts")
     return hashed
 
@@ -182,7 +187,11 @@ def _render_part(inputs: Inputs, plan: Draw, recipe: Recipe, spill: Spill, numbe
             continue
         items = items_of(part, view, inputs.outlines)[chosen]
         texts = texts_of(part, items, inputs.outlines)
-        hashed[view] = [(first + chosen, band_hashes(compared(texts).to_arrow()))]
+        for shown in {_shown(plan.uses[use].template) for use in asked}:
+            masks = [mask for use, mask in asked.items() if _shown(plan.uses[use].template) == shown]
+            alike = np.flatnonzero(np.logical_or.reduce(masks)[chosen])
+            bands = band_hashes(compared(texts[pl.Series(alike)], shown).to_arrow())
+            hashed[view, shown] = [(first + chosen[alike], bands)]
         facts = part.seeds.select(FACTS)[items["row"]]
         views = prepared(texts.with_columns(facts["topic"]))
         for use, mask in asked.items():
@@ -195,10 +204,16 @@ def _render_part(inputs: Inputs, plan: Draw, recipe: Recipe, spill: Spill, numbe
     return hashed
 
 
-def compared(texts: pl.DataFrame) -> pl.Series:
-    """What prompts take from their seeds: where the seed stands, its title, its extract."""
-    parts = [pl.col("context").list.join(" "), pl.col("title"), pl.col("extract")]
-    return texts.select(pl.concat_str(parts, separator=" ", ignore_nulls=True)).to_series()
+def _shown(template: Template) -> Shown:
+    return tuple(name for name in COMPARED_PARTS if name in template.uses)
+
+
+def compared(texts: pl.DataFrame, shown: Shown) -> pl.Series:
+    """What prompts take from their seeds, of what their template shows: where the seed stands, its title, its
+    extract."""
+    columns = {"context": pl.col("context").list.join(" ")}
+    parts = [columns.get(name, pl.col(name)) for name in shown]
+    return texts.select(pl.concat_str([pl.lit(""), *parts], separator=" ", ignore_nulls=True)).to_series()
 
 
 def _rows(
@@ -243,17 +258,17 @@ def _digests(table: pa.Table) -> Digests:
 def _drop_near_duplicates(inputs: Inputs, plan: Draw, hashed: Hashed, threshold: float) -> None:
     """Of the prompts of a template (and unit) whose texts are similar, only that of the first item stays, first in the
     order of the items' numbers."""
-    grouped: dict[View, tuple[Places, Places]] = {}
-    for view, parts in hashed.items():
+    grouped: dict[tuple[View, Shown], tuple[Places, Places]] = {}
+    for (view, shown), parts in hashed.items():
         places = np.concatenate([np.empty(0, dtype=np.int64), *(places for places, _ in parts)])
         bands = np.concatenate([np.empty((0, BANDS), dtype=np.uint64), *(bands for _, bands in parts)])
         parts.clear()
         numbers = plan.survey.items[view].numbers[places]
-        lead = leaders(bands, numbers, partial(_texts, inputs, plan, view, places), threshold)
+        lead = leaders(bands, numbers, partial(_texts, inputs, plan, view, shown, places), threshold)
         several = np.isin(lead, lead[lead != np.arange(len(lead))])
-        grouped[view] = places[several], places[lead[several]]
+        grouped[view, shown] = places[several], places[lead[several]]
     for use, mask in zip(plan.uses, plan.masks, strict=True):
-        places, lead = grouped[use.view]
+        places, lead = grouped[use.view, _shown(use.template)]
         asked = mask[places]
         plan.dropped.append(_later(places[asked], lead[asked], plan.survey.items[use.view]))
 
@@ -265,13 +280,13 @@ def _later(places: Places, lead: Places, items: Items) -> Places:
     return np.sort(places[order][1:][same])
 
 
-def _texts(inputs: Inputs, plan: Draw, view: View, places: Places, some: Places) -> list[str]:
+def _texts(inputs: Inputs, plan: Draw, view: View, shown: Shown, places: Places, some: Places) -> list[str]:
     """What the prompts of some items are made of, ascending: each part that holds one is read once."""
     found: list[str] = []
     for number, mine in parts_of(plan.survey.items[view], places[some]):
         part = read_part(inputs, number, ("title", "context", "text"))
         items = items_of(part, view, inputs.outlines)[mine]
-        found += compared(texts_of(part, items, inputs.outlines)).to_list()
+        found += compared(texts_of(part, items, inputs.outlines), shown).to_list()
     return found
 
 

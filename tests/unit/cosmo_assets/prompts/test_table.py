@@ -143,6 +143,16 @@ def test_of_near_duplicates_one_prompt_of_each_template_stays(folder: Path) -> N
     assert check.test(clean, alone.recipe)[0]
 
 
+def test_what_a_template_does_not_show_makes_no_difference(folder: Path) -> None:
+    """Short texts under unlike titles: the same letter, unlike stories."""
+    rows = [
+        seed(f"t{n}", title=f"{prose(f'title {n}', 12)}", text="Write a poem about rivers today.") for n in range(3)
+    ]
+    space, manifest = build(folder / "store", rows, described(folder, {"letter": 1, "story": 1}))
+    assert Counter(row["template"] for row in prompts(space).values()) == {"letter": 1, "story": 3}
+    assert len({row["prompt"] for row in prompts(space).values()}) == manifest.rows == 4
+
+
 def test_prompts_that_come_out_with_one_id_are_stored_once(folder: Path) -> None:
     """A template that asks whether there is a unit, and does not say which: the same prompt for every unit."""
     write_templates(folder / "templates", {"vague": "Teach{% if unit %} one unit{% endif %}:\n{{ extract }}"})
