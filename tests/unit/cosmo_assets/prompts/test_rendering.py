@@ -59,7 +59,11 @@ VIEWS: dict[SourceKind, dict[str, object]] = {
         "outline": ["Surveying an Empire", "Projections and Their Politics"],
     },
     "topic_tree": {"title": "Slope of a line", "context": ["Math", "Algebra", "Lines"]},
-    "title_list": {"title": "How to Oil a Squeaking Hinge", "topic": "Home repairs"},
+    "title_list": {
+        "title": "How to Oil a Squeaking Hinge",
+        "extract": "How to Oil a Squeaking Hinge",
+        "topic": "Home repairs",
+    },
     "conversation": {"extract": "Why do cats knock things over?\n\nThey learn that it brings somebody running."},
 }
 
