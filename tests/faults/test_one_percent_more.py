@@ -66,7 +66,7 @@ def test_one_percent_more_seeds_compute_one_percent_of_the_rows(
     prompts = full["prompt_table"].rows
     replay.calls.clear()
 
-    corpus.write([*seeds(NEW, tag="more"), *documents]).build(replay.url)
+    corpus.write([*seeds(NEW, tag="added"), *documents]).build(replay.url)
 
     more = work_of(corpus, set(before.values()))
     with capsys.disabled():
