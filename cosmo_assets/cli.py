@@ -256,6 +256,68 @@ def tokens(limit: int, **keys: str | None) -> None:
 
 
 @main.command()
+@click.option("--once", is_flag=True, help="Print it once and end.")
+@click.option("--every", default=2.0, show_default=True, help="Seconds between two looks.")
+def watch(once: bool, every: float) -> None:
+    """Generation under way: buckets, servers, tokens per second, device hours, cost and energy. Reads the disk alone, so
+    it may run anywhere that sees the data; ends with Ctrl-C."""
+    import time
+
+    from rich.live import Live
+
+    from cosmo_assets.watching import screen
+    from cosmo_resources.deployments import POOLS
+
+    chosen, recipe, store = _corpus()
+    if once:
+        console.print(screen(recipe, store, chosen.data / POOLS))
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(screen(recipe, store, chosen.data / POOLS), refresh=True)
+            try:
+                time.sleep(every)
+            except KeyboardInterrupt:
+                return
+
+
+@main.command()
+@click.option("--model", help="Another model than the file's: a path, or a name that the engine knows.")
+@click.option("--n", default=200, show_default=True, help="Prompts of the corpus to measure with.")
+@click.option("--concurrency", default=1024, show_default=True, help="Requests in flight.")
+def tune(model: str | None, n: int, concurrency: int) -> None:
+    """Find the server options that give the most tokens per second on this machine, and write them into the deployment
+    file (COSMO_DEPLOYMENT). Starts the server once for every value that is tried; on a cluster, run it on a node of the
+    kind that shall serve."""
+    from cosmo_assets.tuning import Trial, sample_requests
+    from cosmo_assets.tuning import tune as search
+    from cosmo_resources.deployment_file import read_deployment, write_arguments
+
+    chosen, recipe, store = _corpus()
+    if not chosen.deployment.endswith((".yaml", ".yml")):
+        fail(
+            CosmoError(
+                f"COSMO_DEPLOYMENT is {chosen.deployment!r}, no deployment file",
+                remedy="copy one from deploy/slurm, set COSMO_DEPLOYMENT to it, and run this again",
+            )
+        )
+    file = Path(chosen.deployment)
+    server = read_deployment(file).server
+    spec = server.model_copy(update={"model": model}) if model else server
+
+    def told(trial: Trial) -> None:
+        words = ", ".join(f"{name} {value}" for name, value in sorted(trial.arguments.items()))
+        found = trial.error or f"{trial.tokens_per_second:,.0f} tokens/s, {trial.seconds:.1f} s"
+        console.print(f"{_escaped(words) or 'as it is'}: {_escaped(found)}", highlight=False)
+
+    requests = sample_requests(store, recipe, n)
+    best = search(spec, requests, chosen.state / "tuning", concurrency=concurrency, told=told)
+    remark = f"tuned: {best.tokens_per_second:,.0f} tokens/s on {len(requests)} prompts of {recipe.name}, {spec.model}"
+    write_arguments(file, dict(best.arguments), remark)
+    console.print(f"{file}: {remark}", highlight=False, soft_wrap=True)
+
+
+@main.command()
 def adopt() -> None:
     """Tell Dagster what lies on disk: rebuilds the record of a new or pruned instance from the manifests."""
     from cosmo_assets.adopt import adopt as adopt_all

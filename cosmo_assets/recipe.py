@@ -323,9 +323,17 @@ class Model(Section):
     homepage: str | None = None
 
 
+class RolloutUse(Section):
+    """How one document comes about: the name of a rollout, or module:function of one's own, and its options."""
+
+    name: str = "single"
+    options: dict[str, Any] = {}
+
+
 class Generation(Section):
     model: Model
     sampling: Sampling = Sampling()
+    rollout: RolloutUse = RolloutUse()
     samples: Count = 1
     max_tokens: Count = 600
     """Upper bound of any answer; a template may set a lower one."""
@@ -339,6 +347,8 @@ class Budget(Section):
     cost: Annotated[float, Field(gt=0)] | None = None
     gpu_hour_price: Annotated[float, Field(ge=0)] = 2.5
     """Of one hour of one device, in the currency of `cost`."""
+    gpu_watts: Annotated[float, Field(gt=0)] = 500.0
+    """What one device draws, where it does not say so itself."""
     tokens_per_second: Annotated[float, Field(gt=0)] | None = None
     """Output tokens of one device; null takes the shipped table's figure for the model."""
 
@@ -400,6 +410,9 @@ class Limits(Section):
 
     max_failed: Share = 0.01
     max_truncated: Share = 0.2
+    max_empty: Share = 0.01
+    max_refusals: Share = 0.02
+    max_repetitive: Share = 0.1
     max_low_quality: Share = 0.3
     max_contaminated: Share = 0.05
     min_contaminated: Share = 0.0

@@ -15,7 +15,7 @@ import dagster as dg
 from cosmo_assets.charts import markdown
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import TABLES, description, origins
-from cosmo_assets.stage import Workspace
+from cosmo_assets.stage import Figures, Workspace
 from cosmo_resources.resources import StoreResource
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL
@@ -139,7 +139,7 @@ class Observer:
         self._context = context
         self._started = self._last = time.monotonic()
 
-    def __call__(self, done: int, total: int, unit: str) -> None:
+    def __call__(self, done: int, total: int, unit: str, figures: Figures = dict) -> None:
         listener = LISTENER.get()
         if listener is not None:
             listener(self._context.asset_key.to_user_string(), done, total, unit)
@@ -151,6 +151,7 @@ class Observer:
         metadata: dict[str, Any] = {f"{unit}_done": done, f"{unit}_total": total, f"{unit}_per_second": round(rate, 2)}
         if rate:
             metadata["eta_seconds"] = round((total - done) / rate)
+        metadata.update(figures())
         partition = self._context.partition_key if self._context.has_partition_key else None
         self._context.log_event(dg.AssetObservation(self._context.asset_key, partition=partition, metadata=metadata))
         self._context.log.info(f"{done} of {total} {unit}")

@@ -308,7 +308,15 @@ GENERATIONS = pa.schema(
         _column("sample_index", COUNT, "Which sample of the prompt"),
         _column("status", TEXT, "ok, failed (asked again at the next build) or refused (the server will not take it)"),
         _column("text", TEXT, "The generated text; empty where there is none", source="prompt_table.prompt"),
+        _column("reasoning", TEXT, "What the model thought before it answered, where it says so", null=True),
         _column("finish_reason", TEXT, "stop, length, or null where there is no answer", null=True),
+        _column(
+            "marks",
+            pa.list_(TEXT),
+            "What is wrong with the answer on its face: truncated, empty, refusal, repetitive",
+            source="generations.text,generations.finish_reason",
+        ),
+        _column("earlier_turns", TEXT, "Where a row took several requests: those before the last, as JSON", null=True),
         _column("error", TEXT, "Why there is no answer", null=True),
         _column("prompt_tokens", COUNT, "Tokens of the prompt, as the server counts"),
         _column("completion_tokens", COUNT, "Tokens of the answer, as the server counts"),
@@ -317,8 +325,8 @@ GENERATIONS = pa.schema(
         _column("sampling", TEXT, "Digest of the sampling parameters"),
         _column("request_seed", COUNT, "Sampling seed of the request, drawn from doc_id"),
         _column("engine", TEXT, "What served the request", volatile=True),
-        _column("attempts", COUNT, "Requests made for this row", volatile=True),
-        _column("seconds", REAL, "Seconds from the last request to its answer", volatile=True),
+        _column("attempts", COUNT, "Requests made for this row, those that failed included", volatile=True),
+        _column("seconds", REAL, "Seconds that its answered requests took", volatile=True),
     ]
 )
 

@@ -6,7 +6,7 @@ them need; that comes as an argument of the stage's own function.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import TABLES
@@ -16,8 +16,18 @@ from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
 
 
-def silent(done: int, total: int, unit: str) -> None:
+Figures = Callable[[], Mapping[str, float | int | str]]
+"""More about the work under way; asked for only when somebody is told."""
+
+
+def silent(done: int, total: int, unit: str, figures: Figures = dict) -> None:
     """The progress sink that tells nobody."""
+
+
+class Progress(Protocol):
+    """Who is told about progress; the receiver throttles."""
+
+    def __call__(self, done: int, total: int, unit: str, figures: Figures = dict) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,7 @@ class Workspace:
     store: CorpusStore
     recipe: Recipe
     run_id: str = ""
-    progress: Callable[[int, int, str], None] = field(default=silent)
-    """Called with (done, total, unit); the receiver throttles."""
+    progress: Progress = field(default=silent)
 
     def build(
         self,

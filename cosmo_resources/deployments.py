@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosmo_resources.deployment_file import read_deployment
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.resources import (
     EmbedderResource,
     EngineResource,
-    LocalPoolResource,
+    PoolResource,
+    SiteResource,
     StoreResource,
     TrackerResource,
 )
+
+POOLS = ".pools"
+"""Folder under the data root in which shared pools keep their records: all nodes see it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Settings:
 
 
 def settings(environment: Mapping[str, str]) -> Settings:
-    """Read the environment: COSMO_DEPLOYMENT, COSMO_RECIPE, COSMO_DATA, COSMO_STATE, COSMO_ENDPOINTS (base URLs,
+    """Read the environment: COSMO_DEPLOYMENT (a name, or a deployment file), COSMO_RECIPE, COSMO_DATA, COSMO_STATE, COSMO_ENDPOINTS (base URLs,
     separated by commas), COSMO_MODEL (what the embedded server serves), COSMO_WORKERS, COSMO_CONCURRENCY,
     COSMO_MLFLOW (a tracking URI; `off` logs nothing).
 
@@ -63,16 +68,20 @@ def deployment(chosen: Settings, corpus: str) -> dict[str, Any]:
     Raises:
         CosmoError: there is no such deployment, or it lacks a setting.
     """
+    if chosen.deployment.endswith((".yaml", ".yml")):
+        return _site(chosen, corpus)
     if chosen.deployment not in _DEPLOYMENTS:
         raise CosmoError(
-            f"COSMO_DEPLOYMENT is {chosen.deployment!r}", remedy=f"set it to one of {', '.join(sorted(_DEPLOYMENTS))}"
+            f"COSMO_DEPLOYMENT is {chosen.deployment!r}",
+            remedy=f"set it to one of {', '.join(sorted(_DEPLOYMENTS))}, or to a deployment file (.yaml)",
         )
     return _DEPLOYMENTS[chosen.deployment](chosen, corpus)
 
 
-def _laptop(chosen: Settings, corpus: str) -> dict[str, Any]:
+def _laptop(chosen: Settings, corpus: str, site: SiteResource | None = None) -> dict[str, Any]:
     """One machine: the embedded model unless endpoints are given, workers beside it, MLflow in a sqlite file."""
     engine = EngineResource(
+        site=site or SiteResource(),
         endpoints=list(chosen.endpoints),
         model=chosen.model,
         logs=str(chosen.state / "servers"),
@@ -82,12 +91,19 @@ def _laptop(chosen: Settings, corpus: str) -> dict[str, Any]:
     return {
         "store": StoreResource(root=str(chosen.data / corpus)),
         "engine": engine,
-        "pool": LocalPoolResource(engine=engine, workers=chosen.workers),
+        "pool": PoolResource(engine=engine, workers=chosen.workers),
         "embedder": EmbedderResource(),
         "tracker": TrackerResource(
             uri="" if uri == "off" else uri, experiment=corpus, artifacts=str(chosen.state / "mlflow-artifacts")
         ),
     }
+
+
+def _site(chosen: Settings, corpus: str) -> dict[str, Any]:
+    """A deployment file: its servers, here or in Slurm; everything else as on one machine."""
+    file = Path(chosen.deployment).absolute()
+    read_deployment(file)
+    return _laptop(chosen, corpus, SiteResource(file=str(file), pools=str(chosen.data / POOLS)))
 
 
 def _test(chosen: Settings, corpus: str) -> dict[str, Any]:

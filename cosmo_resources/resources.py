@@ -4,17 +4,26 @@ Belongs here: thin wrappers and their configuration fields. Does not belong here
 which (`deployments`).
 """
 
+import os
 from functools import cache
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
+from cosmo_resources.deployment_file import DeploymentFile, read_deployment
 from cosmo_resources.embedding.minilm import MiniLmEmbedder
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.inference.servers import EmbeddedServer, RemoteServer, Server
+from cosmo_resources.pools.jobs import Pool
 from cosmo_resources.pools.local import LocalPool
+from cosmo_resources.pools.reconcile import Reconciler
+from cosmo_resources.pools.service import PoolEndpoints
+from cosmo_resources.pools.sites import reconciler, slurm_pool
+from cosmo_resources.slurm.commands import LocalCommands
+from cosmo_resources.slurm.resources import ssh_commands
+from cosmo_resources.slurm.slurm import Slurm
 from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.tracking import MlflowTracker, NoTracker, Tracker
 
@@ -28,31 +37,64 @@ class StoreResource(dg.ConfigurableResource[CorpusStore]):
         return CorpusStore(Path(self.root))
 
 
-class EngineResource(dg.ConfigurableResource[Server]):
-    """Who answers requests: the embedded model, or OpenAI-compatible endpoints."""
+class SiteResource(dg.ConfigurableResource[DeploymentFile]):
+    """A deployment file, and Slurm as it says. Without a file there is none of either."""
 
-    endpoints: list[str] = Field(default=[], description="Base URLs ending in /v1; empty starts the embedded server")
+    file: str = Field(default="", description="Deployment file; empty works on this machine alone")
+    pools: str = Field(default="", description="Folder of shared pools, on a file system that all nodes see")
+
+    def create(self) -> DeploymentFile:
+        return read_deployment(Path(self.file))
+
+    @property
+    def in_slurm(self) -> bool:
+        return bool(self.file) and self.create().way != "local"
+
+    def slurm(self) -> Slurm:
+        ssh = self.create().slurm.ssh
+        return Slurm(LocalCommands() if ssh is None else ssh_commands(**ssh.model_dump()))
+
+    def reconciler(self) -> Reconciler:
+        return reconciler(self.create(), self.slurm(), Path(self.pools))
+
+
+class EngineResource(dg.ConfigurableResource[Server]):
+    """Who answers requests: OpenAI-compatible endpoints, the servers of a deployment file, or the embedded model."""
+
+    site: SiteResource = SiteResource()
+    endpoints: list[str] = Field(default=[], description="Base URLs ending in /v1; empty starts a server")
     model: str = Field(default=EMBEDDED, description="What the embedded server serves: a shipped name or a .gguf path")
-    logs: str = Field(default=".cosmo/state/servers", description="Folder of the embedded server's log")
+    logs: str = Field(default=".cosmo/state/servers", description="Folder of the logs of servers on this machine")
     concurrency: int = Field(default=64, description="Requests in flight")
 
     def server(self) -> Server:
+        """The server of this machine."""
         if self.endpoints:
             return RemoteServer(self.endpoints)
-        return _embedded(self.model, self.logs)
+        return _local(self.site.file, self.logs) if self.site.file else _embedded(self.model, self.logs)
 
     def client(self, model: str) -> CompletionClient:
-        """A client of the server, which is started if it must be."""
-        return CompletionClient(self.server().start(), model, ClientOptions(concurrency=self.concurrency))
+        """A client of the servers, which are started if they must be."""
+        key = os.environ.get("COSMO_API_KEY", "")
+        if self.site.in_slurm and not self.endpoints:
+            each = self.site.create().concurrency
+            pool = PoolEndpoints(self.site.reconciler())
+            options = ClientOptions(concurrency=each * 1024, per_endpoint=each, patience=None, api_key=key)
+            return CompletionClient(pool, model, options)
+        options = ClientOptions(concurrency=self.concurrency, api_key=key)
+        return CompletionClient(self.server().start(), model, options)
 
 
-class LocalPoolResource(dg.ConfigurableResource[LocalPool]):
-    """Worker processes on this machine."""
+class PoolResource(dg.ConfigurableResource[Pool]):
+    """Where generations run: worker processes on this machine, or Slurm as the deployment file says."""
 
     engine: EngineResource
-    workers: int = Field(default=1, description="Worker processes")
+    workers: int = Field(default=1, description="Worker processes on this machine")
 
-    def create(self) -> LocalPool:
+    def create(self) -> Pool:
+        site = self.engine.site
+        if site.in_slurm and not self.engine.endpoints:
+            return slurm_pool(site.create(), site.slurm(), Path(site.pools))
         return LocalPool(self.engine.server, workers=self.workers, concurrency=self.engine.concurrency)
 
 
@@ -72,6 +114,12 @@ class TrackerResource(dg.ConfigurableResource[Tracker]):
 
     def create(self) -> Tracker:
         return MlflowTracker(self.uri, self.experiment, self.artifacts) if self.uri else NoTracker()
+
+
+@cache
+def _local(file: str, logs: str) -> Server:
+    """The server of a deployment file on this machine, one per process."""
+    return ModelServer(read_deployment(Path(file)).server, Path(logs))
 
 
 @cache

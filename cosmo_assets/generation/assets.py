@@ -11,7 +11,7 @@ from cosmo_assets.generation.checks import CHECKS
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
-from cosmo_resources.resources import LocalPoolResource, StoreResource, TrackerResource
+from cosmo_resources.resources import PoolResource, StoreResource, TrackerResource
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore
 
@@ -33,7 +33,7 @@ def generations(
     context: dg.AssetExecutionContext,
     store: StoreResource,
     recipe: dg.ResourceParam[Recipe],
-    pool: LocalPoolResource,
+    pool: PoolResource,
     tracker: TrackerResource,
 ) -> Result:
     """The model's answers to one bucket of prompts. Resumes from the shard ledger; a row whose prompt, model and

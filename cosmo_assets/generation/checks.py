@@ -23,11 +23,19 @@ CHECKS = (
         lambda manifest: manifest.flow.rows_in,
         "max_failed",
     ),
-    share_at_most(
-        "truncated",
-        "The share of answers cut off by the token limit is within the recipe's limit.",
-        lambda manifest: manifest.summary.get("finish_length", 0),
-        lambda manifest: manifest.flow.rows_out,
-        "max_truncated",
+    *(
+        share_at_most(
+            mark,
+            f"The share of answers that are {what} is within the recipe's limit.",
+            lambda manifest, mark=mark: manifest.summary.get(f"mark_{mark}", 0),
+            lambda manifest: manifest.flow.rows_out,
+            limit,
+        )
+        for mark, what, limit in (
+            ("truncated", "cut off by the token limit", "max_truncated"),
+            ("empty", "empty", "max_empty"),
+            ("refusal", "refusals in words", "max_refusals"),
+            ("repetitive", "repetitive", "max_repetitive"),
+        )
     ),
 )

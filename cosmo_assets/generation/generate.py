@@ -7,28 +7,32 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
-from cosmo_assets.generation.plan import make_plan, prepare
+from cosmo_assets.generation.accounting import account
+from cosmo_assets.generation.plan import GenerationPlan, make_plan, prepare
 from cosmo_assets.generation.worker import Worker
 from cosmo_assets.schemas import GENERATIONS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import CompletionClient
-from cosmo_resources.pools.local import Job, Pool
+from cosmo_resources.pools.jobs import Job, Pool
 from cosmo_resources.storage.ledger import ShardLedger, work_folders
 from cosmo_resources.storage.manifest import Manifest, Tokens
-from cosmo_resources.storage.store import CorpusStore, Dataset
+from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
+SPENT = ("gpu_hours", "cost", "energy_kwh", "tokens_per_second_per_gpu", "prefix_hits", "retried", "device")
+"""Figures of the account that a version's manifest keeps."""
 WORKER = "cosmo_assets.generation.worker"
 
 
-def generate(workspace: Workspace, pool: Pool, bucket: str) -> Manifest:
+def generate(workspace: Workspace, pool: Pool, bucket: str, *, retry_refused: bool = False) -> Manifest:
     """Build `generations` of a bucket. What a killed run had finished is not asked again, nor is any row whose prompt,
-    model and sampling stand unchanged in an earlier version; rows that failed for reasons of the moment are.
+    model and sampling stand unchanged in an earlier version; rows that failed for reasons of the moment are, and with
+    `retry_refused` those, too, that a server would not take.
 
     Cost: one request per new document; reading ids of earlier versions of the bucket.
     """
@@ -39,10 +43,12 @@ def generate(workspace: Workspace, pool: Pool, bucket: str) -> Manifest:
         "revision": recipe.model.revision,
         "sampling": recipe.sampling.given,
         "samples": recipe.samples,
+        **({} if recipe.rollout.name == "single" else {"rollout": recipe.rollout.model_dump()}),
     }
+    again = {"failed", "refused"} if retry_refused else {"failed"}
 
     def produce(writer: DatasetWriter) -> None:
-        _produce(writer, workspace, pool, prompts, bucket)
+        _produce(writer, workspace, pool, make_plan(workspace.recipe, prompts, bucket, retry_refused=retry_refused))
 
     manifest = workspace.build(
         "generations",
@@ -51,7 +57,7 @@ def generate(workspace: Workspace, pool: Pool, bucket: str) -> Manifest:
         stage_version=STAGE_VERSION,
         inputs=(prompts.ref(bucket),),
         params=params,
-        fresh=lambda manifest: "failed" not in manifest.flow.failed,
+        fresh=lambda manifest: again.isdisjoint(manifest.flow.failed),
     )
     with workspace.store.lock("generations", bucket, wait=False) as held:
         if held:
@@ -59,14 +65,16 @@ def generate(workspace: Workspace, pool: Pool, bucket: str) -> Manifest:
     return manifest
 
 
-def _produce(writer: DatasetWriter, workspace: Workspace, pool: Pool, prompts: Dataset, bucket: str) -> None:
+def _produce(writer: DatasetWriter, workspace: Workspace, pool: Pool, plan: GenerationPlan) -> None:
     store = workspace.store
-    plan = make_plan(workspace.recipe, prompts, bucket)
-    folder = store.work("generations", bucket) / plan.digest
+    folder = store.work("generations", plan.bucket) / plan.digest
     reused, reused_tokens = prepare(plan, folder, store)
     started = time.monotonic()
-    for done in pool.run(Job(WORKER, folder, plan.rows)) if reused < plan.rows else _seal_reused(folder):
-        workspace.progress(done, plan.rows, "documents")
+    budget = workspace.recipe.budget
+    job = Job(WORKER, folder, plan.rows, plan.shards, f"{workspace.recipe.name}-{plan.bucket}")
+    with closing(pool.run(job) if reused < plan.rows else _seal_reused(folder)) as progress:
+        for done in progress:  # closed at once when this run is cancelled: the pool then ends what it started
+            workspace.progress(done, plan.rows, "documents", lambda: account(folder, budget).figures())
     seconds = time.monotonic() - started
     counters: Counter[str] = Counter()
     ledger = ShardLedger(folder)
@@ -87,7 +95,9 @@ def _produce(writer: DatasetWriter, workspace: Workspace, pool: Pool, prompts: D
     writer.summary = {key: counters[key] for key in sorted(counters)}
     new = counters["completion_tokens"] - reused_tokens
     writer.reused_rows = reused
+    spent = account(folder, budget)
     writer.run = {
+        **{name: value for name, value in spent.figures().items() if name in SPENT},
         "reused_tokens": reused_tokens,
         "generated_tokens": new,
         "generation_seconds": round(seconds, 3),

@@ -5,7 +5,7 @@ Does not belong here: asking the model (`worker`) or publishing (`generate`).
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,16 @@ class GenerationPlan(Frozen):
     model: str
     revision: str
     sampling: dict[str, float | int]
+    rollout: str = "single"
+    rollout_options: dict[str, Any] = {}
     samples: int
     shard_rows: int
+    retry_refused: bool = False
+
+    @property
+    def asked_again(self) -> tuple[str, ...]:
+        """The states of rows that are not taken over."""
+        return ("failed", "refused") if self.retry_refused else ("failed",)
 
     @property
     def rows(self) -> int:
@@ -53,7 +61,14 @@ class GenerationPlan(Frozen):
     @property
     def digest(self) -> str:
         """Names the job's folder: equal plans go on with one another's work."""
-        return json_digest(self.model_dump(mode="json", exclude={"prompts"}))
+        return json_digest(self.model_dump(mode="json", exclude={"prompts", "retry_refused"}))
+
+    def identity(self, max_tokens: int) -> dict[str, Any]:
+        """What tells a document from others of its prompt: sampling, and the rollout where it is not a single request."""
+        sampling = {**self.sampling, "max_tokens": max_tokens}
+        if self.rollout == "single":
+            return sampling
+        return {**sampling, "rollout": self.rollout, "rollout_options": self.rollout_options}
 
     def prompt_table(self) -> pa.Table:
         columns = ["prompt_id", "prompt", "max_tokens"]
@@ -65,13 +80,14 @@ class GenerationPlan(Frozen):
         number = start * self.samples
         for row in prompts.slice(start, stop - start).to_pylist():
             sampling = {**self.sampling, "max_tokens": row["max_tokens"]}
+            identity = self.identity(row["max_tokens"])
             for sample_index in range(self.samples):
                 if first <= number < first + count:
                     document = doc_id(
                         prompt=row["prompt_id"],
                         model=self.model,
                         revision=self.revision,
-                        sampling=sampling,
+                        sampling=identity,
                         sample_index=sample_index,
                     )
                     yield {
@@ -80,6 +96,7 @@ class GenerationPlan(Frozen):
                         "sample_index": sample_index,
                         "prompt": row["prompt"],
                         "sampling": sampling,
+                        "sampling_digest": json_digest(identity),
                     }
                 number += 1
 
@@ -125,21 +142,21 @@ def _earlier_rows(
         versions = store.versions("generations", bucket)
         for version in sorted(versions, key=lambda dataset: dataset.folder.name != current):
             if left and _may_share(bucket, int(version.manifest.run.get("buckets", 0)), plan):
-                for row in _usable(version, pa.array(left, pa.string())):
+                for row in _usable(version, pa.array(left, pa.string()), plan.asked_again):
                     left.discard(row["doc_id"])
                     yield row
         for work in work_folders(store.place("generations", bucket)):
             if work != folder and _may_share(bucket, read_plan(work).buckets, plan):
                 for row in ShardLedger(work).rows():
-                    if row["doc_id"] in wanted and row["status"] != "failed":
+                    if row["doc_id"] in wanted and row["status"] not in plan.asked_again:
                         yield row
 
 
 def _reopen_failed(plan: GenerationPlan, ledger: ShardLedger) -> None:
-    """Open this job's own sealed shards that hold failed rows again, since what failed before may not fail now."""
+    """Open this job's own sealed shards that hold rows to be asked again, since what failed before may not fail now."""
     for index in range(plan.shards):
         done = ledger.done(index)
-        if done is not None and done.counters.get("status_failed"):
+        if done is not None and any(done.counters.get(f"status_{status}") for status in plan.asked_again):
             ledger.reopen(index)
 
 
@@ -148,7 +165,7 @@ def _may_share(bucket: str, buckets: int, plan: GenerationPlan) -> bool:
     return (int(bucket[1:]) - int(plan.bucket[1:])) % common == 0
 
 
-def _usable(version: Dataset, wanted: pa.Array) -> Iterator[Mapping[str, Any]]:
+def _usable(version: Dataset, wanted: pa.Array, asked_again: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """The wanted rows of a version that need not be asked again. Files that are not what they were written as give
     none: their rows are looked for elsewhere, and asked again where they are nowhere."""
     for entry in version.manifest.files:
@@ -157,14 +174,15 @@ def _usable(version: Dataset, wanted: pa.Array) -> Iterator[Mapping[str, Any]]:
         path = version.folder / entry.name
         try:
             keys = read_table(path, ["doc_id", "status"])
-            usable = pc.and_(pc.is_in(keys["doc_id"], value_set=wanted), pc.not_equal(keys["status"], "failed"))
+            again = pc.is_in(keys["status"], value_set=pa.array(asked_again))
+            usable = pc.and_(pc.is_in(keys["doc_id"], value_set=wanted), pc.invert(again))
             if pc.any(usable).as_py() and file_digest(path) == entry.checksum:
                 yield from read_table(path).filter(usable).to_pylist()
         except CosmoError:
             continue
 
 
-def make_plan(recipe: Recipe, prompts: Dataset, bucket: str) -> GenerationPlan:
+def make_plan(recipe: Recipe, prompts: Dataset, bucket: str, *, retry_refused: bool = False) -> GenerationPlan:
     """The job of one bucket of a prompt table."""
     paths = prompts.paths(bucket=bucket)
     generation = recipe.generation
@@ -177,8 +195,11 @@ def make_plan(recipe: Recipe, prompts: Dataset, bucket: str) -> GenerationPlan:
         model=generation.model.name,
         revision=generation.model.revision,
         sampling=generation.sampling.given,
+        rollout=generation.rollout.name,
+        rollout_options=generation.rollout.options,
         samples=generation.samples,
         shard_rows=generation.shard_rows,
+        retry_refused=retry_refused,
     )
 
 

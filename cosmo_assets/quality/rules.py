@@ -5,15 +5,13 @@ Belongs here: what can be told from one text and its prompt. Does not belong her
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cosmo_assets.generation.marks import GRAM, grams_of, repetition, words_of
 from cosmo_assets.prompts.templates import OutputChecks
 from cosmo_assets.recipe import QualityPolicy
 from cosmo_assets.seeds.cleaning import language_of
 
-GRAM = 5
-_WORD = re.compile(r"\w+", re.UNICODE)
 _BOILERPLATE = re.compile(
     r"as an ai\b|as a language model|i cannot (?:fulfil|assist|help)|i['’]m sorry, (?:but )?i can(?:no|['’])t"
     r"|here(?:['’]s| is) (?:a|an|the|your) (?:\w+ ){0,6}(?:based on|that meets|as requested|you requested|you asked)"
@@ -38,14 +36,14 @@ class Measures:
 
 def measure(text: str, prompt: str) -> Measures:
     """Measure one text. Cost: linear in its length and its prompt's."""
-    words = _words(text)
-    grams = _grams(words)
+    words = words_of(text)
+    grams = grams_of(words)
     distinct = set(grams)
-    shared = len(distinct & set(_grams(_words(prompt))))
+    shared = len(distinct & set(grams_of(words_of(prompt))))
     found = _BOILERPLATE.search(text)
     return Measures(
         words=len(words),
-        repetition=round(1 - len(distinct) / len(grams), 4) if grams else 0.0,
+        repetition=round(repetition(grams), 4),
         seed_overlap=round(shared / len(distinct), 4) if distinct else 0.0,
         language=language_of(text)[0],
         boilerplate=found.group(0) if found else None,
@@ -80,11 +78,3 @@ def broken_checks(text: str, words: int, checks: OutputChecks) -> list[str]:
         "template_forbidden": any(map(stands, checks.lacks)),
     }
     return [name for name, broken in found.items() if broken]
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
-
-
-def _grams(words: Sequence[str]) -> list[tuple[str, ...]]:
-    return list(zip(*(words[start:] for start in range(GRAM)), strict=False))

@@ -1,45 +1,27 @@
 """The local pool: worker processes on this machine, beside the server that they ask.
 
-Belongs here: starting workers for a job, watching its ledger, ending them. Does not belong here: what a worker does
-(the job's own module), which runs without Dagster and finds its whole task in the job's folder.
+Belongs here: starting workers for a job, watching its ledger and its server, ending them. Does not belong here: what a
+worker does (the job's own module), which runs without Dagster and finds its whole task in the job's folder.
 """
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
-from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.servers import Server
+from cosmo_resources.pools.jobs import Job, failure, worker_command
+from cosmo_resources.pools.serving import usage
 from cosmo_resources.storage.ledger import ShardLedger
 
 POLL_SECONDS = 0.2
 
 
-@dataclass(frozen=True)
-class Job:
-    """Work on one ledger: `python -m <module> <folder> --endpoint URL ...` in any number of processes, each of which
-    claims shards until none is left. Running it again goes on where it ended."""
-
-    module: str
-    folder: Path
-    rows: int
-
-
-class Pool(Protocol):
-    """Where jobs run."""
-
-    def run(self, job: Job) -> Iterator[int]:
-        """Run a job to its end, yielding the number of finished rows from time to time."""
-        ...
-
-
 class LocalPool:
-    """`workers` processes on this machine, each with `concurrency` requests in flight."""
+    """`workers` processes on this machine, each with `concurrency` requests in flight. A server that dies is started
+    again; the requests that it took with it are sent anew."""
 
     def __init__(self, server: Callable[[], Server], *, workers: int = 1, concurrency: int = 32) -> None:
         self._server = server
@@ -50,39 +32,43 @@ class LocalPool:
         """See `Pool.run`.
 
         Raises:
-            CosmoError: a worker failed; its own error is quoted. Finished rows are kept.
+            CosmoError: a worker failed, or the server does and cannot be restarted.
         """
         server = self._server()
         endpoints = server.start()
-        command = [sys.executable, "-m", job.module, str(job.folder), "--concurrency", str(self._concurrency)]
-        command += [part for endpoint in endpoints for part in ("--endpoint", endpoint)]
-        command += ["--engine", server.name, "--parent", str(os.getpid())]
+        where = [part for endpoint in endpoints for part in ("--endpoint", endpoint)]
+        command = worker_command(
+            job.module, job.folder, where, concurrency=self._concurrency, engine=server.name, parent=os.getpid()
+        )
         ledger = ShardLedger(job.folder)
-        logs = [job.folder / f"worker-{index}.log" for index in range(self._workers)]
-        workers: list[subprocess.Popen[bytes]] = []
-        try:
-            for log in logs:
-                with log.open("wb") as stream:
-                    workers.append(subprocess.Popen(command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL))
-            while any(worker.poll() is None for worker in workers):
+        with usage(job.folder, server.gpus, endpoints), running_workers(command, job.folder, self._workers) as workers:
+            while any(worker.poll() is None for worker, _ in workers):
                 yield ledger.finished_rows()
+                if not server.alive():
+                    server.restart()
                 time.sleep(POLL_SECONDS)
-            for worker, log in zip(workers, logs, strict=True):
+            for worker, log in workers:
                 if worker.returncode != 0:
-                    raise _failure(worker.returncode, log)
-        finally:
-            for worker in workers:
-                if worker.poll() is None:
-                    worker.terminate()
-            for worker in workers:
-                worker.wait()
+                    raise failure("a worker", log, worker.returncode)
         yield ledger.finished_rows()
 
 
-def _failure(code: int, log: Path) -> CosmoError:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    message, _, remedy = "\n".join(lines[-20:]).partition("  remedy: ")
-    return CosmoError(
-        f"a worker ended with exit code {code}:\n{message.strip()}",
-        remedy=remedy.strip() or f"read {log}; finished rows are kept, run the same command again",
-    )
+@contextmanager
+def running_workers(
+    command: list[str], folder: Path, count: int
+) -> Iterator[list[tuple["subprocess.Popen[bytes]", Path]]]:
+    """Worker processes with a log file each; those that still run at the end are told to stop, and waited for."""
+    workers: list[tuple[subprocess.Popen[bytes], Path]] = []
+    try:
+        for index in range(count):
+            log = folder / f"worker-{index}.log"
+            with log.open("wb") as stream:
+                process = subprocess.Popen(command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL)
+            workers.append((process, log))
+        yield workers
+    finally:
+        for worker, _ in workers:
+            if worker.poll() is None:
+                worker.kill()
+        for worker, _ in workers:
+            worker.wait()

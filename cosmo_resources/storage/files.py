@@ -27,6 +27,15 @@ def write_text(path: Path, text: str) -> None:
         os.fsync(stream.fileno())
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file atomically, for readers of this moment: a crash of the machine may lose it."""
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+
+
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a parquet file atomically and durably: temporary name, fsync, rename."""
     with _replacing(path) as temporary:

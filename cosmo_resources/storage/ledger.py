@@ -6,6 +6,7 @@ which shard (`cosmo_resources.pools`).
 A shard `00003` of a plan is, in the plan's folder:
 
 - `shard-00003.rows.jsonl`   append-only, one finished row a line; a killed worker loses at most its last, cut line
+- `shard-00003.turns.jsonl`  the same for answers within a row that takes several requests, until the row is finished
 - `shard-00003.parquet`      all rows, in the plan's order, written once when none is missing
 - `shard-00003.done.json`    written after the parquet file: the shard is finished (`ShardDone`)
 """
@@ -53,12 +54,19 @@ class ShardLedger:
         path = self.parquet(index)
         return done if path.is_file() and path.stat().st_size == done.bytes else None
 
+    def unsealed(self, shards: int) -> list[int]:
+        """Which of the first `shards` shards are not finished."""
+        return [index for index in range(shards) if self.done(index) is None]
+
     def claim(self, index: int) -> Any:
         """A context manager that holds a shard for this process; yields False where another process holds it."""
         return exclusive(self.folder / f"shard-{index:05d}.lock", wait=False)
 
     def open_log(self, index: int) -> "RowLog":
         return RowLog(self._log(index))
+
+    def open_turns(self, index: int) -> "RowLog":
+        return RowLog(self._turns(index))
 
     def seal(self, index: int, table: pa.Table, counters: Mapping[str, int]) -> ShardDone:
         """Write the shard's table and then its done marker; the row log is no longer needed after that."""
@@ -74,6 +82,7 @@ class ShardLedger:
         )
         write_text(self._marker(index), done.model_dump_json() + "\n")
         self._log(index).unlink(missing_ok=True)
+        self._turns(index).unlink(missing_ok=True)
         return done
 
     def reopen(self, index: int) -> None:
@@ -114,6 +123,9 @@ class ShardLedger:
     def _log(self, index: int) -> Path:
         return self.folder / f"shard-{index:05d}.rows.jsonl"
 
+    def _turns(self, index: int) -> Path:
+        return self.folder / f"shard-{index:05d}.turns.jsonl"
+
     def _marker(self, index: int) -> Path:
         return self.folder / f"shard-{index:05d}.done.json"
 
@@ -124,6 +136,10 @@ class RowLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stream: TextIO | None = None
+
+    def read(self) -> list[dict[str, Any]]:
+        """What the log holds."""
+        return list(read_log(self.path)) if self.path.is_file() else []
 
     def append(self, row: Mapping[str, Any]) -> None:
         with disk_errors(self.path.parent):

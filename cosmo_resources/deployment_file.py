@@ -1,0 +1,109 @@
+"""Deployment files: how a place of work serves models and where its jobs run, as YAML that the site owns.
+
+Belongs here: the file's fields, reading it, and changing one part of it in place. Does not belong here: resources made
+of it (`deployments`), or the files themselves (`deploy/`).
+"""
+
+import io
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.inference.server_spec import ServerSpec
+from cosmo_resources.storage.files import write_text
+from cosmo_resources.storage.manifest import Frozen
+
+Count = Annotated[int, pydantic.Field(ge=1)]
+Option = str | int | None
+
+
+class SshSection(Frozen):
+    """The login node where Slurm's commands are, where that is another machine. Both see the data under one path."""
+
+    host: str
+    user: str
+    port: int = 22
+    key_path: str | None = None
+    known_hosts_file: str | None = None
+
+
+class SlurmSection(Frozen):
+    """`options` are long options of sbatch (null for a flag); `setup` is shell that comes first in every job."""
+
+    options: dict[str, Option] = {}
+    setup: str = ""
+    notice_seconds: Annotated[int, pydantic.Field(ge=0)] = 120
+    ssh: SshSection | None = None
+
+
+class ProgramsSection(Frozen):
+    """Assets whose work runs as a Slurm job of its own, and what it asks for."""
+
+    assets: tuple[str, ...] = ()
+    options: dict[str, Option] = {}
+
+
+class DeploymentFile(Frozen):
+    """`way` is how servers and workers are brought together: `local` (both here), `batch` (a job array per bucket, each
+    task with servers of its own), `service` (servers that all share, as leases tell). `python` is the interpreter of
+    the environment that workers run in, on every node."""
+
+    way: Literal["local", "batch", "service"] = "local"
+    python: str = sys.executable
+    server: ServerSpec
+    servers_per_task: Count = 1
+    tasks: Count = 1
+    """Tasks of an array that run at once, or servers that a service has at most."""
+    floor: Annotated[int, pydantic.Field(ge=0)] = 1
+    """Servers that a service has at least while somebody needs it."""
+    rows_per_server: Count = 200
+    idle_seconds: Annotated[float, pydantic.Field(gt=0)] = 600.0
+    grace_seconds: Annotated[float, pydantic.Field(gt=0)] = 60.0
+    host: str = ""
+    """What servers of a service listen on; empty takes the node's address."""
+    concurrency: Count = 64
+    """Requests in flight on each server."""
+    slurm: SlurmSection = SlurmSection()
+    programs: ProgramsSection = ProgramsSection()
+
+
+def read_deployment(path: Path) -> DeploymentFile:
+    """Read a deployment file.
+
+    Raises:
+        CosmoError: it is not there, or a field is wrong; the field is named.
+    """
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return DeploymentFile.model_validate(fields)
+    except OSError as error:
+        raise CosmoError(
+            f"{path}: {error.strerror}", remedy="set COSMO_DEPLOYMENT to laptop, or to a deployment file that is there"
+        ) from error
+    except yaml.YAMLError as error:
+        raise CosmoError(f"{path}: not YAML: {error}", remedy="mend the file; deploy/slurm holds examples") from error
+    except pydantic.ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise CosmoError(f"{path}: {faults}", remedy="mend these fields; deploy/slurm holds examples") from error
+
+
+def write_arguments(path: Path, arguments: dict[str, Any], remark: str) -> None:
+    """Set `server.arguments` of a file to these; what else stands in it stays as it is, comments included. `remark`
+    becomes a comment above them."""
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 120
+    document = editor.load(path.read_text(encoding="utf-8"))
+    server = document["server"]
+    server["arguments"] = CommentedMap(sorted(arguments.items()))
+    server.yaml_set_comment_before_after_key("arguments", before=remark, indent=2)
+    written = io.StringIO()
+    editor.dump(document, written)
+    write_text(path, written.getvalue())
+    read_deployment(path)

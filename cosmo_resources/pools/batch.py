@@ -1,0 +1,127 @@
+"""The batch pool: one Slurm job array per job, each task with its own servers, until the ledger is full.
+
+Belongs here: submitting, watching and cancelling the array of a job. Does not belong here: what a task does on its node
+(`task`), or Slurm's commands (`cosmo_resources.slurm`).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.pools.jobs import Job, failure
+from cosmo_resources.pools.task import SPEC_NAME, TaskSpec
+from cosmo_resources.slurm.records import JobRecord
+from cosmo_resources.slurm.slurm import JobSpec, Slurm
+from cosmo_resources.storage.files import write_text
+from cosmo_resources.storage.ledger import ShardLedger
+
+POLL_SECONDS = (0.5, 15.0)
+"""Between two looks at the queue: doubling from the first to the second while nothing changes."""
+
+END_SECONDS = 60.0
+"""What the tasks of a finished job have to stop their servers."""
+
+FRUITLESS_SUBMISSIONS = 2
+"""Arrays in a row that may end without one new row before the job is given up."""
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """How a deployment's jobs are submitted. `options` are long options of sbatch; `setup` are lines of shell that come
+    first in every job (module load ...); `notice_seconds` is how long before its time limit a job is told to go."""
+
+    python: str
+    options: Mapping[str, str | None] = field(default_factory=dict)
+    setup: str = ""
+    notice_seconds: int = 120
+
+    def spec(self, name: str, module: str, folder: Path, log: Path, *, comment: str, **more: str | None) -> JobSpec:
+        """A job that runs `python -m module folder`, told of its end by USR1, put back when its node dies or another
+        needs its place; its output is appended to `log` over all its lives."""
+        lines = ["#!/bin/bash", *self.setup.splitlines(), f"exec {self.python} -m {module} {folder}"]
+        options = {
+            **self.options,
+            "requeue": None,
+            "open-mode": "append",
+            "signal": f"B:USR1@{self.notice_seconds}",
+            "output": str(log),
+            "comment": comment,
+            **more,
+        }
+        return JobSpec(name=name, script="\n".join(lines) + "\n", options=options)
+
+
+class BatchPool:
+    """Up to `tasks` tasks at once for each job. The array's name carries the plan's digest: who runs the same job again,
+    after whatever death, finds the array that is there."""
+
+    def __init__(self, slurm: Slurm, options: SlurmOptions, task: TaskSpec, *, tasks: int) -> None:
+        self._slurm, self._options, self._task, self._tasks = slurm, options, task, tasks
+
+    def run(self, job: Job) -> Iterator[int]:
+        """See `Pool.run`. A task that is lost is made good by those that are left; when none is, a new array takes what
+        there still is to do, as long as each brings some rows.
+
+        Raises:
+            CosmoError: arrays end without bringing a row.
+        """
+        write_text(job.folder / SPEC_NAME, self._task.model_copy(update={"module": job.module}).model_dump_json())
+        ledger = ShardLedger(job.folder)
+        finished, submissions, pause = False, 0, POLL_SECONDS[0]
+        rows = before = ledger.finished_rows()
+        try:
+            while not finished:
+                live = self._slurm.jobs(job.name)
+                finished = not ledger.unsealed(job.shards)
+                if not live and not finished:
+                    if rows > before:
+                        submissions, before = 0, rows
+                    if submissions >= FRUITLESS_SUBMISSIONS:
+                        raise self._blame(job)
+                    self._submit(job, ledger)
+                    submissions, pause = submissions + 1, POLL_SECONDS[0]
+                now = ledger.finished_rows()
+                pause = POLL_SECONDS[0] if now != rows else min(2 * pause, POLL_SECONDS[1])
+                rows = now
+                yield rows
+                if not finished:
+                    time.sleep(pause)
+        finally:
+            self._end(job, END_SECONDS if finished else 0.0)
+
+    def _submit(self, job: Job, ledger: ShardLedger) -> None:
+        logs = job.folder / "tasks"
+        logs.mkdir(exist_ok=True)
+        count = min(self._tasks, len(ledger.unsealed(job.shards)))
+        spec = self._options.spec(
+            job.name,
+            "cosmo_resources.pools.task",
+            job.folder,
+            logs / "%A_%a.log",
+            comment=job.label,
+            array=f"0-{count - 1}",
+        )
+        self._slurm.submit_once(spec)
+
+    def _end(self, job: Job, patience: float) -> None:
+        """Let tasks that have nothing left to do go by themselves, then cancel what is there."""
+        deadline = time.monotonic() + patience
+        while (live := self._slurm.jobs(job.name)) and time.monotonic() < deadline and not _only_pending(live):
+            time.sleep(POLL_SECONDS[0])
+        if live:
+            self._slurm.cancel(*{record.job for record in live})
+
+    def _blame(self, job: Job) -> CosmoError:
+        logs = sorted((job.folder / "tasks").glob("*.log"), key=lambda path: path.stat().st_mtime)
+        what = f"{job.label}: {FRUITLESS_SUBMISSIONS} Slurm arrays in a row ended without a new row; the last task"
+        if logs:
+            return failure(what, logs[-1])
+        return CosmoError(
+            f"{what} wrote no log", remedy=f"look at `sacct --name {job.name}`; finished rows are kept, run again"
+        )
+
+
+def _only_pending(live: list[JobRecord]) -> bool:
+    return all(record.state == "PENDING" for record in live)
