@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,9 @@ WORDS = tuple(VOCABULARY.split())
 
 Fault = Callable[[dict[str, Any], int], web.Response | None]
 """Given a request's body and how often this very body was seen before, the answer to give instead, or None."""
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def prose(key: str, words: int) -> str:
@@ -55,6 +58,7 @@ class ReplayServer:
         score: Callable[[str], int] | None = None,
         units: Callable[[str], list[str]] | None = None,
         subtopics: Callable[[str, int], list[str]] | None = None,
+        routes: dict[str, Handler] | None = None,
     ):
         self.calls: list[dict[str, Any]] = []
         self.delay = delay
@@ -63,6 +67,7 @@ class ReplayServer:
         self.score = score or (lambda prompt: 7)
         self.units = units or (lambda prompt: [prose(f"{prompt}/{number}", 4)[:-1] for number in range(6)])
         self.subtopics = subtopics or (lambda prompt, count: [prose(f"{prompt}/{n}", 4)[:-1] for n in range(count)])
+        self.routes = routes or {}
         self.running = 0
         self.most_running = 0
         self.url = ""
@@ -99,6 +104,8 @@ class ReplayServer:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
+        for path, handler in self.routes.items():
+            app.router.add_get(path, handler)
         runner = web.AppRunner(app, access_log=None)
         self._loop.run_until_complete(runner.setup())
         site = web.TCPSite(runner, "127.0.0.1", 0)
