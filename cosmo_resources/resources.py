@@ -15,14 +15,13 @@ from cosmo_resources.deployment_file import DeploymentFile, read_deployment
 from cosmo_resources.embedding.minilm import MiniLmEmbedder
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.inference.models import EMBEDDED
-from cosmo_resources.inference.servers import EmbeddedServer, RemoteServer, Server
+from cosmo_resources.inference.servers import EmbeddedServer, RemoteServer, Server, make_server
 from cosmo_resources.pools.jobs import Pool
 from cosmo_resources.pools.local import LocalPool
 from cosmo_resources.pools.reconcile import Reconciler
 from cosmo_resources.pools.service import PoolEndpoints
 from cosmo_resources.pools.sites import reconciler, slurm_pool
 from cosmo_resources.slurm.commands import LocalCommands
-from cosmo_resources.slurm.resources import ssh_commands
 from cosmo_resources.slurm.slurm import Slurm
 from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.tracking import MlflowTracker, NoTracker, Tracker
@@ -52,7 +51,13 @@ class SiteResource(dg.ConfigurableResource[DeploymentFile]):
 
     def slurm(self) -> Slurm:
         ssh = self.create().slurm.ssh
-        return Slurm(LocalCommands() if ssh is None else ssh_commands(**ssh.model_dump()))
+        if ssh is None:
+            return Slurm(LocalCommands())
+        from dagster_slurm import SSHConnectionResource  # a third of a second that only a remote login node costs
+
+        from cosmo_resources.slurm.resources import SshCommands
+
+        return Slurm(SshCommands(SSHConnectionResource(**ssh.model_dump(exclude_none=True))))
 
     def reconciler(self) -> Reconciler:
         return reconciler(self.create(), self.slurm(), Path(self.pools))
@@ -95,7 +100,8 @@ class PoolResource(dg.ConfigurableResource[Pool]):
         site = self.engine.site
         if site.in_slurm and not self.engine.endpoints:
             return slurm_pool(site.create(), site.slurm(), Path(site.pools))
-        return LocalPool(self.engine.server, workers=self.workers, concurrency=self.engine.concurrency)
+        gpus = site.create().server.gpus if site.file else 0
+        return LocalPool(self.engine.server, workers=self.workers, concurrency=self.engine.concurrency, gpus=gpus)
 
 
 class EmbedderResource(dg.ConfigurableResource[MiniLmEmbedder]):
@@ -119,7 +125,7 @@ class TrackerResource(dg.ConfigurableResource[Tracker]):
 @cache
 def _local(file: str, logs: str) -> Server:
     """The server of a deployment file on this machine, one per process."""
-    return ModelServer(read_deployment(Path(file)).server, Path(logs))
+    return make_server(read_deployment(Path(file)).server, Path(logs))
 
 
 @cache

@@ -96,7 +96,6 @@ class GenerationPlan(Frozen):
                         "sample_index": sample_index,
                         "prompt": row["prompt"],
                         "sampling": sampling,
-                        "sampling_digest": json_digest(identity),
                     }
                 number += 1
 

@@ -182,7 +182,7 @@ class Worker:
             "completion_tokens": sum(turn.completion_tokens for turn in given),
             "model": self.plan.model,
             "model_revision": self.plan.revision,
-            "sampling": document["sampling_digest"],
+            "sampling": json_digest(self.plan.identity(document["sampling"]["max_tokens"])),
             "request_seed": request_seed(key),
             "engine": answer.engine or self.engine,
             "attempts": sum(turn.attempts for turn in given),

@@ -20,11 +20,14 @@ POLL_SECONDS = 0.2
 
 
 class LocalPool:
-    """`workers` processes on this machine, each with `concurrency` requests in flight. A server that dies is started
-    again; the requests that it took with it are sent anew."""
+    """`workers` processes on this machine, each with `concurrency` requests in flight, and a server with `gpus` devices.
+    A server that dies is started again; the requests that it took with it are sent anew."""
 
-    def __init__(self, server: Callable[[], Server], *, workers: int = 1, concurrency: int = 32) -> None:
+    def __init__(
+        self, server: Callable[[], Server], *, workers: int = 1, concurrency: int = 32, gpus: int = 0
+    ) -> None:
         self._server = server
+        self._gpus = gpus
         self._workers = workers
         self._concurrency = concurrency
 
@@ -41,11 +44,10 @@ class LocalPool:
             job.module, job.folder, where, concurrency=self._concurrency, engine=server.name, parent=os.getpid()
         )
         ledger = ShardLedger(job.folder)
-        with usage(job.folder, server.gpus, endpoints), running_workers(command, job.folder, self._workers) as workers:
+        with usage(job.folder, self._gpus, endpoints), running_workers(command, job.folder, self._workers) as workers:
             while any(worker.poll() is None for worker, _ in workers):
                 yield ledger.finished_rows()
-                if not server.alive():
-                    server.restart()
+                server.start()  # as it is, or anew where it has died
                 time.sleep(POLL_SECONDS)
             for worker, log in workers:
                 if worker.returncode != 0:

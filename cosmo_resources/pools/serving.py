@@ -98,7 +98,7 @@ def start_servers(spec: ServerSpec, count: int, folder: Path, host: str) -> list
     ]
     try:
         with ThreadPoolExecutor(count) as threads:
-            list(threads.map(lambda server: server.start(), servers))
+            list(threads.map(ModelServer.start, servers))
     except BaseException:
         stop_servers(servers)
         raise
@@ -107,7 +107,7 @@ def start_servers(spec: ServerSpec, count: int, folder: Path, host: str) -> list
 
 def stop_servers(servers: Sequence[ModelServer]) -> None:
     with ThreadPoolExecutor(max(len(servers), 1)) as threads:
-        list(threads.map(lambda server: server.stop(), servers))
+        list(threads.map(ModelServer.stop, servers))
 
 
 def device_shares(visible: str, count: int, gpus: int) -> list[list[str]]:
@@ -139,7 +139,7 @@ class UsageKeeper(threading.Thread):
         super().__init__(daemon=True)
         self._path = folder / f"usage-{where.name}.json"
         self._where, self._gpus = where, gpus
-        self._started = time.monotonic()
+        self._since = time.monotonic()
         self._ended = threading.Event()
         self.servers: Sequence[str] = ()
         """Endpoints that are asked for their metrics."""
@@ -177,7 +177,7 @@ class UsageKeeper(threading.Thread):
             node=self._where.node,
             device=self._device.splitlines()[0] if self._device else "",
             gpus=self._gpus,
-            seconds=round(time.monotonic() - self._started, 3),
+            seconds=round(time.monotonic() - self._since, 3),
             joules=self._joules,
             metrics=self._metrics,
         )

@@ -76,8 +76,7 @@ def _work(folder: Path, spec: TaskSpec, servers: Sequence[ModelServer], notice: 
     try:
         while worker.poll() is None and not notice.wait(POLL_SECONDS):
             for server in servers:
-                if not server.alive():
-                    server.restart()
+                server.start()  # as it is, or anew where it has died
         if notice.given:
             worker.terminate()
             _wait(worker, spec.grace_seconds)

@@ -59,6 +59,9 @@ class ReplayServer:
         units: Callable[[str], list[str]] | None = None,
         subtopics: Callable[[str, int], list[str]] | None = None,
         routes: dict[str, Handler] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        model: str = "replay",
     ):
         self.calls: list[dict[str, Any]] = []
         self.delay = delay
@@ -67,7 +70,8 @@ class ReplayServer:
         self.score = score or (lambda prompt: 7)
         self.units = units or (lambda prompt: [prose(f"{prompt}/{number}", 4)[:-1] for number in range(6)])
         self.subtopics = subtopics or (lambda prompt, count: [prose(f"{prompt}/{n}", 4)[:-1] for n in range(count)])
-        self.routes = routes or {}
+        self.routes = {"/health": self._health, "/metrics": self._metrics, **(routes or {})}
+        self.host, self.port, self.model = host, port, model
         self.running = 0
         self.most_running = 0
         self.url = ""
@@ -108,16 +112,25 @@ class ReplayServer:
             app.router.add_get(path, handler)
         runner = web.AppRunner(app, access_log=None)
         self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, self.host, self.port)
         self._loop.run_until_complete(site.start())
         port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-        self.url = f"http://127.0.0.1:{port}/v1"
+        self.url = f"http://{self.host}:{port}/v1"
         self._ready.set()
         self._loop.run_forever()
         self._loop.run_until_complete(runner.cleanup())
 
     async def _models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "replay", "object": "model"}]})
+        return web.json_response({"object": "list", "data": [{"id": self.model, "object": "model"}]})
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        """As vLLM says it."""
+        figures = {"num_requests_running": self.running, "num_requests_waiting": 0}
+        lines = [f"# TYPE vllm:{name} gauge\nvllm:{name} {value}\n" for name, value in figures.items()]
+        return web.Response(text="".join(lines))
 
     async def _chat(self, request: web.Request) -> web.Response:
         body = await request.json()

@@ -12,7 +12,7 @@ from cosmo_assets.generation.worker import Worker
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
-from cosmo_resources.pools.local import Job
+from cosmo_resources.pools.jobs import Job
 from cosmo_resources.storage.ledger import ShardLedger
 from cosmo_resources.storage.store import CorpusStore
 from tests.doubles.replay_server import ReplayServer

@@ -105,6 +105,7 @@ def test_a_sealed_shard_has_the_schema_and_the_sums_of_its_rows(tmp_path: Path) 
         "finish_stop": 2,
         "finish_length": 1,
         "finish_none": 2,
+        "mark_truncated": 1,
         "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
         "completion_tokens": sum(row["completion_tokens"] for row in rows),
     }

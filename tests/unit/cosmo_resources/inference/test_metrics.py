@@ -46,8 +46,16 @@ def test_llama_cpp() -> None:
     assert figures(LLAMA) == {"running": 1.0, "completion_tokens": 77.0}
 
 
-def test_a_server_without_metrics_says_nothing() -> None:
+def test_a_server_that_is_there() -> None:
     with replaying() as server:
+        assert scrape(server.url) == {"running": 0.0, "waiting": 0.0}
+
+
+def test_a_server_without_metrics_says_nothing() -> None:
+    async def missing(request: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    with replaying(routes={"/metrics": missing}) as server:
         assert scrape(server.url) == {}
     assert scrape("http://127.0.0.1:9/v1") == {}
 

@@ -14,7 +14,8 @@ import pytest
 
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.servers import RemoteServer
-from cosmo_resources.pools.local import Job, LocalPool
+from cosmo_resources.pools.jobs import Job
+from cosmo_resources.pools.local import LocalPool
 from tests.doubles.replay_server import replaying
 from tests.unit.cosmo_assets.generation.jobs import job, wait_until
 from tests.unit.cosmo_assets.synthetic import recipe
@@ -33,7 +34,8 @@ PARENT = """
 import sys
 from pathlib import Path
 from cosmo_resources.inference.servers import RemoteServer
-from cosmo_resources.pools.local import Job, LocalPool
+from cosmo_resources.pools.jobs import Job
+from cosmo_resources.pools.local import LocalPool
 pool = LocalPool(lambda: RemoteServer([sys.argv[2]]), workers=1, concurrency=4)
 for rows in pool.run(Job("cosmo_assets.generation.worker", Path(sys.argv[1]), 40)):
     print(rows, flush=True)

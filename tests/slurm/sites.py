@@ -1,0 +1,56 @@
+"""Deployment files whose servers are replay servers, for a Slurm of tests."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.corpora import ROOT
+
+NOTHING: Mapping[str, Any] = {}
+
+
+def site(
+    folder: Path,
+    way: str,
+    *,
+    delay: float = 0.02,
+    partition: str = "main",
+    options: Mapping[str, Any] = NOTHING,
+    server: Mapping[str, Any] = NOTHING,
+    **more: Any,
+) -> Path:
+    """Write a deployment file; the servers' state (calls, faults) is in `folder / "servers"`."""
+    program = [sys.executable, "-m", "tests.doubles.replay_program"]
+    program += ["--port", "{port}", "--host", "{host}", "--model", "{name}"]
+    program += ["--state", str(folder / "servers"), "--delay", str(delay)]
+    fields = {
+        "way": way,
+        "server": {
+            "engine": "command",
+            "model": "replay",
+            "command": program,
+            "environment": {"PYTHONPATH": str(ROOT)},
+            "ready_within": 60,
+            **server,
+        },
+        "host": "127.0.0.1",
+        "concurrency": 4,
+        "idle_seconds": 20,
+        "grace_seconds": 10,
+        "slurm": {
+            "options": {"partition": partition, "time": "00:10:00", "mem": "200M", "cpus-per-task": 1, **options},
+            "setup": f"export PYTHONPATH={ROOT}",
+        },
+        **more,
+    }
+    path = folder / "site.yaml"
+    path.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def state_of(site: Path) -> Path:
+    """Where the servers of a deployment file keep what they were asked."""
+    return site.parent / "servers"
