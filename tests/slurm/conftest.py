@@ -1,0 +1,55 @@
+"""A Slurm for the tests in this folder: one for each process that runs tests, free of jobs before each test."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from dagster_slurm import SSHConnectionResource
+
+from cosmo_resources.slurm.commands import Commands, LocalCommands
+from cosmo_resources.slurm.resources import SshCommands
+from cosmo_resources.slurm.slurm import Slurm
+from tests.slurm.cluster import Cluster, NoClusterError, Reservation, install_packages
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slurm)
+
+
+@pytest.fixture(scope="session")
+def session_cluster() -> Iterator[Cluster]:
+    try:
+        install_packages()
+        reservation = Reservation()
+    except NoClusterError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"no Slurm, and CI is set: {error}")
+        pytest.skip(f"no Slurm: {error}")
+    cluster = Cluster(reservation.port)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+        reservation.release()
+
+
+@pytest.fixture
+def cluster(session_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """A cluster without jobs, which Slurm's own commands find, and dagster-slurm through `SLURM_SSH_*`."""
+    for name, value in session_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    session_cluster.reset()
+    return session_cluster
+
+
+@pytest.fixture(params=["local", "ssh"])
+def commands(cluster: Cluster, request: pytest.FixtureRequest) -> Commands:
+    return LocalCommands() if request.param == "local" else SshCommands(SSHConnectionResource.from_env())
+
+
+@pytest.fixture
+def slurm(commands: Commands) -> Slurm:
+    return Slurm(commands, patience=60)

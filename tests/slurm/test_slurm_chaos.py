@@ -1,0 +1,114 @@
+"""What happens to jobs on clusters, as Cosmo sees it: preemption, dead nodes, time limits."""
+
+from pathlib import Path
+
+import pytest
+
+from cosmo_resources.slurm.commands import LocalCommands
+from cosmo_resources.slurm.slurm import JobSpec, Slurm
+from tests.slurm.cluster import Cluster
+from tests.slurm.daemons import until, with_environment
+
+# Writes down each life and each notice; a second life ends well.
+LIVES = """#!/bin/bash
+echo "life ${SLURM_RESTART_COUNT:-0} on $SLURMD_NODENAME" >> told
+trap 'echo notice >> told; exit 0' USR1
+[ "${SLURM_RESTART_COUNT:-0}" = 1 ] && exit 0
+for _ in $(seq 3000); do sleep 0.1; done
+"""
+
+
+def spec(name: str, folder: Path, **options: str | None) -> JobSpec:
+    named = {key.replace("_", "-"): value for key, value in options.items()}
+    return JobSpec(name, LIVES, options={"output": str(folder / "log"), "chdir": str(folder), **named})
+
+
+def told(folder: Path) -> list[str]:
+    file = folder / "told"
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
+@pytest.fixture
+def here(cluster: Cluster) -> Slurm:
+    return Slurm(LocalCommands())
+
+
+def test_a_preempted_job_is_warned_requeued_and_ends_well_elsewhere(
+    here: Slurm, cluster: Cluster, tmp_path: Path
+) -> None:
+    job = here.submit(
+        spec("cosmo-spot", tmp_path, partition="spot", requeue=None, signal="B:USR1@60", open_mode="append")
+    )
+    until(lambda: told(tmp_path), 20, "the first life")
+    (running,) = here.jobs("cosmo-spot")
+    # With the notice ignored, the job dies at the end of its grace: here it heeds it, and ends by itself.
+    cluster.preempt(running.node, seconds=2)
+    until(lambda: "notice" in told(tmp_path), 20, "the notice of the preemption")
+    until(lambda: here.outcome(job).over, 30, "the end of the job")
+    assert here.outcome(job).ended[0].state in ("COMPLETED", "PREEMPTED")
+
+
+def test_a_preempted_job_that_heeds_no_notice_comes_back(here: Slurm, cluster: Cluster, tmp_path: Path) -> None:
+    job = here.submit(spec("cosmo-spot", tmp_path, partition="spot", requeue=None))
+    until(lambda: told(tmp_path), 20, "the first life")
+    (running,) = here.jobs("cosmo-spot")
+    cluster.preempt(running.node, seconds=1)
+    until(lambda: here.outcome(job).over, 60, "the end of the job")
+    assert [line.split(" on ")[0] for line in told(tmp_path)] == ["life 0", "life 1"]
+    assert here.outcome(job).succeeded
+    assert next(row.state for row in here.ended(job) or []) == "PREEMPTED"
+
+
+def test_a_dead_node_takes_all_of_its_processes_and_its_job_lives_again(
+    here: Slurm, cluster: Cluster, tmp_path: Path
+) -> None:
+    job = here.submit(spec("cosmo-dead", tmp_path, requeue=None))
+    single = here.submit(spec("cosmo-single", tmp_path / "", no_requeue=None, nodelist="n2"))
+    until(lambda: len(told(tmp_path)) == 2, 20, "both jobs")
+    (first,) = here.jobs("cosmo-dead")
+    cluster.kill_node(first.node)
+    assert not with_environment(f"SLURM_CONF={cluster.layout.slurm_conf}", f"SLURMD_NODENAME={first.node}")
+    if first.node != "n2":
+        cluster.kill_node("n2")
+    until(lambda: here.outcome(single).over, 20, "the end of the job that may not be requeued")
+    assert [end.state for end in here.outcome(single).ended] == ["NODE_FAIL"]
+    until(lambda: here.outcome(job).over, 40, "the end of the job that may")
+    assert here.outcome(job).succeeded
+    second = told(tmp_path)[-1]
+    assert second.startswith("life 1 on ")
+    assert second != f"life 1 on {first.node}"
+
+
+def test_a_restarted_slurmd_keeps_its_job(here: Slurm, cluster: Cluster, tmp_path: Path) -> None:
+    job = here.submit(spec("cosmo-kept", tmp_path))
+    until(lambda: told(tmp_path), 20, "the job")
+    (running,) = here.jobs("cosmo-kept")
+    cluster.restart_slurmd(running.node)
+    here.signal(job)
+    until(lambda: here.outcome(job).over, 20, "the end of the job")
+    assert here.outcome(job).succeeded
+    assert told(tmp_path) == [f"life 0 on {running.node}", "notice"]
+
+
+@pytest.mark.slow
+def test_a_dead_node_is_noticed_by_the_controller_itself(here: Slurm, cluster: Cluster, tmp_path: Path) -> None:
+    job = here.submit(spec("cosmo-unnoticed", tmp_path, no_requeue=None))
+    until(lambda: told(tmp_path), 20, "the job")
+    (running,) = here.jobs("cosmo-unnoticed")
+    cluster.kill_node(running.node, noticed=False)
+    assert here.outcome(job).live, "the controller knows nothing yet"
+    until(lambda: here.outcome(job).over, 90, "the controller's notice")
+    assert [end.state for end in here.outcome(job).ended] == ["NODE_FAIL"]
+
+
+@pytest.mark.slow
+def test_a_time_limit_gives_notice_and_then_ends_the_job(here: Slurm, cluster: Cluster, tmp_path: Path) -> None:
+    deaf, heeding = tmp_path / "deaf", tmp_path / "heeding"
+    deaf.mkdir()
+    heeding.mkdir()
+    overrun = here.submit(spec("cosmo-overrun", deaf, time="00:01:00"))
+    warned = here.submit(spec("cosmo-warned", heeding, time="00:01:00", signal="B:USR1@50"))
+    until(lambda: here.outcome(warned).over and here.outcome(overrun).over, 150, "both ends")
+    assert told(heeding)[-1] == "notice"
+    assert here.outcome(warned).succeeded
+    assert [end.state for end in here.outcome(overrun).ended] == ["TIMEOUT"]
