@@ -1,7 +1,9 @@
 """A Slurm for the tests in this folder: one for each process that runs tests, free of jobs before each test."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from dagster_slurm import SSHConnectionResource
@@ -9,7 +11,9 @@ from dagster_slurm import SSHConnectionResource
 from cosmo_resources.slurm.commands import Commands, LocalCommands
 from cosmo_resources.slurm.resources import SshCommands
 from cosmo_resources.slurm.slurm import Slurm
+from tests.corpora import Corpus
 from tests.slurm.cluster import Cluster, NoClusterError, Reservation, install_packages
+from tests.slurm.sites import answered, waiting_corpus
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,3 +57,24 @@ def commands(cluster: Cluster, request: pytest.FixtureRequest) -> Commands:
 @pytest.fixture
 def slurm(commands: Commands) -> Slurm:
     return Slurm(commands, patience=60)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus whose prompts wait to be answered; not to be touched, but copied."""
+    return waiting_corpus(tmp_path_factory.mktemp("made") / "corpus").folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object, ...]]:
+    """The rows of that corpus, generated where nothing happens."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "corpus"
+    shutil.copytree(made, folder)
+    return answered(Corpus(folder, buckets=1))
+
+
+@pytest.fixture
+def corpus(made: Path, tmp_path: Path) -> Corpus:
+    """A copy of that corpus for one test."""
+    shutil.copytree(made, tmp_path / "corpus")
+    return Corpus(tmp_path / "corpus", buckets=1)

@@ -1,4 +1,4 @@
-"""Deployment files whose servers are replay servers, for a Slurm of tests."""
+"""A corpus whose prompts wait to be answered, and deployment files whose servers are replay servers."""
 
 import sys
 from collections.abc import Mapping
@@ -7,9 +7,28 @@ from typing import Any
 
 import yaml
 
-from tests.corpora import ROOT
+from cosmo_assets.build import STEPS
+from tests.corpora import ONE_TEMPLATE, ROOT, Corpus, contents, seeds
+from tests.doubles.replay_server import replaying
 
 NOTHING: Mapping[str, Any] = {}
+ROWS = 60
+UP_TO_PROMPTS = tuple(asset for step, _ in STEPS[:1] for asset in step)
+
+
+def waiting_corpus(folder: Path) -> Corpus:
+    """A corpus of one bucket whose prompts are there."""
+    corpus = Corpus(folder, templates=ONE_TEMPLATE, buckets=1, shard_rows=10).write(seeds(ROWS))
+    with replaying() as server:
+        corpus.build(server.url, UP_TO_PROMPTS)
+    return corpus
+
+
+def answered(corpus: Corpus) -> dict[str, tuple[object, ...]]:
+    """What its rows are when nothing disturbs."""
+    with replaying() as server:
+        corpus.build(server.url, ["generations"])
+    return contents(corpus)
 
 
 def site(

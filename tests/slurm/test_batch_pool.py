@@ -1,52 +1,22 @@
 """The batch pool on a real Slurm: one array per bucket, whatever happens to its tasks."""
 
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from cosmo_resources.slurm.commands import LocalCommands
 from cosmo_resources.slurm.slurm import Slurm
-from tests.corpora import ONE_TEMPLATE, Corpus, contents, kill_group, seeds, wait_until
+from tests.corpora import Corpus, contents, kill_group, wait_until
 from tests.doubles.replay_program import calls, set_faults
-from tests.doubles.replay_server import replaying
 from tests.slurm.cluster import Cluster
-from tests.slurm.sites import site, state_of
+from tests.slurm.sites import ROWS, site, state_of
 
-ROWS = 60
 IN_FLIGHT = 4
+Contents = dict[str, tuple[object, ...]]
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Corpus:
-    """A corpus with one bucket whose prompts are there."""
-    corpus = Corpus(tmp_path / "corpus", templates=ONE_TEMPLATE, buckets=1, shard_rows=10).write(seeds(ROWS))
-    with replaying() as server:
-        corpus.build(server.url, ["prompt_table", *UP_TO_TOPICS])
-    return corpus
-
-
-UP_TO_TOPICS = (
-    "seed_documents",
-    "seed_embeddings",
-    "cluster_model",
-    "seed_clusters",
-    "topic_labels",
-    "seed_topics",
-    "topic_map",
-    "seed_extracts",
-)
-
-
-def undisturbed(corpus: Corpus, folder: Path) -> dict[str, tuple[object, ...]]:
-    with replaying() as server:
-        other = Corpus(folder, templates=ONE_TEMPLATE, buckets=1, shard_rows=10).write(seeds(ROWS))
-        other.build(server.url, [*UP_TO_TOPICS, "prompt_table", "generations"])
-    return contents(other)
-
-
-def generate(corpus: Corpus, deployment: Path):  # type: ignore[no-untyped-def]
+def generate(corpus: Corpus, deployment: Path) -> "subprocess.Popen[str]":
     return corpus.command("", "run", "--asset", "generations", deployment=str(deployment))
 
 
@@ -54,13 +24,15 @@ def live_jobs() -> list[str]:
     return [job.id for job in Slurm(LocalCommands()).jobs("cosmo")]
 
 
-def end(process) -> str:  # type: ignore[no-untyped-def]
+def end(process: "subprocess.Popen[str]") -> str:
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     return str(output)
 
 
-def test_a_bucket_is_one_array_of_tasks_that_share_it(cluster: Cluster, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_bucket_is_one_array_of_tasks_that_share_it(
+    cluster: Cluster, corpus: Corpus, undisturbed: Contents, tmp_path: Path
+) -> None:
     where = site(tmp_path, "batch", tasks=3, server={"gpus": 1}, delay=0.05)
     process = generate(corpus, where)
     wait_until(lambda: len(live_jobs()) == 3, process=process)
@@ -71,7 +43,7 @@ def test_a_bucket_is_one_array_of_tasks_that_share_it(cluster: Cluster, corpus: 
     assert live_jobs() == []
     assert Counter(Counter(calls(state_of(where))).values()) == {1: ROWS}
     assert len(list(state_of(where).glob("calls-*.log"))) == 3
-    assert contents(corpus) == undisturbed(corpus, tmp_path / "other")
+    assert contents(corpus) == undisturbed
     (manifest,) = [corpus.store.open("generations", "b000").manifest]
     assert manifest.run["gpu_hours"] > 0
 
@@ -90,7 +62,7 @@ def test_who_comes_again_finds_the_array_that_is_there(cluster: Cluster, corpus:
 
 
 def test_cancelling_the_run_cancels_its_jobs_and_keeps_what_is_done(
-    cluster: Cluster, corpus: Corpus, tmp_path: Path
+    cluster: Cluster, corpus: Corpus, undisturbed: Contents, tmp_path: Path
 ) -> None:
     where = site(tmp_path, "batch", tasks=2, delay=0.2)
     process = generate(corpus, where)
@@ -102,10 +74,12 @@ def test_cancelling_the_run_cancels_its_jobs_and_keeps_what_is_done(
     assert asked < ROWS
     end(generate(corpus, where))
     assert len(calls(state_of(where))) <= ROWS + 2 * IN_FLIGHT
-    assert contents(corpus) == undisturbed(corpus, tmp_path / "other")
+    assert contents(corpus) == undisturbed
 
 
-def test_a_task_is_preempted_and_comes_back(cluster: Cluster, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_task_is_preempted_and_comes_back(
+    cluster: Cluster, corpus: Corpus, undisturbed: Contents, tmp_path: Path
+) -> None:
     where = site(tmp_path, "batch", tasks=2, partition="spot", delay=0.3, server={"gpus": 2})
     process = generate(corpus, where)
     wait_until(lambda: len(calls(state_of(where))) > 8, process=process)
@@ -115,7 +89,7 @@ def test_a_task_is_preempted_and_comes_back(cluster: Cluster, corpus: Corpus, tm
     asked = Counter(calls(state_of(where)))
     assert len(asked) == ROWS
     assert sum(asked.values()) <= ROWS + IN_FLIGHT
-    assert contents(corpus) == undisturbed(corpus, tmp_path / "other")
+    assert contents(corpus) == undisturbed
 
 
 def test_a_task_whose_time_is_up_finishes_what_is_in_flight(cluster: Cluster, corpus: Corpus, tmp_path: Path) -> None:
@@ -129,7 +103,7 @@ def test_a_task_whose_time_is_up_finishes_what_is_in_flight(cluster: Cluster, co
     assert Counter(Counter(calls(state_of(where))).values()) == {1: ROWS}, "nothing in flight was lost"
 
 
-def test_a_node_dies_under_a_task(cluster: Cluster, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_node_dies_under_a_task(cluster: Cluster, corpus: Corpus, undisturbed: Contents, tmp_path: Path) -> None:
     where = site(tmp_path, "batch", tasks=2, delay=0.3, server={"gpus": 2})
     process = generate(corpus, where)
     wait_until(lambda: len(calls(state_of(where))) > 8, process=process)
@@ -138,7 +112,7 @@ def test_a_node_dies_under_a_task(cluster: Cluster, corpus: Corpus, tmp_path: Pa
     asked = Counter(calls(state_of(where)))
     assert len(asked) == ROWS
     assert sum(asked.values()) <= ROWS + IN_FLIGHT
-    assert contents(corpus) == undisturbed(corpus, tmp_path / "other")
+    assert contents(corpus) == undisturbed
 
 
 def test_a_server_that_cannot_start_ends_the_run_with_its_own_words(
