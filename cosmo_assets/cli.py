@@ -259,8 +259,8 @@ def tokens(limit: int, **keys: str | None) -> None:
 @click.option("--once", is_flag=True, help="Print it once and end.")
 @click.option("--every", default=2.0, show_default=True, help="Seconds between two looks.")
 def watch(once: bool, every: float) -> None:
-    """Generation under way: buckets, servers, tokens per second, device hours, cost and energy. Reads the disk alone, so
-    it may run anywhere that sees the data; ends with Ctrl-C."""
+    """Generation under way: buckets, servers, tokens per second, device hours, cost and energy. Reads the disk alone,
+    so it may run anywhere that sees the data; ends with Ctrl-C."""
     import time
 
     from rich.live import Live

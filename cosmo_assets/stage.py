@@ -15,7 +15,6 @@ from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
 
-
 Figures = Callable[[], Mapping[str, float | int | str]]
 """More about the work under way; asked for only when somebody is told."""
 

@@ -34,8 +34,8 @@ GRIDS: Mapping[str, Sequence[tuple[str, Sequence[Any]]]] = {
     "embedded": (("max-num-seqs", (8, 16, 32, 64, 128)),),
 }
 """Options of an engine in the order of what they usually bring (after the FinePhrase throughput study: batch sizes are
-the most consistent lever, n-gram speculation pays for small models that rephrase). None leaves an option out; false says
-its opposite."""
+the most consistent lever, n-gram speculation pays for small models that rephrase). None leaves an option out; false
+says its opposite."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def run_trial(
         server.stop()
     tokens = sum(answer.completion_tokens for answer in answers)
     failed = sum(answer.status != "ok" for answer in answers)
-    error = None if failed * 10 <= len(answers) else f"{failed} of {len(answers)} requests came to nothing"
-    return Trial(arguments, round(tokens / seconds, 1), round(seconds, 2), tokens, failed, error)
+    lost = f"{failed} of {len(answers)} requests came to nothing" if failed * 10 > len(answers) else None
+    return Trial(arguments, round(tokens / seconds, 1), round(seconds, 2), tokens, failed, lost)
 
 
 def sample_requests(store: CorpusStore, recipe: Recipe, count: int) -> list[Request]:

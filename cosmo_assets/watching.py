@@ -93,7 +93,9 @@ def _summary(recipe: Recipe, views: list[BucketView]) -> Table:
 
 
 def _buckets(views: list[BucketView]) -> Table:
-    table = Table("bucket", "progress", "rows", "tokens/s", "per device", "running", "workers", "prefix hits", "ends in")
+    table = Table(
+        "bucket", "progress", "rows", "tokens/s", "per device", "running", "workers", "prefix hits", "ends in"
+    )
     for view in views:
         if view.account is None:
             if not view.published:

@@ -6,6 +6,7 @@ of it (`deployments`), or the files themselves (`deploy/`).
 
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,7 +37,7 @@ class SshSection(Frozen):
 class SlurmSection(Frozen):
     """`options` are long options of sbatch (null for a flag); `setup` is shell that comes first in every job."""
 
-    options: dict[str, Option] = {}
+    options: Mapping[str, Option] = {}
     setup: str = ""
     notice_seconds: Annotated[int, pydantic.Field(ge=0)] = 120
     ssh: SshSection | None = None
@@ -46,7 +47,7 @@ class ProgramsSection(Frozen):
     """Assets whose work runs as a Slurm job of its own, and what it asks for."""
 
     assets: tuple[str, ...] = ()
-    options: dict[str, Option] = {}
+    options: Mapping[str, Option] = {}
 
 
 class DeploymentFile(Frozen):

@@ -41,9 +41,9 @@ class Settings:
 
 
 def settings(environment: Mapping[str, str]) -> Settings:
-    """Read the environment: COSMO_DEPLOYMENT (a name, or a deployment file), COSMO_RECIPE, COSMO_DATA, COSMO_STATE, COSMO_ENDPOINTS (base URLs,
-    separated by commas), COSMO_MODEL (what the embedded server serves), COSMO_WORKERS, COSMO_CONCURRENCY,
-    COSMO_MLFLOW (a tracking URI; `off` logs nothing).
+    """Read the environment: COSMO_DEPLOYMENT (a name, or a deployment file), COSMO_RECIPE, COSMO_DATA, COSMO_STATE,
+    COSMO_ENDPOINTS (base URLs, separated by commas), COSMO_MODEL (what the embedded server serves), COSMO_WORKERS,
+    COSMO_CONCURRENCY, COSMO_MLFLOW (a tracking URI; `off` logs nothing).
 
     Raises:
         CosmoError: a value is not usable.

@@ -12,6 +12,16 @@ def _complete(manifest: Manifest, _: Recipe) -> Verdict:
     return manifest.rows == manifest.flow.rows_in, {"rows": manifest.rows, "documents asked for": manifest.flow.rows_in}
 
 
+def _marked(mark: str, what: str, limit: str) -> Check:
+    """The check of one mark (see `cosmo_assets.generation.marks`)."""
+
+    def count(manifest: Manifest) -> int:
+        return int(manifest.summary.get(f"mark_{mark}", 0))
+
+    description = f"The share of answers that are {what} is within the recipe's limit."
+    return share_at_most(mark, description, count, lambda manifest: manifest.flow.rows_out, limit)
+
+
 CHECKS = (
     Check(
         "complete", "Every document asked for is a row: answered, or failed with its reason.", _complete, blocking=True
@@ -23,19 +33,8 @@ CHECKS = (
         lambda manifest: manifest.flow.rows_in,
         "max_failed",
     ),
-    *(
-        share_at_most(
-            mark,
-            f"The share of answers that are {what} is within the recipe's limit.",
-            lambda manifest, mark=mark: manifest.summary.get(f"mark_{mark}", 0),
-            lambda manifest: manifest.flow.rows_out,
-            limit,
-        )
-        for mark, what, limit in (
-            ("truncated", "cut off by the token limit", "max_truncated"),
-            ("empty", "empty", "max_empty"),
-            ("refusal", "refusals in words", "max_refusals"),
-            ("repetitive", "repetitive", "max_repetitive"),
-        )
-    ),
+    _marked("truncated", "cut off by the token limit", "max_truncated"),
+    _marked("empty", "empty", "max_empty"),
+    _marked("refusal", "refusals in words", "max_refusals"),
+    _marked("repetitive", "repetitive", "max_repetitive"),
 )

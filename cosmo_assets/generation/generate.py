@@ -6,7 +6,7 @@ Belongs here: the stage from prompts to a published version. Does not belong her
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def _produce(writer: DatasetWriter, workspace: Workspace, pool: Pool, plan: Gene
     }
 
 
-def _seal_reused(folder: Path) -> Iterator[int]:
+def _seal_reused(folder: Path) -> Generator[int, None, None]:
     """Seal a job that needs no model: every row of it was taken over."""
     Worker(folder, CompletionClient(["unused"], ""), "").run()
     yield ShardLedger(folder).finished_rows()

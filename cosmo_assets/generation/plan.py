@@ -40,7 +40,7 @@ class GenerationPlan(Frozen):
     revision: str
     sampling: dict[str, float | int]
     rollout: str = "single"
-    rollout_options: dict[str, Any] = {}
+    rollout_options: Mapping[str, Any] = {}
     samples: int
     shard_rows: int
     retry_refused: bool = False
@@ -64,7 +64,7 @@ class GenerationPlan(Frozen):
         return json_digest(self.model_dump(mode="json", exclude={"prompts", "retry_refused"}))
 
     def identity(self, max_tokens: int) -> dict[str, Any]:
-        """What tells a document from others of its prompt: sampling, and the rollout where it is not a single request."""
+        """What tells a document from others of its prompt: sampling, and the rollout where it is no single request."""
         sampling = {**self.sampling, "max_tokens": max_tokens}
         if self.rollout == "single":
             return sampling

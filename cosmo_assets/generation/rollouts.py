@@ -66,7 +66,9 @@ async def revised(document: Document, generate: Generate) -> Answer:
     draft = await generate(document.body())
     if draft.status != "ok":
         return draft
-    instruction = str(document.options.get("instruction", "Correct every error in it. Give the whole text, no comment."))
+    instruction = str(
+        document.options.get("instruction", "Correct every error in it. Give the whole text, no comment.")
+    )
     return await generate(document.body(draft.text, instruction))
 
 

@@ -91,7 +91,7 @@ class Worker:
             while not self._drained:
                 for key, result in self.client.rollouts(self._documents(), self._generate):
                     self._record(key, result)
-                if self._leave and not self._drained or not self.ledger.unsealed(self.plan.shards):
+                if (self._leave and not self._drained) or not self.ledger.unsealed(self.plan.shards):
                     return True
                 time.sleep(WAIT_SECONDS)
             return not self.ledger.unsealed(self.plan.shards)

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from cosmo_resources.inference.client import Answer, Request
-from cosmo_resources.inference.replies import Choice
+from cosmo_resources.inference.client import Answer, Request, read_answer
 from cosmo_resources.storage.digest import canonical_json, digest
 
 
@@ -76,7 +75,6 @@ def _lines(path: Path) -> Iterator[tuple[str, Answer]]:
         for line in lines:
             try:
                 fields = json.loads(line)
-                fields["others"] = tuple(Choice(**choice) for choice in fields.get("others", ()))
-                yield fields.pop("request"), Answer(**fields)
+                yield fields.pop("request"), read_answer(fields)
             except (ValueError, TypeError, KeyError, AttributeError):  # the last line of a killed process, or empty
                 continue

@@ -58,6 +58,15 @@ class Answer:
     others: tuple[Choice, ...] = ()
 
 
+def read_answer(fields: Mapping[str, Any]) -> Answer:
+    """An answer from what `dataclasses.asdict` made of it, at whatever time.
+
+    Raises:
+        TypeError: these are not the fields of an answer.
+    """
+    return Answer(**{**fields, "others": tuple(Choice(**choice) for choice in fields.get("others", ()))})
+
+
 @dataclass(frozen=True)
 class ClientOptions:
     """How much is asked at once, and how long failures are borne.

@@ -14,12 +14,13 @@ from cosmo_resources.errors import CosmoError
 @dataclass(frozen=True)
 class Endpoint:
     """One server: `url` is its base and ends in /v1; `engine` is recorded with each of its answers; `node` and `job`
-    say where it runs, for people."""
+    say where it runs, for people; `gpus` is how many devices it holds."""
 
     url: str
     engine: str = ""
     node: str = ""
     job: str = ""
+    gpus: int = 0
 
 
 class Endpoints(Protocol):

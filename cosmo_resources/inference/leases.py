@@ -15,6 +15,8 @@ import pydantic
 from cosmo_resources.inference.endpoints import Endpoint
 from cosmo_resources.storage.manifest import Frozen
 
+LeaseState = Literal["starting", "ready", "draining"]
+
 
 class Lease(Frozen):
     """What one server says of itself. `beat` grows each time that the lease is written; a server whose beat stands
@@ -27,7 +29,7 @@ class Lease(Frozen):
     restart: int
     node: str
     gpus: int
-    state: Literal["starting", "ready", "draining"]
+    state: LeaseState
     beat: int
     ttl: float
 
@@ -53,11 +55,11 @@ def read_leases(folder: Path) -> list[Lease]:
     return leases
 
 
-class LeasedEndpoints:
-    """The endpoints whose leases say `ready` and whose beat goes on; of one job only the latest restart.
+class LeaseWatch:
+    """The leases in a folder, and whether their beat goes on; of one job only the latest restart counts.
 
     Only this reader's own monotonic clock is used: no time that another node wrote is compared with it, so a clock
-    that jumps, here or there, neither kills a server nor keeps a dead one.
+    that jumps, here or there, neither kills a server nor keeps a dead one. At first sight a lease counts as alive.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,18 +67,36 @@ class LeasedEndpoints:
         self._clock = clock
         self._beats: dict[tuple[str, int], tuple[int, float]] = {}  # (job, restart): (beat, when it was first seen)
 
-    def live(self) -> Sequence[Endpoint]:
+    def look(self) -> tuple[list[Lease], list[Lease]]:
+        """Those that live, and those that stood still for more than their `ttl`."""
         now = self._clock()
         latest: dict[str, Lease] = {}
         for lease in read_leases(self._folder):
             if lease.job not in latest or latest[lease.job].restart < lease.restart:
                 latest[lease.job] = lease
-        beats = {}
-        live = []
+        beats: dict[tuple[str, int], tuple[int, float]] = {}
+        fresh: list[Lease] = []
+        overdue: list[Lease] = []
         for lease in latest.values():
             beat, since = self._beats.get((lease.job, lease.restart), (None, now))
-            beats[lease.job, lease.restart] = (lease.beat, now if beat != lease.beat else since)
-            if lease.state == "ready" and now - beats[lease.job, lease.restart][1] <= lease.ttl:
-                live.append(Endpoint(lease.url, lease.engine, lease.node, lease.job))
+            since = now if beat != lease.beat else since
+            beats[lease.job, lease.restart] = (lease.beat, since)
+            (fresh if now - since <= lease.ttl else overdue).append(lease)
         self._beats = beats
-        return live
+        return fresh, overdue
+
+
+class LeasedEndpoints:
+    """The endpoints whose leases say `ready` and whose beat goes on (see `LeaseWatch`)."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._watch = LeaseWatch(folder, clock)
+
+    def live(self) -> Sequence[Endpoint]:
+        """See `Endpoints.live`."""
+        fresh, _ = self._watch.look()
+        return [
+            Endpoint(lease.url, lease.engine, lease.node, lease.job, lease.gpus)
+            for lease in fresh
+            if lease.state == "ready"
+        ]

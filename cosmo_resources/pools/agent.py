@@ -32,8 +32,8 @@ SICK_LOOKS = 10
 
 
 class ServiceSpec(Frozen):
-    """What every server of a pool is. A lease not renewed for `ttl` seconds is void; a server that nobody has wanted for
-    `idle_seconds` ends; one that is told to go has `grace_seconds` for what it is answering. `host` is what servers
+    """What every server of a pool is. A lease not renewed for `ttl` seconds is void; a server that nobody has wanted
+    for `idle_seconds` ends; one that is told to go has `grace_seconds` for what it is answering. `host` is what servers
     listen on and are reached at; empty takes the node's address."""
 
     server: ServerSpec

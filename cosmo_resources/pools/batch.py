@@ -5,7 +5,7 @@ Belongs here: submitting, watching and cancelling the array of a job. Does not b
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,13 +54,13 @@ class SlurmOptions:
 
 
 class BatchPool:
-    """Up to `tasks` tasks at once for each job. The array's name carries the plan's digest: who runs the same job again,
-    after whatever death, finds the array that is there."""
+    """Up to `tasks` tasks at once for each job. The array's name carries the plan's digest: who runs the same job
+    again, after whatever death, finds the array that is there."""
 
     def __init__(self, slurm: Slurm, options: SlurmOptions, task: TaskSpec, *, tasks: int) -> None:
         self._slurm, self._options, self._task, self._tasks = slurm, options, task, tasks
 
-    def run(self, job: Job) -> Iterator[int]:
+    def run(self, job: Job) -> Generator[int, None, None]:
         """See `Pool.run`. A task that is lost is made good by those that are left; when none is, a new array takes what
         there still is to do, as long as each brings some rows.
 

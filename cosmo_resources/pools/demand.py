@@ -49,8 +49,8 @@ def demand(folder: Path, name: str) -> Iterator[DemandWriter]:
 
 
 class DemandReader:
-    """Sums the demands in a folder. One whose beat has not moved for `TTL_SECONDS` of this reader's own clock is that of
-    a dead client; at first sight a demand is taken to be alive."""
+    """Sums the demands in a folder. One whose beat has not moved for `TTL_SECONDS` of this reader's own clock is that
+    of a dead client; at first sight a demand is taken to be alive."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock

@@ -5,7 +5,7 @@ workers run (`local`, `batch`, `service`), or what a worker does (the job's own 
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,7 +40,7 @@ class Job:
 class Pool(Protocol):
     """Where jobs run."""
 
-    def run(self, job: Job) -> Iterator[int]:
+    def run(self, job: Job) -> Generator[int, None, None]:
         """Run a job to its end, yielding the number of finished rows from time to time. Closing the iterator early ends
         what was started for the job; finished rows are kept.
 

@@ -7,7 +7,7 @@ worker does (the job's own module), which runs without Dagster and finds its who
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,18 +20,16 @@ POLL_SECONDS = 0.2
 
 
 class LocalPool:
-    """`workers` processes on this machine, each with `concurrency` requests in flight, and a server with `gpus` devices.
-    A server that dies is started again; the requests that it took with it are sent anew."""
+    """`workers` processes on this machine, each with `concurrency` requests in flight, and a server with `gpus`
+    devices. A server that dies is started again; the requests that it took with it are sent anew."""
 
-    def __init__(
-        self, server: Callable[[], Server], *, workers: int = 1, concurrency: int = 32, gpus: int = 0
-    ) -> None:
+    def __init__(self, server: Callable[[], Server], *, workers: int = 1, concurrency: int = 32, gpus: int = 0) -> None:
         self._server = server
         self._gpus = gpus
         self._workers = workers
         self._concurrency = concurrency
 
-    def run(self, job: Job) -> Iterator[int]:
+    def run(self, job: Job) -> Generator[int, None, None]:
         """See `Pool.run`.
 
         Raises:

@@ -27,7 +27,6 @@ POOL_FAILURES = 4
 """Servers that must fail with none alive before the pool is given up."""
 
 
-
 @dataclass(frozen=True)
 class PoolSize:
     """How many servers a pool may have: none without demand; with it at least `floor`, at most `ceiling`, and no more
@@ -90,8 +89,8 @@ def decide(view: View, size: PoolSize) -> Actions:
 
 
 class Reconciler:
-    """Brings one pool to its wanted size. Any number of processes may do so: one at a time gets the lock, and none needs
-    to remember anything; what is remembered (when a beat last moved) only delays, never decides wrongly.
+    """Brings one pool to its wanted size. Any number of processes may do so: one at a time gets the lock, and none
+    needs to remember anything; what is remembered (when a beat last moved) only delays, never decides wrongly.
 
     The pool's folder, on the shared file system, is named by the digest of what its servers are: whoever asks for the
     same servers shares them."""
@@ -113,8 +112,8 @@ class Reconciler:
         """Look and act once; None where another process is at it.
 
         Raises:
-            CosmoError: no server stays alive; the last one's error is quoted. The record of failures is cleared, so that
-                the next call tries again.
+            CosmoError: no server stays alive; the last one's error is quoted. The record of failures is cleared, so
+                that the next call tries again.
         """
         with exclusive(self.folder / "reconcile.lock", wait=False) as held:
             if not held:
@@ -126,8 +125,8 @@ class Reconciler:
             return actions
 
     def look(self) -> View:
-        jobs = self._slurm.jobs(self.name)
-        return View(jobs, self._leases.fresh(), self._leases.overdue(), self._demands.rows(), self._failures())
+        fresh, overdue = self._leases.look()
+        return View(self._slurm.jobs(self.name), fresh, overdue, self._demands.rows(), self._failures())
 
     def cancel(self) -> None:
         """End all servers of the pool at once."""
@@ -147,10 +146,8 @@ class Reconciler:
             self._slurm.signal(job, "TERM")
 
     def _failures(self) -> list[Failure]:
-        found = []
-        for path in sorted((self.folder / FAILURES).glob("*.json"), key=lambda path: path.stat().st_mtime):
-            found.append(Failure.model_validate_json(path.read_text(encoding="utf-8")))
-        return found
+        paths = sorted((self.folder / FAILURES).glob("*.json"), key=lambda path: path.stat().st_mtime)
+        return [Failure.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
 
     def _give_up_when_broken(self, view: View) -> None:
         ready = any(lease.state == "ready" for lease in view.leases)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from cosmo_resources.inference.endpoints import Endpoint
 from cosmo_resources.inference.leases import LeasedEndpoints
@@ -31,7 +31,7 @@ class ServicePool:
     ) -> None:
         self._reconciler, self._workers, self._per_server, self._engine = reconciler, workers, per_server, engine
 
-    def run(self, job: Job) -> Iterator[int]:
+    def run(self, job: Job) -> Generator[int, None, None]:
         """See `Pool.run`. Servers may come, go and be replaced meanwhile; with none alive the workers wait.
 
         Raises:
@@ -72,8 +72,8 @@ class ServicePool:
 
 
 class PoolEndpoints:
-    """The live servers of a pool. Asking for them renews the demand and reconciles the pool now and then, in a thread of
-    its own, so that asking is quick; when nobody asks any more, the demand lapses."""
+    """The live servers of a pool. Asking for them renews the demand and reconciles the pool now and then, in a thread
+    of its own, so that asking is quick; when nobody asks any more, the demand lapses."""
 
     def __init__(self, pool: Reconciler, rows: int = 1) -> None:
         self._pool, self._rows = pool, rows

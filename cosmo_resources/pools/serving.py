@@ -1,4 +1,5 @@
-"""Servers inside a Slurm job: started on the job's devices, restarted when they die, drained when the job is told to go.
+"""Servers inside a Slurm job: started on the job's devices, restarted when they die, drained when the job is told to
+go.
 
 Belongs here: what a task of a batch and a server of a service have in common. Does not belong here: the server's own
 process (`cosmo_resources.inference.servers`), or submitting (`batch`, `service`).
@@ -127,7 +128,7 @@ class UsageRecord(Frozen):
     gpus: int
     seconds: float
     joules: float | None
-    metrics: dict[str, float] = {}
+    metrics: Mapping[str, float] = {}
 
 
 class UsageKeeper(threading.Thread):
@@ -187,7 +188,9 @@ class UsageKeeper(threading.Thread):
 @contextmanager
 def usage(folder: Path, gpus: int, endpoints: Sequence[str]) -> Iterator[None]:
     """Record the use of servers of this machine while the block runs."""
-    where = SlurmPlace(job=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}", restart=0, node=socket.gethostname(), requeue="")
+    where = SlurmPlace(
+        job=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}", restart=0, node=socket.gethostname(), requeue=""
+    )
     keeper = UsageKeeper(folder, where, gpus)
     keeper.servers = endpoints
     keeper.start()
@@ -200,7 +203,8 @@ def usage(folder: Path, gpus: int, endpoints: Sequence[str]) -> Iterator[None]:
 def usage_records(folder: Path) -> list[UsageRecord]:
     """All records in a folder, of all lives of all jobs that worked for it."""
     return [
-        UsageRecord.model_validate_json(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("usage-*.json"))
+        UsageRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("usage-*.json"))
     ]
 
 

@@ -4,6 +4,7 @@ Belongs here: which pool a file describes, with its figures put where they belon
 (`cosmo_resources.deployment_file`) or what pools do.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cosmo_resources.deployment_file import DeploymentFile, Option
@@ -35,9 +36,7 @@ def slurm_pool(site: DeploymentFile, slurm: Slurm, root: Path) -> Pool:
 
 def service_pool(site: DeploymentFile, slurm: Slurm, root: Path) -> ServicePool:
     """The servers that all share. `root` is a folder on the shared file system."""
-    return ServicePool(
-        lambda: reconciler(site, slurm, root), per_server=site.concurrency, engine=site.server.engine
-    )
+    return ServicePool(lambda: reconciler(site, slurm, root), per_server=site.concurrency, engine=site.server.engine)
 
 
 def reconciler(site: DeploymentFile, slurm: Slurm, root: Path) -> Reconciler:
@@ -59,5 +58,5 @@ def slurm_options(site: DeploymentFile, servers: int) -> SlurmOptions:
     return SlurmOptions(site.python, options, site.slurm.setup, site.slurm.notice_seconds)
 
 
-def options_of(options: dict[str, Option]) -> dict[str, str | None]:
+def options_of(options: Mapping[str, Option]) -> dict[str, str | None]:
     return {name: None if value is None else str(value) for name, value in options.items()}

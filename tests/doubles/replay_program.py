@@ -35,8 +35,8 @@ def calls(state: Path) -> list[str]:
 
 
 def set_faults(state: Path, **faults: Any) -> None:
-    """What servers do from now on: `mode` (hang, garbage, truncate, reset, crash, or an HTTP status) to a `share` of the
-    calls, by their key, the first `times` that a server sees them."""
+    """What servers do from now on: `mode` (hang, garbage, truncate, reset, crash, or an HTTP status) to a `share` of
+    the calls, by their key, the first `times` that a server sees them."""
     draft = state / f"{FAULTS}.draft"
     draft.write_text(json.dumps(faults), encoding="utf-8")
     draft.replace(state / FAULTS)
@@ -74,7 +74,9 @@ class Misbehaviour:
         if mode == "garbage":
             return web.Response(body=b"\x00\xff not json", content_type="application/json")
         if mode == "truncate":
-            return web.Response(text='{"choices": [{"index": 0, "message": {"content": "cut o', content_type="text/json")
+            return web.Response(
+                text='{"choices": [{"index": 0, "message": {"content": "cut o', content_type="text/json"
+            )
         if mode == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
         return web.json_response({"error": {"message": "as the test wants it"}}, status=int(mode))

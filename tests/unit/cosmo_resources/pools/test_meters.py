@@ -32,7 +32,7 @@ class Client:
 
 
 def line(seconds: float, answered: int, tokens: int, running: int = 0) -> str:
-    fields = {name: 0 for name in meters.TOTALS}
+    fields = dict.fromkeys(meters.TOTALS, 0)
     fields |= {"answered": answered, "completion_tokens": tokens}
     return json.dumps({"seconds": seconds, **fields, "running": running, "waiting": 1}) + "\n"
 
