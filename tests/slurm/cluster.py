@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -210,7 +211,10 @@ class Cluster:
         slurmdbd.write_text(configuration.slurmdbd_conf(layout), encoding="utf-8")
         for index in range(shape.gpus):
             # A device that behaves as /dev/null: Slurm wants a character device, and hands out its number.
-            os.mknod(layout.devices / f"gpu{index}", 0o666 | 0o020000, os.makedev(1, 3))
+            try:
+                os.mknod(layout.devices / f"gpu{index}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+            except PermissionError:
+                raise NoClusterError("this machine lets root make no devices") from None
 
     def _start_munge(self) -> None:
         folder = self.folder / "munge"

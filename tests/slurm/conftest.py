@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from dagster_slurm import SSHConnectionResource
@@ -20,20 +21,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def session_cluster() -> Iterator[Cluster]:
-    try:
-        install_packages()
-        reservation = Reservation()
-    except NoClusterError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"no Slurm, and CI is set: {error}")
-        pytest.skip(f"no Slurm: {error}")
-    cluster = Cluster(reservation.port)
-    try:
-        cluster.up()
+    with ExitStack() as ends:
+        try:
+            install_packages()
+            reservation = Reservation()
+            ends.callback(reservation.release)
+            cluster = Cluster(reservation.port)
+            ends.callback(cluster.down)
+            cluster.up()
+        except NoClusterError as error:
+            if os.environ.get("CI"):
+                pytest.fail(f"no Slurm, and CI is set: {error}")
+            pytest.skip(f"no Slurm: {error}")
         yield cluster
-    finally:
-        cluster.down()
-        reservation.release()
 
 
 @pytest.fixture
