@@ -49,9 +49,12 @@ def test_a_time_limit_gives_notice_and_then_ends_the_job(here: Slurm, cluster: C
     deaf, heeding = tmp_path / "deaf", tmp_path / "heeding"
     deaf.mkdir()
     heeding.mkdir()
-    overrun = here.submit(spec("cosmo-overrun", deaf, time="00:01:00"))
-    warned = here.submit(spec("cosmo-warned", heeding, time="00:01:00", signal="B:USR1@50"))
-    until(lambda: here.outcome(warned).over and here.outcome(overrun).over, 150, "both ends")
+    overrun = here.submit(spec("cosmo-overrun", deaf, time="00:10:00"))
+    warned = here.submit(spec("cosmo-warned", heeding, time="00:10:00", signal="B:USR1@50"))
+    until(lambda: told(deaf) and told(heeding), 20, "both jobs")
+    cluster.near_time_limit(overrun, 1)
+    cluster.near_time_limit(warned, 49)
+    until(lambda: here.outcome(warned).over and here.outcome(overrun).over, 90, "both ends")
     assert told(heeding)[-1] == "notice"
     assert here.outcome(warned).succeeded
     assert [end.state for end in here.outcome(overrun).ended] == ["TIMEOUT"]
