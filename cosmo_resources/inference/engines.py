@@ -61,10 +61,10 @@ def environment_of(spec: ServerSpec, folder: Path, devices: Sequence[str]) -> di
 
 def _vllm_defaults(spec: ServerSpec) -> dict[str, Option]:
     """What vLLM is told unless the spec says otherwise."""
+    defaults: dict[str, Option] = {"disable-uvicorn-access-log": None}  # a line per request is millions of lines
     if spec.gpus:
         spread = {"tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"} & spec.arguments.keys()
-        return {"tensor-parallel-size": spec.gpus} if spec.gpus > 1 and not spread else {}
-    defaults: dict[str, Option] = {}
+        return defaults | ({"tensor-parallel-size": spec.gpus} if spec.gpus > 1 and not spread else {})
     if not {"enable-chunked-prefill", "no-enable-chunked-prefill"} & spec.arguments.keys():
         # A prompt computed in chunks and a request's own seed, which Cosmo always gives, end the engine on the CPU:
         # "CPU Generator does not use offset".
