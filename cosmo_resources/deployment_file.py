@@ -44,9 +44,12 @@ class SlurmSection(Frozen):
 
 
 class ProgramsSection(Frozen):
-    """Assets whose work runs as a Slurm job of its own, and what it asks for."""
+    """Assets whose work runs as a Slurm job of its own, and what it asks for: `seed_embeddings`, `minhash_signatures`.
+    `environment` is needed with a login node only: a folder with activate.sh and env/bin/python, as dagster-slurm
+    wants it."""
 
     assets: tuple[str, ...] = ()
+    environment: str = ""
     options: Mapping[str, Option] = {}
 
 

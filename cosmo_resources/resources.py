@@ -7,12 +7,13 @@ which (`deployments`).
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
 from cosmo_resources.deployment_file import DeploymentFile, read_deployment
-from cosmo_resources.embedding.minilm import MiniLmEmbedder
+from cosmo_resources.embedding.minilm import MiniLmEmbedder, pipeline_embedder
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.inference.servers import EmbeddedServer, RemoteServer, Server, make_server
@@ -20,11 +21,16 @@ from cosmo_resources.pools.jobs import Pool
 from cosmo_resources.pools.local import LocalPool
 from cosmo_resources.pools.reconcile import Reconciler
 from cosmo_resources.pools.service import PoolEndpoints
-from cosmo_resources.pools.sites import reconciler, slurm_pool
+from cosmo_resources.pools.sites import options_of, reconciler, slurm_pool
 from cosmo_resources.slurm.commands import LocalCommands
 from cosmo_resources.slurm.slurm import Slurm
 from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.tracking import MlflowTracker, NoTracker, Tracker
+
+if TYPE_CHECKING:
+    from dagster_slurm import SSHConnectionResource
+
+    from cosmo_resources.slurm.resources import ProgramResource
 
 
 class StoreResource(dg.ConfigurableResource[CorpusStore]):
@@ -50,14 +56,33 @@ class SiteResource(dg.ConfigurableResource[DeploymentFile]):
         return bool(self.file) and self.create().way != "local"
 
     def slurm(self) -> Slurm:
-        ssh = self.create().slurm.ssh
-        if ssh is None:
+        connection = self._ssh()
+        if connection is None:
             return Slurm(LocalCommands())
-        from dagster_slurm import SSHConnectionResource  # a third of a second that only a remote login node costs
-
         from cosmo_resources.slurm.resources import SshCommands
 
-        return Slurm(SshCommands(SSHConnectionResource(**ssh.model_dump(exclude_none=True))))
+        return Slurm(SshCommands(connection))
+
+    def _ssh(self) -> "SSHConnectionResource | None":
+        ssh = self.create().slurm.ssh
+        if ssh is None:
+            return None
+        from dagster_slurm import SSHConnectionResource  # a third of a second that only a remote login node costs
+
+        return SSHConnectionResource(**ssh.model_dump(exclude_none=True))
+
+    def programs(self) -> "ProgramResource":
+        """Where stages run as jobs: like everything else by this machine's commands, or at the login node."""
+        from cosmo_resources.slurm.resources import ProgramResource, SlurmResource
+
+        site = self.create()
+        return ProgramResource(
+            slurm=SlurmResource(ssh=self._ssh()),
+            python=site.python,
+            folder=str(Path(self.pools) / "programs"),
+            environment=site.programs.environment,
+            partition=str(site.programs.options.get("partition") or ""),
+        )
 
     def reconciler(self) -> Reconciler:
         return reconciler(self.create(), self.slurm(), Path(self.pools))
@@ -104,6 +129,35 @@ class PoolResource(dg.ConfigurableResource[Pool]):
         return LocalPool(self.engine.server, workers=self.workers, concurrency=self.engine.concurrency, gpus=gpus)
 
 
+class ProgramsResource(dg.ConfigurableResource[None]):
+    """Stages that run as Slurm jobs of their own, where the deployment file names them."""
+
+    site: SiteResource = SiteResource()
+    recipe: str = Field(default="", description="The recipe, by a name or path that nodes know as well")
+    data: str = Field(default="", description="The data root, on a file system that all nodes see")
+
+    def run(self, context: dg.AssetExecutionContext, module: str, asset: str, bucket: str = "") -> None:
+        """Run `python -m <module> <asset> <bucket>` as a job, and wait for its end; nothing, where the asset is none of
+        those that run so. Whether it did its work, the store says.
+
+        Raises:
+            CosmoError: the job failed; the end of its log is quoted.
+        """
+        if not self.site.file or asset not in self.site.create().programs.assets:
+            return
+        from cosmo_resources.slurm.programs import Program
+
+        section = self.site.create().programs
+        place = (bucket,) if bucket else ()
+        program = Program(
+            name="-".join(("cosmo", asset, *place)),
+            module=module,
+            arguments=(asset, *place, "--recipe", self.recipe, "--data", self.data),
+            options=options_of(section.options),
+        )
+        self.site.programs().run(context, program)
+
+
 class EmbedderResource(dg.ConfigurableResource[MiniLmEmbedder]):
     """The sentence embedding model."""
 
@@ -136,4 +190,4 @@ def _embedded(model: str, logs: str) -> EmbeddedServer:
 
 @cache
 def _embedder() -> MiniLmEmbedder:
-    return MiniLmEmbedder(pooling="sif")
+    return pipeline_embedder()

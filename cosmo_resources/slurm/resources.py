@@ -111,6 +111,7 @@ class ProgramResource(dg.ConfigurableResource[None]):
     `ComputeResource` does it, which streams the log and attaches usage to the run."""
 
     slurm: SlurmResource
+    python: str = Field(default=sys.executable, description="With local commands: the interpreter, on every node")
     folder: str = Field(description="For logs, on a file system that the nodes share")
     environment: str = Field(
         default="", description="With a login node: folder on the cluster that holds activate.sh and env/bin/python"
@@ -133,7 +134,7 @@ class ProgramResource(dg.ConfigurableResource[None]):
         options = {"cpus-per-task": str(self.cpus), "mem": self.memory, "time": self.time_limit}
         options |= {"partition": self.partition} if self.partition else {}
         chosen = replace(program, options={**options, **program.options})
-        return run_program(slurm, chosen, python=sys.executable, folder=self.folder)
+        return run_program(slurm, chosen, python=self.python, folder=self.folder)
 
     def _run_at(
         self, ssh: SSHConnectionResource, slurm: Slurm, context: dg.AssetExecutionContext, program: Program
