@@ -389,7 +389,7 @@ class _Stream(Generic[RowT, ResultT]):
         totals["completion_tokens"] += answer.completion_tokens
         self._failures = self._failures + 1 if answer.status == "failed" else 0
         if self._failures >= self._options.give_up_after:
-            self._error = CosmoError(
+            self._error = self._error or CosmoError(
                 f"{self._failures} requests in a row failed, the last one with: {answer.error}",
                 remedy="check the server and its log, then run the command again: answers are kept",
             )

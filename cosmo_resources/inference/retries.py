@@ -74,7 +74,7 @@ class Retries:
                 continue
             if call.culprit:
                 error += " (the server went down under this request while it ran nothing else)"
-            if result.final or call.attempts >= self._attempts:
+            if result.final or call.chances_used >= self._attempts:
                 return Outcome(result.final or "failed", None, error, call.attempts, seconds, endpoint)
             self._totals["retried"] += 1
             await self._park(call.attempts, deadline, result)

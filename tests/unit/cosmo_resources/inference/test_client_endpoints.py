@@ -86,8 +86,9 @@ def test_an_endpoint_that_leaves_finishes_what_it_has_and_gets_no_more() -> None
 def test_the_endpoints_are_looked_up_about_once_a_second(replay: ReplayServer) -> None:
     pool = Pool(replay.url)
     replay.delay = 0.1
+    started = time.monotonic()
     list(pool_client(pool, concurrency=1).answers(requests(25)))
-    assert 3 <= pool.looked <= 5
+    assert abs(pool.looked - (time.monotonic() - started)) <= 1.5
 
 
 def test_a_look_up_that_hangs_holds_nothing_up(replay: ReplayServer) -> None:
@@ -143,7 +144,7 @@ def test_endpoints_that_come_and_go_without_an_answer_do_not_renew_patience() ->
             pool.urls = [dead_url()]
             return pool.live()
 
-    with pytest.raises(CosmoError, match="for 2.5 s none of the 1 live endpoints worked"):
+    with pytest.raises(CosmoError, match=r"for 2\.5 s none of the 1 live endpoints worked"):
         list(pool_client(Crashing(), patience=2.5).answers(requests(3)))
 
 

@@ -1,6 +1,7 @@
 """Leases of servers in jobs: whole files, one clock, and no trust in what stands still."""
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,6 @@ def test_a_beat_that_begins_anew_is_a_beat(tmp_path: Path) -> None:
 
 def test_no_clock_but_the_readers_counts(tmp_path: Path) -> None:
     """The times of the file lie in another century."""
-    import os
-
     write_lease(tmp_path, lease())
     endpoints = LeasedEndpoints(tmp_path, Clock())
     for moment in (0, 4_000_000_000):
