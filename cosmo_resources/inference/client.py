@@ -286,15 +286,18 @@ class _Stream(Generic[RowT, ResultT]):
             if problem := self._error or self._balancer.error:
                 raise problem
             self._draw()
-            draining = self._client.draining
-            over = not self._rows and (self._source is None or draining)  # without an endpoint no row is drawn yet
-            if over or (draining and not self.running and not self._balancer.works):
+            if self._over():
                 return []
             if self._awake.done():
                 self._awake = self._loop.create_future()
             await self._awake
         results, self._results = self._results, []
         return results
+
+    def _over(self) -> bool:
+        if self._client.draining:
+            return not self._rows or not (self.running or self._balancer.works)
+        return not self._rows and self._source is None  # without an endpoint no row was drawn yet
 
     async def close(self) -> None:
         """Cancel what is under way."""
@@ -395,7 +398,7 @@ class _Stream(Generic[RowT, ResultT]):
         totals["completion_tokens"] += answer.completion_tokens
         self._failures = self._failures + 1 if answer.status == "failed" else 0
         if self._failures >= self._options.give_up_after:
-            self._error = CosmoError(
+            self._error = self._error or CosmoError(
                 f"{self._failures} requests in a row failed, the last one with: {answer.error}",
                 remedy="check the server and its log, then run the command again: answers are kept",
             )
