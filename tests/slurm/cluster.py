@@ -195,8 +195,6 @@ class Cluster:
     def reset(self) -> None:
         """For the next test: no job left, every node up and idle."""
         self.run("scancel", "--user=root")
-        with suppress(AssertionError):
-            self.run("scancel", "--user=root", "--state=PENDING")
         for node in self.nodes:
             if self._daemons.pid(f"slurmd-{node}") is None:
                 self.start_node(node)
