@@ -104,8 +104,8 @@ def orphans(recipe: Recipe, *, in_slurm: bool) -> dg.SensorDefinition:
         job_name=GENERATE,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING if in_slurm else dg.DefaultSensorStatus.STOPPED,
-        description="Ends runs whose process is gone, and asks for
-        a run of every bucket whose Slurm jobs have none: it " "finds the jobs by their name, waits for them, and publishes what they did.",
+        description="Ends runs whose process is gone, and asks for a run of every bucket whose Slurm jobs have none: "
+        "it finds the jobs by their name, waits for them, and publishes what they did.",
     )
     def slurm_orphans(context: dg.SensorEvaluationContext, site: SiteResource) -> dg.SensorResult | dg.SkipReason:
         from cosmo_assets.automation import bury_dead_runs  # which imports the definitions that this is part of
