@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cosmo_resources.errors import CosmoError
@@ -53,7 +54,8 @@ class Failure(Frozen):
 
 
 class LeaseKeeper(threading.Thread):
-    """Renews a lease several times in its `ttl`, whatever the main thread waits for."""
+    """Renews a lease several times in its `ttl`, whatever the main thread waits for. While the disk takes no file the
+    lease lapses; as soon as it does again, it is renewed."""
 
     def __init__(self, folder: Path, lease: Lease) -> None:
         super().__init__(daemon=True)
@@ -81,7 +83,8 @@ class LeaseKeeper(threading.Thread):
             if self._ended.is_set() and not changes:
                 return
             self._lease = self._lease.model_copy(update={**changes, "beat": self._lease.beat + 1})
-            write_lease(self._folder, self._lease)
+            with suppress(OSError):
+                write_lease(self._folder, self._lease)
 
     def _forget_earlier_lives(self) -> None:
         for restart in range(self._lease.restart):

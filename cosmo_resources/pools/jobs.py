@@ -4,6 +4,7 @@ Belongs here: the job, the pool interface, how a worker is called and how its en
 workers run (`local`, `batch`, `service`), or what a worker does (the job's own module).
 """
 
+import shutil
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ UNFINISHED = 75
 """Exit code of a worker that was told to stop before its job was done (EX_TEMPFAIL): it lost nothing."""
 
 QUOTED_LINES = 20
+
+FULL_BYTES = 1 << 20
+"""A disk with less left counts as full."""
+
+AGAIN = "finished rows are kept, run the same command again"
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,16 @@ def worker_command(
 
 
 def failure(what: str, log: Path, code: int | None = None) -> CosmoError:
-    """The error of a process that ended badly: the end of its log, and the remedy that stands in it."""
+    """The error of a process that ended badly: the end of its log, and the remedy that stands in it. On a full disk it
+    could not write one."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    if not text.strip():
+        text = "its log is empty"
+        if log.parent.is_dir() and shutil.disk_usage(log.parent).free < FULL_BYTES:
+            text += f", as the disk of {log.parent} is full\n  remedy: free space there; {AGAIN}"
     message, _, remedy = "\n".join(text.strip().splitlines()[-QUOTED_LINES:]).partition("  remedy: ")
     ended = what if code is None else f"{what} ended with exit code {code}"
     return CosmoError(
         f"{ended}:\n{message.strip()}",
-        remedy=remedy.strip() or f"read {log}; finished rows are kept, run the same command again",
+        remedy=remedy.strip() or f"read {log}; {AGAIN}",
     )

@@ -15,10 +15,11 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.metrics import scrape
 from cosmo_resources.inference.server_process import ModelServer
 from cosmo_resources.inference.server_spec import ServerSpec
@@ -182,7 +183,8 @@ class UsageKeeper(threading.Thread):
             joules=self._joules,
             metrics=self._metrics,
         )
-        write_text(self._path, record.model_dump_json() + "\n")
+        with suppress(CosmoError):  # the disk is full: the row log says so, and it matters there
+            write_text(self._path, record.model_dump_json() + "\n")
 
 
 @contextmanager
