@@ -11,6 +11,7 @@ import yaml
 from cosmo_assets.build import STEPS
 from cosmo_resources.deployments import POOLS
 from tests.corpora import ONE_TEMPLATE, ROOT, Corpus, contents, seeds
+from tests.doubles.replay_program import refusal
 from tests.doubles.replay_server import replaying
 
 Contents = dict[str, tuple[object, ...]]
@@ -19,17 +20,17 @@ ROWS = 60
 UP_TO_PROMPTS = tuple(asset for step, _ in STEPS[:1] for asset in step)
 
 
-def waiting_corpus(folder: Path) -> Corpus:
+def waiting_corpus(folder: Path, rows: int = ROWS) -> Corpus:
     """A corpus of one bucket whose prompts are there."""
-    corpus = Corpus(folder, templates=ONE_TEMPLATE, buckets=1, shard_rows=10).write(seeds(ROWS))
+    corpus = Corpus(folder, templates=ONE_TEMPLATE, buckets=1, shard_rows=10).write(seeds(rows))
     with replaying() as server:
         corpus.build(server.url, UP_TO_PROMPTS)
     return corpus
 
 
-def answered(corpus: Corpus) -> Contents:
-    """What its rows are when nothing disturbs."""
-    with replaying() as server:
+def answered(corpus: Corpus, *, refuse: float = 0.0) -> Contents:
+    """What its rows are when nothing disturbs, and a share of the prompts is refused."""
+    with replaying(fault=lambda body, _: refusal(body, refuse) if "seed" in body else None) as server:
         corpus.build(server.url, ["generations"])
     return contents(corpus)
 
@@ -56,6 +57,9 @@ def site(
     way: str,
     *,
     delay: float = 0.02,
+    refuse: float = 0.0,
+    setup: str = "",
+    notice_seconds: int = 120,
     partition: str = "main",
     options: Mapping[str, Any] = NOTHING,
     server: Mapping[str, Any] = NOTHING,
@@ -64,7 +68,7 @@ def site(
     """Write a deployment file; the servers' state (calls, faults) is in `folder / "servers"`."""
     program = [sys.executable, "-m", "tests.doubles.replay_program"]
     program += ["--port", "{port}", "--host", "{host}", "--model", "{name}"]
-    program += ["--state", str(folder / "servers"), "--delay", str(delay)]
+    program += ["--state", str(folder / "servers"), "--delay", str(delay), "--refuse", str(refuse)]
     fields = {
         "way": way,
         "server": {
@@ -81,7 +85,8 @@ def site(
         "grace_seconds": 10,
         "slurm": {
             "options": {"partition": partition, "time": "00:10:00", "mem": "200M", "cpus-per-task": 1, **options},
-            "setup": f"export PYTHONPATH={ROOT}",
+            "notice_seconds": notice_seconds,
+            "setup": f"export PYTHONPATH={ROOT}\n{setup}",
         },
         **more,
     }
