@@ -15,8 +15,21 @@ from cosmo_resources.resources import PoolResource, StoreResource, TrackerResour
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore
 
+FIGURES = (
+    "generated_tokens",
+    "reused_tokens",
+    "tokens_per_second",
+    *(key for key in generate.SPENT if key != "device"),
+)
+"""What is shown and logged of how a version came about; what nobody measured is left out."""
 SAMPLES = 3
 SAMPLE_CHARS = 700
+
+
+class GenerationConfig(dg.Config):
+    """`retry_refused` asks again what a server would not take, too: a longer context or another server may."""
+
+    retry_refused: bool = False
 
 
 @corpus_asset(
@@ -31,6 +44,7 @@ SAMPLE_CHARS = 700
 )
 def generations(
     context: dg.AssetExecutionContext,
+    config: GenerationConfig,
     store: StoreResource,
     recipe: dg.ResourceParam[Recipe],
     pool: PoolResource,
@@ -38,10 +52,10 @@ def generations(
 ) -> Result:
     """The model's answers to one bucket of prompts. Resumes from the shard ledger; a row whose prompt, model and
     sampling are unchanged is never asked again."""
-    manifest = generate.generate(workspace(context, store, recipe), pool.create(), context.partition_key)
-    figures = {
-        key: float(manifest.run.get(key, 0)) for key in ("generated_tokens", "reused_tokens", "tokens_per_second")
-    }
+    manifest = generate.generate(
+        workspace(context, store, recipe), pool.create(), context.partition_key, retry_refused=config.retry_refused
+    )
+    figures = {key: float(manifest.run[key]) for key in FIGURES if manifest.run.get(key) is not None}
     tracker.create().log(
         f"generations/{manifest.bucket}",
         manifest.version,

@@ -222,6 +222,12 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def _gpus(client: CompletionClient, endpoints: Endpoints) -> int:
+    """Devices of the servers that answer this worker now."""
+    busy = {url for url, stats in client.stats().endpoints.items() if stats.running}
+    return sum(endpoint.gpus for endpoint in endpoints.live() if endpoint.url in busy)
+
+
 def end_with(parent: int) -> None:
     """End this process soon after its parent is gone: work that nobody waits for must not go on beside its heir."""
 
@@ -261,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client = CompletionClient(endpoints, plan.model, chosen)
         worker = Worker(options.folder, client, options.engine, leave=options.leave)
         signal.signal(signal.SIGTERM, lambda number, frame: worker.drain())
-        with Meter(options.folder, client):
+        with Meter(options.folder, client, gpus=lambda: _gpus(client, endpoints)):
             return 0 if worker.run() else UNFINISHED
     except CosmoError as error:
         print(error, file=sys.stderr)

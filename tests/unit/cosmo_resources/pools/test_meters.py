@@ -34,7 +34,9 @@ class Client:
 def line(seconds: float, answered: int, tokens: int, running: int = 0) -> str:
     fields = dict.fromkeys(meters.TOTALS, 0)
     fields |= {"answered": answered, "completion_tokens": tokens}
-    return json.dumps({"seconds": seconds, **fields, "running": running, "waiting": 1}) + "\n"
+    return (
+        json.dumps({"seconds": seconds, "gpu_seconds": 2 * seconds, **fields, "running": running, "waiting": 1}) + "\n"
+    )
 
 
 def test_no_meter_measures_nothing(tmp_path: Path) -> None:
@@ -75,6 +77,7 @@ def test_all_lives_are_added_and_only_the_living_have_a_rate(tmp_path: Path) -> 
     assert (later.workers, later.running, later.tokens_per_second) == (0, 0, 0.0)
     assert later.totals == living.totals
     assert later.totals["completion_tokens"] == 1100
+    assert (later.worker_seconds, later.gpu_seconds) == (25.0, 50.0)
 
 
 def test_the_rate_is_that_of_the_last_minutes(tmp_path: Path) -> None:
