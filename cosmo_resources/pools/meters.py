@@ -64,7 +64,9 @@ class Meter:
             under_way = {"running": 0 if ended else stats.running, "waiting": 0 if ended else stats.waiting}
             seconds = round(now - then, 3)
             held = round(seconds * self._gpus(), 3)
-            line_text = json.dumps({"seconds": seconds, GPU_SECONDS: held, **line, **under_way})
+            line_text = json.dumps(
+                {"at": round(time.time(), 1), "seconds": seconds, GPU_SECONDS: held, **line, **under_way}
+            )
             try:
                 with self._path.open("a", encoding="utf-8") as stream:
                     stream.write(line_text + "\n")
@@ -110,6 +112,21 @@ def read_meters(folder: Path, clock: Callable[[], float] = time.time) -> Through
             waiting += lines[-1]["waiting"]
     rates = {"tokens_per_second": round(tokens, 1), "requests_per_second": round(requests, 2)}
     return Throughput(totals, round(seconds, 3), round(held, 3), workers, running, waiting, **rates)
+
+
+def read_series(folder: Path, points: int = 60) -> list[tuple[float, float]]:
+    """Tokens per second of all workers over the time of a job, as (seconds since its first line, rate), in at most
+    `points` equal steps; what the clocks of nodes differ by blurs it."""
+    lines = [line for path in sorted(folder.glob("meter-*.jsonl")) for line in _lines(path)]
+    if not lines:
+        return []
+    first = min(line["at"] - line["seconds"] for line in lines)
+    step = max((max(line["at"] for line in lines) - first) / points, INTERVAL_SECONDS)
+    sums: dict[int, float] = {}
+    for line in lines:
+        number = int(max(line["at"] - line["seconds"] / 2 - first, 0.0) / step)
+        sums[number] = sums.get(number, 0.0) + line["completion_tokens"]
+    return [(round(number * step, 1), round(sums.get(number, 0.0) / step, 1)) for number in range(max(sums) + 1)]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
