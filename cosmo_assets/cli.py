@@ -347,7 +347,8 @@ def doctor(deep: bool, slurm: bool, gpus: bool) -> None:
 
     if gpus and not slurm:
         raise click.UsageError("--gpus needs --slurm")
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # jobs of the examination are cancelled
+    if slurm:  # so that its jobs are cancelled, however it is ended
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     bad = False
     with console.status("looking") as status:
         for finding in examine(os.environ, deep=deep):

@@ -301,7 +301,7 @@ def probe_options(site: DeploymentFile, gpus: bool) -> SlurmOptions:
     options = slurm_options(site, 1)
     left = {name: value for name, value in options.options.items() if gpus or name not in (*DEVICES, *BULK)}
     if not gpus:
-        left |= {"cpus-per-task": "1", "mem": "4G" if site.server.engine == "vllm" else "1G"}
+        left |= {"cpus-per-task": "1", "mem": "2G" if site.server.engine == "vllm" else "1G"}
     return replace(options, options={**left, "time": TIME_LIMIT})
 
 

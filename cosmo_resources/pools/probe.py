@@ -1,7 +1,8 @@
 """The program of a probe: what a compute node has and sees, told through the data root to whoever examines the cluster.
 
 Belongs here: looking, inside a Slurm job, with the standard library alone: an environment that lacks packages must
-still be able to say so. Does not belong here: what is good or bad about it (`verdicts`), or submitting it (`examination`).
+still be able to say so. Does not belong here: what is good or bad about it (`verdicts`), or submitting it
+(`examination`).
 
 Usage: python -m cosmo_resources.pools.probe FOLDER, in a task of a Slurm array; the folder holds `probe.json`.
 """

@@ -47,7 +47,7 @@ def examined(folder: Path, deployment: Path, *, gpus: bool = False) -> dict[str,
         before = worst.get(finding.subject, finding)
         worst[finding.subject] = max(before, finding, key=lambda one: STATES.index(one.state))
         assert finding.remedy or finding.state == "ok", finding
-    assert live() == []
+    wait_until(lambda: live() == [], seconds=20)
     assert list((folder / "data" / ".pools").glob("doctor-*")) == []
     return worst
 
@@ -102,7 +102,7 @@ def test_over_ssh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         findings = list(examine_slurm(environment(tmp_path, where)))
     assert {finding.state for finding in findings} == {"ok"}, findings
     assert "requeue" in {finding.subject for finding in findings}
-    assert live() == []
+    wait_until(lambda: live() == [], seconds=20)
 
 
 @pytest.mark.parametrize(
