@@ -10,10 +10,14 @@ export DAGSTER_HOME ?= $(CURDIR)
 export COSMO_DATA ?= $(CURDIR)/.cosmo/data
 export COSMO_STATE ?= $(CURDIR)/.cosmo/state
 
-.PHONY: help setup demo ui test check docs screenshots constraints clean
+# What compute nodes get: `make wheelhouse REQUIREMENTS=constraints.txt` collects everything instead.
+REQUIREMENTS ?= deploy/slurm/worker-requirements.txt
+PIP_QUIETLY := -m pip --quiet --disable-pip-version-check
+
+.PHONY: help setup demo ui test check docs screenshots constraints wheelhouse worker-env clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/installed ## the environment, from pinned packages
 
@@ -51,6 +55,22 @@ constraints: setup ## resolve the pinned packages anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file constraints.txt
+
+wheelhouse: setup ## WHEELHOUSE=folder: the wheels of the workers' environment, and Cosmo's own
+	@test -n "$(WHEELHOUSE)" || { echo 'Name the folder: make wheelhouse WHEELHOUSE=wheels'; exit 1; }
+	$(BIN)/python $(PIP_QUIETLY) wheel --no-deps --wheel-dir $(WHEELHOUSE) -r $(REQUIREMENTS)
+	@rm -rf build # what lies there from an earlier version would be packed, too
+	$(BIN)/python $(PIP_QUIETLY) wheel --no-deps --no-build-isolation --wheel-dir $(WHEELHOUSE) .
+	@rm -rf build
+
+worker-env: ## WORKER_ENV=folder [WHEELHOUSE=folder]: what workers on compute nodes run in
+	@test -n "$(WORKER_ENV)" || { echo 'Name a folder that all nodes see: make worker-env WORKER_ENV=...'; exit 1; }
+	$(if $(WHEELHOUSE),,$(MAKE) wheelhouse WHEELHOUSE=$(WORKER_ENV)/wheels)
+	$(PYTHON) -m venv $(WORKER_ENV)
+	$(WORKER_ENV)/bin/python $(PIP_QUIETLY) install --no-deps --no-index \
+		--find-links $(or $(WHEELHOUSE),$(WORKER_ENV)/wheels) -r $(REQUIREMENTS)
+	$(WORKER_ENV)/bin/python $(PIP_QUIETLY) install --no-deps --no-index --force-reinstall \
+		--find-links $(or $(WHEELHOUSE),$(WORKER_ENV)/wheels) cosmo
 
 clean: ## the environment and everything generated, the data excepted
 	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.inference.gguf_export import export_gguf
 from cosmo_resources.inference.models import PACKAGED, find_model
 from cosmo_resources.inference.server_spec import Option, ServerSpec
 
@@ -77,6 +76,13 @@ def _vllm_defaults(spec: ServerSpec) -> dict[str, Option]:
 def _vllm_model(spec: ServerSpec, folder: Path) -> str:
     if not _is_gguf(spec.model):
         return spec.model
+    try:  # here, because workers on compute nodes have neither of the packages that this takes
+        from cosmo_resources.inference.gguf_export import export_gguf
+    except ModuleNotFoundError as error:
+        raise CosmoError(
+            f"vLLM reads {spec.model} only after a conversion, which needs the package {error.name}",
+            remedy="serve a folder with safetensors, or install gguf and tokenizers into the workers' environment",
+        ) from error
     gguf = find_model(spec.model)
     return str(export_gguf(gguf, folder / "model" / gguf.stem))
 

@@ -52,6 +52,7 @@ class SlurmOptions:
             "open-mode": "append",
             "signal": f"B:USR1@{self.notice_seconds}",
             "output": str(log),
+            "chdir": str(folder),  # else Python would import what lies where the job was submitted
             "comment": comment,
             **more,
         }

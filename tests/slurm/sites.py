@@ -59,6 +59,7 @@ def site(
     partition: str = "main",
     options: Mapping[str, Any] = NOTHING,
     server: Mapping[str, Any] = NOTHING,
+    setup: str = "",
     **more: Any,
 ) -> Path:
     """Write a deployment file; the servers' state (calls, faults) is in `folder / "servers"`."""
@@ -81,7 +82,7 @@ def site(
         "grace_seconds": 10,
         "slurm": {
             "options": {"partition": partition, "time": "00:10:00", "mem": "200M", "cpus-per-task": 1, **options},
-            "setup": f"export PYTHONPATH={ROOT}",
+            "setup": f"export PYTHONPATH={ROOT}\n{setup}",
         },
         **more,
     }
