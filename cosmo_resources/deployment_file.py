@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.inference.client import ClientOptions
 from cosmo_resources.inference.server_spec import ServerSpec
 from cosmo_resources.storage.files import write_text
 from cosmo_resources.storage.manifest import Frozen
@@ -73,6 +74,8 @@ class DeploymentFile(Frozen):
     """What servers of a service listen on; empty takes the node's address."""
     concurrency: Count = 64
     """Requests in flight on each server."""
+    timeout_seconds: Annotated[float, pydantic.Field(gt=0)] = ClientOptions.timeout
+    """How long one request may take, before it is sent again: well above what the longest answer needs."""
     slurm: SlurmSection = SlurmSection()
     programs: ProgramsSection = ProgramsSection()
 

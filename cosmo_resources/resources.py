@@ -97,6 +97,11 @@ class EngineResource(dg.ConfigurableResource[Server]):
     logs: str = Field(default=".cosmo/state/servers", description="Folder of the logs of servers on this machine")
     concurrency: int = Field(default=64, description="Requests in flight")
 
+    @property
+    def timeout(self) -> float:
+        """Seconds for one request."""
+        return self.site.create().timeout_seconds if self.site.file else ClientOptions.timeout
+
     def server(self) -> Server:
         """The server of this machine."""
         if self.endpoints:
@@ -109,9 +114,11 @@ class EngineResource(dg.ConfigurableResource[Server]):
         if self.site.in_slurm and not self.endpoints:
             each = self.site.create().concurrency
             pool = PoolEndpoints(self.site.reconciler())
-            options = ClientOptions(concurrency=each * 1024, per_endpoint=each, patience=None, api_key=key)
+            options = ClientOptions(
+                concurrency=each * 1024, per_endpoint=each, timeout=self.timeout, patience=None, api_key=key
+            )
             return CompletionClient(pool, model, options)
-        options = ClientOptions(concurrency=self.concurrency, api_key=key)
+        options = ClientOptions(concurrency=self.concurrency, timeout=self.timeout, api_key=key)
         return CompletionClient(self.server().start(), model, options)
 
 
@@ -125,8 +132,13 @@ class PoolResource(dg.ConfigurableResource[Pool]):
         site = self.engine.site
         if site.in_slurm and not self.engine.endpoints:
             return slurm_pool(site.create(), site.slurm(), Path(site.pools))
-        gpus = site.create().server.gpus if site.file else 0
-        return LocalPool(self.engine.server, workers=self.workers, concurrency=self.engine.concurrency, gpus=gpus)
+        return LocalPool(
+            self.engine.server,
+            workers=self.workers,
+            concurrency=self.engine.concurrency,
+            gpus=site.create().server.gpus if site.file else 0,
+            timeout=self.engine.timeout,
+        )
 
 
 class ProgramsResource(dg.ConfigurableResource[None]):
