@@ -26,9 +26,6 @@ from tests.processes import below, exists
 pytestmark = pytest.mark.slow
 
 WORDS = ["sun", "moon", "river", "engine", "market", "cell", "protein", "history", "city", "graph", "acid"]
-COMPACT = json.dumps({"backend": "xgrammar", "disable_any_whitespace": True})
-"""Free to choose its whitespace, this model writes little else."""
-
 SCHEMA = {
     "type": "object",
     "properties": {"mood": {"enum": ["calm", "wild"]}, "age": {"enum": [20, 21, 22]}},
@@ -40,9 +37,7 @@ SCHEMA = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
     # In float32 its greedy tokens can be compared with those of another program.
-    server = make_server(
-        vllm_on_the_cpu(**{"dtype": "float32", "structured-outputs-config": COMPACT}), tmp_path_factory.mktemp("vllm")
-    )
+    server = make_server(vllm_on_the_cpu(dtype="float32"), tmp_path_factory.mktemp("vllm"))
     server.start()
     yield server
     server.stop()
