@@ -1,5 +1,6 @@
 """Heavy stages as Slurm jobs of their own, here and through a login node; jobs whose run is gone."""
 
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -44,10 +45,9 @@ def test_embeddings_and_signatures_are_made_by_jobs(cluster: Cluster, tmp_path: 
 
 def test_a_stage_that_fails_as_a_job_says_why(cluster: Cluster, tmp_path: Path, corpus: Corpus) -> None:
     where = site(tmp_path, "batch", programs={**JOBS, "options": {"mem": "2G", "time": "00:05:00"}})
-    (version,) = [path for path in corpus.store.place("seed_documents").glob("*/*.parquet")]
+    (version,) = corpus.store.place("seed_documents").glob("*/*.parquet")
     version.write_bytes(b"broken")
-    for old in corpus.store.place("seed_embeddings").glob("*"):
-        old.rename(old.with_name(f"old-{old.name}"))
+    shutil.rmtree(corpus.store.place("seed_embeddings"))
     process = corpus.command("", "run", "--asset", "seed_embeddings", deployment=str(where))
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
