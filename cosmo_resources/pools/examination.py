@@ -38,8 +38,8 @@ NOTICE_SECONDS = 30.0
 ACCOUNTING_SECONDS = 10.0
 POLL_SECONDS = 0.1
 LOOK_SECONDS = 1.0
-TIME_LIMIT = "15"
-"""Minutes that a probe may take."""
+TIME_LIMIT, NOTICE_AT_END = "15", 60
+"""Minutes that a probe may take, and how many seconds before it is told to go."""
 
 DEVICES = ("gpus", "gres", "gpus-per-node", "gpus-per-task", "gpus-per-socket")
 BULK = ("exclusive", "cpus-per-task", "mem", "mem-per-cpu", "mem-per-gpu", "cpus-per-gpu", "ntasks", "nodes")
@@ -302,7 +302,7 @@ def probe_options(site: DeploymentFile, gpus: bool) -> SlurmOptions:
     left = {name: value for name, value in options.options.items() if gpus or name not in (*DEVICES, *BULK)}
     if not gpus:
         left |= {"cpus-per-task": "1", "mem": "2G" if site.server.engine == "vllm" else "1G"}
-    return replace(options, options={**left, "time": TIME_LIMIT})
+    return replace(options, options={**left, "time": TIME_LIMIT}, notice_seconds=NOTICE_AT_END)
 
 
 @contextmanager

@@ -150,15 +150,6 @@ def test_the_environment_lacks_a_package(cluster: Cluster, tmp_path: Path, bare_
     assert "cannot import the worker: ModuleNotFoundError" in found["worker environment"].detail
 
 
-def test_the_environment_has_other_code(cluster: Cluster, tmp_path: Path) -> None:
-    for package in ("cosmo_assets", "cosmo_resources"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "cosmo_assets" / "new.py").write_text("", encoding="utf-8")
-    found = examined(tmp_path, site(tmp_path, "batch", setup=f"export PYTHONPATH={tmp_path}"))
-    assert faults(found) == {"worker environment": "warn"}
-    assert "other code" in found["worker environment"].detail
-
-
 def test_the_data_root_is_another_folder_on_nodes(cluster: Cluster, tmp_path: Path) -> None:
     setup = f"{MOUNT_ALONE}mount -t tmpfs none {tmp_path / 'data'}"
     found = examined(tmp_path, site(tmp_path, "batch", setup=setup))
@@ -204,7 +195,10 @@ def test_nodes_have_no_scontrol(cluster: Cluster, tmp_path: Path) -> None:
     assert "no scontrol on nodes" in found["requeue"].detail
 
 
-def test_something_stands_between_the_job_and_its_program(cluster: Cluster, tmp_path: Path) -> None:
+def test_something_stands_between_the_job_and_its_program(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "NOTICE_SECONDS", 4.0)
     wrapper = tmp_path / "container"
     wrapper.write_text(f"trap '' USR1\n{sys.executable} \"$@\"\n", encoding="utf-8")
     found = examined(tmp_path, site(tmp_path, "batch", python=f"sh {wrapper}"))
@@ -227,24 +221,30 @@ def test_nodes_import_vllm_but_have_no_model(cluster: Cluster, tmp_path: Path, b
     assert [one.state for one in findings] == ["ok", "bad"]
 
 
-@pytest.mark.parametrize(("way", "state"), [("service", "bad"), ("batch", "warn")])
-def test_nodes_listen_where_nobody_reaches_them(cluster: Cluster, tmp_path: Path, way: str, state: str) -> None:
-    found = examined(tmp_path, site(tmp_path, way, host="192.0.2.1"))
-    assert faults(found) == {"server address": state}
+def test_several_faults_are_found_in_one_go(cluster: Cluster, tmp_path: Path) -> None:
+    for package in ("cosmo_assets", "cosmo_resources"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "cosmo_assets" / "new.py").write_text("", encoding="utf-8")
+    where = site(
+        tmp_path,
+        "service",
+        setup=f"export PYTHONPATH={tmp_path}",
+        server={"gpus": 2},
+        options={"gres": "gpu:1"},
+        host="192.0.2.1",
+    )
+    found = examined(tmp_path, where, gpus=True)
+    assert faults(found) == {"worker environment": "warn", "GPUs": "bad", "server address": "bad"}
+    assert "other code" in found["worker environment"].detail
+    assert "asks for 2, its job sees 1" in found["GPUs"].detail
     assert "192.0.2.1: Cannot assign requested address" in found["server address"].detail
 
 
-def test_fewer_devices_than_a_server_needs(cluster: Cluster, tmp_path: Path) -> None:
-    where = site(tmp_path, "service", server={"gpus": 2}, options={"gres": "gpu:1"})
-    found = examined(tmp_path, where, gpus=True)
-    assert faults(found) == {"GPUs": "bad"}
-    assert "asks for 2, its job sees 1" in found["GPUs"].detail
-
-
-def test_one_node_alone(cluster: Cluster, tmp_path: Path) -> None:
-    found = examined(tmp_path, site(tmp_path, "batch", options={"nodelist": "n3"}))
-    assert faults(found) == {"data root": "warn"}
+def test_one_node_that_others_do_not_reach(cluster: Cluster, tmp_path: Path) -> None:
+    found = examined(tmp_path, site(tmp_path, "batch", options={"nodelist": "n3"}, host="192.0.2.1"))
+    assert faults(found) == {"data root": "warn", "server address": "warn"}
     assert "no second node was free" in found["data root"].detail
+    assert "buckets do not need it" in found["server address"].detail
 
 
 def test_a_probe_that_waits_in_the_queue(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,8 @@ def test_preemption_with_less_grace_than_requests_are_given(cluster: Cluster, tm
     assert "grace_seconds below 4" in found["preemption"].remedy
 
 
-def test_without_accounting(cluster: Cluster, tmp_path: Path) -> None:
+def test_without_accounting(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "ACCOUNTING_SECONDS", 2.0)
     cluster.kill_accounting()
     try:
         found = examined(tmp_path, site(tmp_path, "batch"))
