@@ -32,6 +32,13 @@ from cosmo_resources.inference.client import ClientOptions, CompletionClient, Re
 from tests.doubles.batching_server import length, shortest
 
 CHUNK = 1000
+BENCH_SERVE = """import argparse
+from vllm.benchmarks.serve import add_cli_args, main
+parser = argparse.ArgumentParser()
+add_cli_args(parser)
+main(parser.parse_args())
+"""
+"""`vllm bench serve`, also where the package is not called vllm, as that for the CPU. It needs pandas."""
 WORDS = "Write a short lesson about rivers and stones for children, with an example and a question, in plain words. "
 
 
@@ -170,7 +177,7 @@ def vllm_bench(url: str, model: str, tokenizer: str, asked: list[str], in_flight
             "result-filename": "result.json",
         }
         flags = ["--ignore-eos", "--disable-shuffle", "--skip-chat-template", "--save-result"]
-        command = [python, "-m", "vllm.entrypoints.cli.main", "bench", "serve", *flags]
+        command = [python, "-c", BENCH_SERVE, *flags]
         subprocess.run([*command, *(f"--{name}={value}" for name, value in options.items())], check=True)
         result = json.loads((Path(folder) / "result.json").read_text(encoding="utf-8"))
     assert result["completed"] == len(asked), result
