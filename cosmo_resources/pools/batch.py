@@ -4,6 +4,7 @@ Belongs here: submitting, watching and cancelling the array of a job. Does not b
 (`task`), or Slurm's commands (`cosmo_resources.slurm`).
 """
 
+import shlex
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -44,7 +45,8 @@ class SlurmOptions:
     def spec(self, name: str, module: str, folder: Path, log: Path, *, comment: str, **more: str | None) -> JobSpec:
         """A job that runs `python -m module folder`, told of its end by USR1, put back when its node dies or another
         needs its place; its output is appended to `log` over all its lives."""
-        lines = ["#!/bin/bash", *self.setup.splitlines(), f"exec {self.python} -m {module} {folder}"]
+        command = shlex.join([self.python, "-m", module, str(folder)])
+        lines = ["#!/bin/bash", *self.setup.splitlines(), f"exec {command}"]
         options = {
             "export": EXPORTED,
             **self.options,

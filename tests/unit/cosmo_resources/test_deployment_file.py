@@ -43,7 +43,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     [
         (FILE.replace("batch", "bach"), "way: Input should be"),
         (FILE.replace("tasks: 8", "tasks: 0"), "tasks: Input should be greater"),
-        (FILE.replace("tasks: 8", "taks: 8"), "taks: Extra inputs"),
+        (FILE.replace("tasks: 8", "tusks: 8"), "tusks: Extra inputs"),
         (FILE.replace("gpus: 2", "gpus: 1"), "over 2 GPUs"),
         (FILE.replace("  model: /models/m", "  modl: x"), "server.model: Field required"),
         ("a: [1", "not YAML"),
