@@ -23,7 +23,7 @@ from cosmo_assets.recipe import Recipe
 from cosmo_assets.report.assets import corpus_export, corpus_report
 from cosmo_assets.reporting import BUCKETED, OWNERS
 from cosmo_assets.seeds.assets import course_outlines, seed_documents
-from cosmo_assets.sensors import watch
+from cosmo_assets.sensors import GENERATE, orphans, watch
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
     cluster_model,
@@ -155,9 +155,15 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
                 selection=dg.AssetSelection.assets(*TO_THE_END),
                 description="Mixture, shards, lineage, report and export from the buckets that are there.",
             ),
+            dg.define_asset_job(
+                GENERATE,
+                selection=dg.AssetSelection.assets("generations"),
+                partitions_def=partitions,
+                description="Generate one bucket, going on with whatever is there of it, its Slurm jobs included.",
+            ),
             new_seeds,
         ],
-        sensors=[new_seed_files],
+        sensors=[new_seed_files, orphans(recipe, in_slurm=resources["site"].in_slurm)],
         executor=dg.in_process_executor,
     )
 

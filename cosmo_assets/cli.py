@@ -63,7 +63,8 @@ def main(recipe: str | None, data: Path | None) -> None:
 @click.option("--asset", "-a", "assets", multiple=True, help="Only this asset; may be repeated. Default: all.")
 @click.option("--bucket", "-b", "buckets", multiple=True, help="Only this bucket; may be repeated. Default: all.")
 @click.option("--refit", is_flag=True, help="Fit the clusters anew; every topic may move, and prompts with them.")
-def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool) -> None:
+@click.option("--retry-refused", is_flag=True, help="Ask again what a server would not take.")
+def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool, retry_refused: bool) -> None:
     """Build the corpus: every asset, each bucket; what is built already is not built again."""
     from cosmo_assets.automation import materialize, open_instance, plan_runs
     from cosmo_assets.planning import summary_tables
@@ -77,6 +78,7 @@ def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool) -> None:
             instance,
             runs,
             refit=refit,
+            retry_refused=retry_refused,
             started=lambda run: bar.begin(run.assets, run.bucket),
             progress=bar,
         )

@@ -1,10 +1,12 @@
 """Sensors: what asks for a run because something outside has changed.
 
-Belongs here: watching the source folders of a recipe, and the job that takes new seeds in. Does not belong here: how
-seeds are read (`cosmo_assets.seeds`), or work that asks a model or fits one: that starts because a person asked.
+Belongs here: watching the source folders of a recipe, and the job that takes new seeds in; looking after Slurm jobs
+whose run is gone. Does not belong here: how seeds are read (`cosmo_assets.seeds`), or work that asks a model or fits
+one: that starts because a person asked.
 """
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +15,15 @@ import dagster as dg
 
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.seeds.readers.sources import units
+from cosmo_resources.deployments import settings
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.resources import StoreResource
+from cosmo_resources.resources import SiteResource, StoreResource
 from cosmo_resources.storage.digest import json_digest
 from cosmo_resources.storage.store import CorpusStore
 
 JOB = "new_seeds"
 SENSOR = "new_seed_files"
+GENERATE = "generate"
 SETTLED_SECONDS = 10.0
 """A file that was written to less long ago is taken to be still in the making."""
 INTERVAL_SECONDS = 60
@@ -89,6 +93,47 @@ def _sensor(needed: Sequence[str]) -> dg.SensorDefinition:
         )
 
     return new_seed_files
+
+
+def orphans(recipe: Recipe, *, in_slurm: bool) -> dg.SensorDefinition:
+    """The sensor that looks for Slurm jobs without a run, and runs without a process. On where there is Slurm."""
+    prefix = f"cosmo-{recipe.name}-"
+
+    @dg.sensor(
+        name="slurm_orphans",
+        job_name=GENERATE,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING if in_slurm else dg.DefaultSensorStatus.STOPPED,
+        description="Ends runs whose process is gone, and asks for a run of every bucket whose Slurm jobs have none: "
+        "it finds the jobs by their name, waits for them, and publishes what they did.",
+    )
+    def slurm_orphans(context: dg.SensorEvaluationContext, site: SiteResource) -> dg.SensorResult | dg.SkipReason:
+        from cosmo_assets.automation import bury_dead_runs  # which imports the definitions that this is part of
+
+        if not site.in_slurm:
+            return dg.SkipReason("this deployment has no Slurm")
+        buried = bury_dead_runs(context.instance, settings(os.environ).state / "processes")
+        if buried:
+            context.log.info(f"runs whose process is gone, ended: {', '.join(buried)}")
+        jobs = {job.name.removeprefix(prefix).split("-")[0]: job for job in site.slurm().jobs(prefix)}
+        orphaned = {bucket: job for bucket, job in jobs.items() if not _run_of(context.instance, bucket)}
+        seen = set(json.loads(context.cursor)) if context.cursor else set()
+        cursor = json.dumps(sorted(job.job for job in orphaned.values()))
+        # A job that was without a run at one look only may belong to one that is just beginning.
+        requests = [
+            dg.RunRequest(run_key=f"{job.name}-{job.job}", partition_key=bucket, tags={"cosmo/slurm_job": job.job})
+            for bucket, job in sorted(orphaned.items())
+            if job.job in seen
+        ]
+        return dg.SensorResult(run_requests=requests, cursor=cursor)
+
+    return slurm_orphans
+
+
+def _run_of(instance: dg.DagsterInstance, bucket: str) -> bool:
+    """Whether a run of this bucket is under way."""
+    under_way = dg.RunsFilter(tags={"dagster/partition": bucket}, statuses=_UNDER_WAY)
+    return bool(instance.get_runs(under_way, limit=1))
 
 
 def _missing(store: CorpusStore, needed: Sequence[str]) -> list[str]:

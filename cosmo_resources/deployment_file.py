@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.inference.client import ClientOptions
 from cosmo_resources.inference.server_spec import ServerSpec
 from cosmo_resources.storage.files import write_text
 from cosmo_resources.storage.manifest import Frozen
@@ -44,9 +45,12 @@ class SlurmSection(Frozen):
 
 
 class ProgramsSection(Frozen):
-    """Assets whose work runs as a Slurm job of its own, and what it asks for."""
+    """Assets whose work runs as a Slurm job of its own, and what it asks for: `seed_embeddings`, `minhash_signatures`.
+    `environment` is needed with a login node only: a folder with activate.sh and env/bin/python, as dagster-slurm
+    wants it."""
 
     assets: tuple[str, ...] = ()
+    environment: str = ""
     options: Mapping[str, Option] = {}
 
 
@@ -70,6 +74,8 @@ class DeploymentFile(Frozen):
     """What servers of a service listen on; empty takes the node's address."""
     concurrency: Count = 64
     """Requests in flight on each server."""
+    timeout_seconds: Annotated[float, pydantic.Field(gt=0)] = ClientOptions.timeout
+    """How long one request may take, before it is sent again: well above what the longest answer needs."""
     slurm: SlurmSection = SlurmSection()
     programs: ProgramsSection = ProgramsSection()
 

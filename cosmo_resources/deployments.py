@@ -16,6 +16,7 @@ from cosmo_resources.resources import (
     EmbedderResource,
     EngineResource,
     PoolResource,
+    ProgramsResource,
     SiteResource,
     StoreResource,
     TrackerResource,
@@ -63,7 +64,7 @@ def settings(environment: Mapping[str, str]) -> Settings:
 
 
 def deployment(chosen: Settings, corpus: str) -> dict[str, Any]:
-    """The resources of a deployment, by name: store, engine, pool, embedder, tracker.
+    """The resources of a deployment, by name: store, site, engine, pool, programs, embedder, tracker.
 
     Raises:
         CosmoError: there is no such deployment, or it lacks a setting.
@@ -103,8 +104,10 @@ def _laptop(chosen: Settings, corpus: str, site: SiteResource | None = None) -> 
     uri = f"sqlite:///{chosen.state / 'mlflow.db'}" if chosen.mlflow is None else chosen.mlflow
     return {
         "store": StoreResource(root=str(chosen.data / corpus)),
+        "site": engine.site,
         "engine": engine,
         "pool": PoolResource(engine=engine, workers=chosen.workers),
+        "programs": ProgramsResource(site=engine.site, recipe=chosen.recipe, data=str(chosen.data)),
         "embedder": EmbedderResource(),
         "tracker": TrackerResource(
             uri="" if uri == "off" else uri, experiment=corpus, artifacts=str(chosen.state / "mlflow-artifacts")

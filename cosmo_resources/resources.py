@@ -7,24 +7,34 @@ which (`deployments`).
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
 from cosmo_resources.deployment_file import DeploymentFile, read_deployment
-from cosmo_resources.embedding.minilm import MiniLmEmbedder
+from cosmo_resources.embedding.minilm import MiniLmEmbedder, pipeline_embedder
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.inference.servers import EmbeddedServer, RemoteServer, Server, make_server
+from cosmo_resources.pools.batch import EXPORTED
 from cosmo_resources.pools.jobs import Pool
 from cosmo_resources.pools.local import LocalPool
 from cosmo_resources.pools.reconcile import Reconciler
 from cosmo_resources.pools.service import PoolEndpoints
-from cosmo_resources.pools.sites import reconciler, slurm_pool
+from cosmo_resources.pools.sites import options_of, reconciler, slurm_pool
 from cosmo_resources.slurm.commands import LocalCommands
 from cosmo_resources.slurm.slurm import Slurm
 from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.tracking import MlflowTracker, NoTracker, Tracker
+
+LOGS = "programs"
+"""Folder of the logs of stages that run as jobs."""
+
+if TYPE_CHECKING:
+    from dagster_slurm import SSHConnectionResource
+
+    from cosmo_resources.slurm.resources import ProgramResource
 
 
 class StoreResource(dg.ConfigurableResource[CorpusStore]):
@@ -50,14 +60,33 @@ class SiteResource(dg.ConfigurableResource[DeploymentFile]):
         return bool(self.file) and self.create().way != "local"
 
     def slurm(self) -> Slurm:
-        ssh = self.create().slurm.ssh
-        if ssh is None:
+        connection = self._ssh()
+        if connection is None:
             return Slurm(LocalCommands())
-        from dagster_slurm import SSHConnectionResource  # a third of a second that only a remote login node costs
-
         from cosmo_resources.slurm.resources import SshCommands
 
-        return Slurm(SshCommands(SSHConnectionResource(**ssh.model_dump(exclude_none=True))))
+        return Slurm(SshCommands(connection))
+
+    def _ssh(self) -> "SSHConnectionResource | None":
+        ssh = self.create().slurm.ssh
+        if ssh is None:
+            return None
+        from dagster_slurm import SSHConnectionResource  # a third of a second that only a remote login node costs
+
+        return SSHConnectionResource(**ssh.model_dump(exclude_none=True))
+
+    def programs(self) -> "ProgramResource":
+        """Where stages run as jobs: like everything else by this machine's commands, or at the login node."""
+        from cosmo_resources.slurm.resources import ProgramResource, SlurmResource
+
+        site = self.create()
+        return ProgramResource(
+            slurm=SlurmResource(ssh=self._ssh()),
+            python=site.python,
+            folder=str(Path(self.pools) / LOGS),
+            environment=site.programs.environment,
+            partition=str(site.programs.options.get("partition") or ""),
+        )
 
     def reconciler(self) -> Reconciler:
         return reconciler(self.create(), self.slurm(), Path(self.pools))
@@ -72,6 +101,11 @@ class EngineResource(dg.ConfigurableResource[Server]):
     logs: str = Field(default=".cosmo/state/servers", description="Folder of the logs of servers on this machine")
     concurrency: int = Field(default=64, description="Requests in flight")
 
+    @property
+    def timeout(self) -> float:
+        """Seconds for one request."""
+        return self.site.create().timeout_seconds if self.site.file else ClientOptions.timeout
+
     def server(self) -> Server:
         """The server of this machine."""
         if self.endpoints:
@@ -84,9 +118,11 @@ class EngineResource(dg.ConfigurableResource[Server]):
         if self.site.in_slurm and not self.endpoints:
             each = self.site.create().concurrency
             pool = PoolEndpoints(self.site.reconciler())
-            options = ClientOptions(concurrency=each * 1024, per_endpoint=each, patience=None, api_key=key)
+            options = ClientOptions(
+                concurrency=each * 1024, per_endpoint=each, timeout=self.timeout, patience=None, api_key=key
+            )
             return CompletionClient(pool, model, options)
-        options = ClientOptions(concurrency=self.concurrency, api_key=key)
+        options = ClientOptions(concurrency=self.concurrency, timeout=self.timeout, api_key=key)
         return CompletionClient(self.server().start(), model, options)
 
 
@@ -100,8 +136,43 @@ class PoolResource(dg.ConfigurableResource[Pool]):
         site = self.engine.site
         if site.in_slurm and not self.engine.endpoints:
             return slurm_pool(site.create(), site.slurm(), Path(site.pools))
-        gpus = site.create().server.gpus if site.file else 0
-        return LocalPool(self.engine.server, workers=self.workers, concurrency=self.engine.concurrency, gpus=gpus)
+        return LocalPool(
+            self.engine.server,
+            workers=self.workers,
+            concurrency=self.engine.concurrency,
+            gpus=site.create().server.gpus if site.file else 0,
+            timeout=self.engine.timeout,
+        )
+
+
+class ProgramsResource(dg.ConfigurableResource[None]):
+    """Stages that run as Slurm jobs of their own, where the deployment file names them."""
+
+    site: SiteResource = SiteResource()
+    recipe: str = Field(default="", description="The recipe, by a name or path that nodes know as well")
+    data: str = Field(default="", description="The data root, on a file system that all nodes see")
+
+    def run(self, context: dg.AssetExecutionContext, module: str, asset: str, bucket: str = "") -> None:
+        """Run `python -m <module> <asset> <bucket>` as a job, and wait for its end; nothing, where the asset is none of
+        those that run so. Whether it did its work, the store says.
+
+        Raises:
+            CosmoError: the job failed; the end of its log is quoted.
+        """
+        if not self.site.file or asset not in self.site.create().programs.assets:
+            return
+        from cosmo_resources.slurm.programs import Program
+
+        section = self.site.create().programs
+        place = (bucket,) if bucket else ()
+        program = Program(
+            name="-".join(("cosmo", asset, *place)),
+            module=module,
+            arguments=(asset, *place, "--recipe", self.recipe, "--data", self.data),
+            options={"export": EXPORTED, **options_of(section.options)},
+        )
+        (Path(self.site.pools) / LOGS).mkdir(parents=True, exist_ok=True)
+        self.site.programs().run(context, program)
 
 
 class EmbedderResource(dg.ConfigurableResource[MiniLmEmbedder]):
@@ -136,4 +207,4 @@ def _embedded(model: str, logs: str) -> EmbeddedServer:
 
 @cache
 def _embedder() -> MiniLmEmbedder:
-    return MiniLmEmbedder(pooling="sif")
+    return pipeline_embedder()

@@ -184,9 +184,14 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Generation": {
         "model": "The generator",
         "sampling": "Sampling parameters, sent with every request",
+        "rollout": "How one document comes about: one request, or several",
         "samples": "Documents per prompt",
         "max_tokens": "Longest answer; a template may set a lower bound",
         "shard_rows": "Documents in a shard of the ledger, the unit that workers claim",
+    },
+    "RolloutUse": {
+        "name": "`single`, `continued`, `revised`, or `module:function` of one's own (see [Generation](generation.md))",
+        "options": "What the rollout is given; part of every document's id, as the name is, unless that is `single`",
     },
     "Model": {
         "name": "Name of the model as the server knows it; sent with every request",
@@ -204,6 +209,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "gpu_hours": "Device hours that generation may take (`prompt_table: within_budget`)",
         "cost": "What it may cost (`prompt_table: within_budget`)",
         "gpu_hour_price": "Price of a device hour, in the currency of `cost`",
+        "gpu_watts": "What one device draws, where it does not say so itself; for the estimate of energy",
         "tokens_per_second": "Output tokens of one device; null takes the shipped table's figure for the model",
     },
     "QualityPolicy": {
@@ -246,6 +252,9 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Limits": {
         "max_failed": "Share of requests without an answer (`generations: answered`)",
         "max_truncated": "Share of answers cut at the token limit (`generations: truncated`)",
+        "max_empty": "Share of answers without a word (`generations: empty`)",
+        "max_refusals": "Share of answers in which the model says that it will not (`generations: refusal`)",
+        "max_repetitive": "Share of answers that repeat themselves (`generations: repetitive`)",
         "max_low_quality": "Share of texts that break a quality rule (`generation_quality: low_quality`)",
         "max_contaminated": "Share of contaminated documents at most (`decontaminated: removed_at_most`)",
         "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`)",

@@ -5,6 +5,7 @@ Belongs here: definitions and what they show. Does not belong here: the work (`s
 
 import dagster as dg
 
+from cosmo_assets import stage_program
 from cosmo_assets.charts import bars, histogram
 from cosmo_assets.decontamination.assets import decontaminated
 from cosmo_assets.deduplication import stages
@@ -12,7 +13,7 @@ from cosmo_assets.deduplication.checks import CLUSTER_CHECKS, SIGNATURE_CHECKS, 
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
-from cosmo_resources.resources import StoreResource
+from cosmo_resources.resources import ProgramsResource, StoreResource
 
 GROUP = "deduplication"
 
@@ -27,9 +28,13 @@ GROUP = "deduplication"
     bucketed=True,
 )
 def minhash_signatures(
-    context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    recipe: dg.ResourceParam[Recipe],
+    programs: ProgramsResource,
 ) -> Result:
     """MinHash signatures of the bucket's texts, of those that are left so far."""
+    programs.run(context, stage_program.__name__, "minhash_signatures", context.partition_key)
     manifest = stages.build_signatures(workspace(context, store, recipe), context.partition_key)
     signatures = sum(entry.bytes for entry in manifest.files if entry.role == "artifact")
     chart = bars("Bytes", [("signatures", signatures), ("index", manifest.bytes - signatures)], unit="bytes")

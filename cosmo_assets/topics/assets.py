@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from cosmo_assets import stage_program
 from cosmo_assets.charts import bars, histogram, stacked
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import MAX_TABLE_ROWS, Result, Show, columns, corpus_asset, materialized, workspace
@@ -27,7 +28,7 @@ from cosmo_assets.topics.checks import (
     TOPIC_SEED_CHECKS,
     TREE_CHECKS,
 )
-from cosmo_resources.resources import EmbedderResource, EngineResource, StoreResource
+from cosmo_resources.resources import EmbedderResource, EngineResource, ProgramsResource, StoreResource
 from cosmo_resources.storage.manifest import Manifest
 
 
@@ -52,8 +53,10 @@ def seed_embeddings(
     store: StoreResource,
     recipe: dg.ResourceParam[Recipe],
     embedder: EmbedderResource,
+    programs: ProgramsResource,
 ) -> Result:
     """One unit vector per seed (all-MiniLM-L6-v2, 384 dimensions); unchanged seeds keep theirs."""
+    programs.run(context, stage_program.__name__, "seed_embeddings")
     manifest = embedding.build(workspace(context, store, recipe), embedder.create())
     reused = int(manifest.run.get("reused_rows", 0))
     chart = bars("Embeddings", [("computed", manifest.rows - reused), ("taken over", reused)], unit="seeds")

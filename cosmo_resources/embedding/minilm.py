@@ -280,3 +280,8 @@ def build_graph(weights: Weights, config: dict[str, Any]) -> ov.Model:
     for parameter in (ids, mask, pooling):
         parameter.output(0).set_names({parameter.get_friendly_name()})
     return ov.Model([vector], [ids, mask, pooling], "all-minilm-l6-v2")
+
+
+def pipeline_embedder() -> MiniLmEmbedder:
+    """The embedder of the pipeline, wherever it runs."""
+    return MiniLmEmbedder(pooling="sif")

@@ -49,6 +49,11 @@ class Call:
             return False
         return self.culprit or sum(crash.fatal and not crash.explained for crash in self.crashes) > 1
 
+    @property
+    def chances_used(self) -> int:
+        """Attempts, less those that another request is known to have spoiled."""
+        return self.attempts - (0 if self.culprit else sum(crash.explained for crash in self.crashes))
+
 
 @dataclass(eq=False, slots=True)
 class Target:
@@ -99,6 +104,8 @@ class Balancer:
         self.running = 0
         self.error: CosmoError | None = None
         self.last_error = ""
+        self.isolated: Sending | None = None
+        """The suspect in flight."""
         self._loop = asyncio.get_running_loop()
         self._concurrency = concurrency
         self._per_endpoint = concurrency if per_endpoint is None else min(per_endpoint, concurrency)
@@ -108,7 +115,6 @@ class Balancer:
         self._targets: dict[str, Target] = {}
         self._queue: dict[Call, asyncio.Future[Sending]] = {}
         self._suspects: dict[Call, asyncio.Future[Sending]] = {}
-        self._isolated: Sending | None = None  # the suspect in flight
         self._aside: Target | None = None  # the endpoint that is emptied for a suspect, or has one
         self._works = True
         self._down_since: float | None = None  # that nothing works, and nothing was answered since
@@ -186,8 +192,8 @@ class Balancer:
         breaker, epoch = target.breaker, target.breaker.epoch
         target.running -= 1
         self.running -= 1
-        if sending is self._isolated:
-            self._isolated = None
+        if sending is self.isolated:
+            self.isolated = None
         if effect == "unfit":  # alone it cannot be passed over; among others it would get all rows, and fail them fast
             effect = "failed" if len(self._targets) > 1 else "answered"
         if effect == "answered" or effect == "busy":
@@ -245,7 +251,7 @@ class Balancer:
     def _hand_out(self) -> None:
         """Give free slots to those that wait: a suspect first, then the others in order."""
         now = time.monotonic()
-        if self._isolated is None:
+        if self.isolated is None:
             self._isolate(now)
         placed = []
         for call, future in self._queue.items():
@@ -273,8 +279,8 @@ class Balancer:
             usable, key=lambda target: (target.endpoint.url == call.avoid, target is not before, target.running)
         )
         if not self._aside.running and self.running < self._concurrency:
-            self._isolated = self._send(self._aside, call, alone=True)
-            self._suspects.pop(call).set_result(self._isolated)
+            self.isolated = self._send(self._aside, call, alone=True)
+            self._suspects.pop(call).set_result(self.isolated)
 
     def _setback(self, sending: Sending, effect: Effect, now: float) -> None:
         target, call = sending.target, sending.call

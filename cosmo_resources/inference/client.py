@@ -177,10 +177,7 @@ class CompletionClient:
             while results := loop.run_until_complete(stream.finished()):
                 yield from results
         finally:
-            left = asyncio.all_tasks(loop)  # also what a rollout began and did not wait for
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(_end_all())
             loop.run_until_complete(stream.close())
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
@@ -228,6 +225,14 @@ class CompletionClient:
 
 async def _ask_once(request: Request, generate: Generate) -> Answer:
     return await generate(request.body)
+
+
+async def _end_all() -> None:
+    """Cancel every other task of this loop, also what a rollout began and did not wait for."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def _no_exception(answer: Answer | Exception) -> Answer:
@@ -281,13 +286,18 @@ class _Stream(Generic[RowT, ResultT]):
             if problem := self._error or self._balancer.error:
                 raise problem
             self._draw()
-            if not self._rows or (self._client.draining and not self.running and not self._balancer.works):
+            if self._over():
                 return []
             if self._awake.done():
                 self._awake = self._loop.create_future()
             await self._awake
         results, self._results = self._results, []
         return results
+
+    def _over(self) -> bool:
+        if self._client.draining:
+            return not self._rows or not (self.running or self._balancer.works)
+        return not self._rows and self._source is None  # without an endpoint no row was drawn yet
 
     async def close(self) -> None:
         """Cancel what is under way."""
@@ -388,7 +398,7 @@ class _Stream(Generic[RowT, ResultT]):
         totals["completion_tokens"] += answer.completion_tokens
         self._failures = self._failures + 1 if answer.status == "failed" else 0
         if self._failures >= self._options.give_up_after:
-            self._error = CosmoError(
+            self._error = self._error or CosmoError(
                 f"{self._failures} requests in a row failed, the last one with: {answer.error}",
                 remedy="check the server and its log, then run the command again: answers are kept",
             )

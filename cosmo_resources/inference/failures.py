@@ -3,8 +3,8 @@
 Belongs here: the messages by which engines, their Python and the kernel say why a server did not come up or went down.
 Does not belong here: reading log files or raising errors (`server_process`).
 
-The patterns come from logs of vLLM 0.32 on the CPU that were provoked on purpose, and, for GPUs, from what vLLM's
-source prints. The first entry that matches wins: what the engine says of itself stands before what merely follows.
+The patterns for the CPU come from logs of vLLM 0.32 that were provoked on purpose, those for GPUs from reports of its
+users. The first entry that matches wins: what the engine says of itself stands before what merely follows from it.
 """
 
 import re
@@ -83,6 +83,13 @@ _FAILURES = (
         r"number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size \((?P<size>\d+)\)",
         "the model's {heads} attention heads cannot be spread over {size} GPUs",
         "set tensor-parallel-size to a number that divides the heads",
+    ),
+    _Failure(
+        "too few cores",
+        r"CPU id list .* doesn't match local world size (?P<size>\d+)"
+        r"|Not enough allowed NUMA nodes to bind threads of (?P<workers>\d+)",
+        "the model is to be spread over more workers than this machine has sets of cores for",
+        "leave out tensor-parallel-size, or give each worker its cores in VLLM_CPU_OMP_THREADS_BIND ('0-3|4-7')",
     ),
     _Failure(
         "context too long",
@@ -164,29 +171,38 @@ _FAILURES = (
         "vLLM on the CPU cannot compute prompts in chunks for requests with a seed",
         "leave out enable-chunked-prefill: without it Cosmo turns chunks off",
     ),
-    _Failure(
-        "engine killed",
-        r"(?:Worker|EngineCore|[Ee]ngine core)\S* .*(?:died unexpectedly|exit(?: |_)code[: =]*-9)",
-        "a process of the engine was killed, most often by the system for lack of memory",
-        "ask for more memory for the job, or lower max-num-seqs or the key-value cache",
-    ),
 )
 
 _KILLED = Diagnosis(
     "killed",
-    "it was killed (SIGKILL), most often by the system for lack of memory",
+    "it or a process of its engine was killed, most often by the system for lack of memory",
     "ask for more memory for the job, or lower max-num-seqs or the key-value cache (`sacct` or `dmesg` tells)",
 )
 
+_ERROR = re.compile(
+    r"^(?:\(\w+ pid=\d+\) ERROR [^\]]*\] *)?(?P<error>(?:\w+\.)*\w*(?:Error|Exception): .+)", re.MULTILINE
+)
+_ECHO = re.compile(
+    r"Engine core initialization failed|WorkerProc initialization failed|Executor failed|EngineDeadError"
+    r"|engine core exited unexpectedly|Worker proc \S+ died unexpectedly"
+)
+"""What the other processes of vLLM say when one of them is gone. If that is all, it went without a word."""
+
 
 def diagnose(log: str, exit_code: int | None) -> Diagnosis | None:
-    """Why a server with this log ended, or did not become ready; None where the log holds nothing known. `exit_code`
-    is None while the process runs, -9 or 137 where it was killed."""
+    """Why a server with this log ended, or did not become ready; None where the log holds nothing of it. `exit_code` is
+    None while the process runs, -9 or 137 where it was killed."""
     for failure in _FAILURES:
         match = re.search(failure.pattern, log)
         if match is not None:
-            start, end = log.rfind("\n", 0, match.start()) + 1, log.find("\n", match.end())
-            line = log[start : end if end >= 0 else len(log)].strip()
             named = {name: value.strip() for name, value in match.groupdict(default="").items()}
-            return Diagnosis(failure.kind, failure.cause.format(**named), failure.remedy, line)
-    return _KILLED if exit_code in {-9, 137} else None
+            return Diagnosis(failure.kind, failure.cause.format(**named), failure.remedy, _line(log, match))
+    for match in _ERROR.finditer(log):
+        if _ECHO.search(match["error"]) is None:
+            return Diagnosis("error", match["error"][:300], "read the whole log", _line(log, match))
+    return _KILLED if exit_code in {-9, 137} or _ECHO.search(log) else None
+
+
+def _line(log: str, match: re.Match[str]) -> str:
+    start, end = log.rfind("\n", 0, match.start()) + 1, log.find("\n", match.end())
+    return log[start : end if end >= 0 else len(log)].strip()

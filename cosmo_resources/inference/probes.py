@@ -20,7 +20,7 @@ RUNNING = re.compile(
 )
 """The gauges of requests that run or wait: vLLM, the embedded server, SGLang, TGI, llama.cpp."""
 
-SECONDS = 5.0
+SECONDS = 2.0
 
 _direct: OpenerDirector = build_opener(ProxyHandler({}))
 """A cluster's proxy for the outside must not be asked for a node."""

@@ -74,10 +74,10 @@ class Retries:
                 continue
             if call.culprit:
                 error += " (the server went down under this request while it ran nothing else)"
-            if result.final or call.attempts >= self._attempts:
+            if result.final or call.chances_used >= self._attempts:
                 return Outcome(result.final or "failed", None, error, call.attempts, seconds, endpoint)
             self._totals["retried"] += 1
-            await self._park(call.attempts, deadline, result.wait)
+            await self._park(call.attempts, deadline, result)
         last = f", the last error was: {error}" if error else ""
         error = f"no answer within the deadline of {self._deadline:g} s{last}"
         return Outcome("failed", None, error, call.attempts, seconds, endpoint)
@@ -105,13 +105,15 @@ class Retries:
                 self._balancer.release(sending, "answered")
         return result
 
-    async def _park(self, attempts: int, deadline: "_Deadline | None", asked: float | None) -> None:
-        """Wait for the next attempt: as long as the server asks, or longer from attempt to attempt."""
-        if asked is None:
-            longest = min(self._backoff * 2 ** (attempts - 1), LONGEST_BACKOFF)
-            wait = longest * random.uniform(0.5, 1.5)  # noqa: S311 - jitter only
-        else:
-            wait = asked * random.uniform(1.0, 1.25)  # noqa: S311 - so that they do not come back all at once
+    async def _park(self, attempts: int, deadline: "_Deadline | None", trouble: Trouble) -> None:
+        """Wait for the next attempt: longer from attempt to attempt, or as the server asks. Where that is a rest for
+        the server, the request need not wait it out: another endpoint may take it."""
+        usual = min(self._backoff * 2 ** (attempts - 1), LONGEST_BACKOFF)
+        wait = usual * random.uniform(0.5, 1.5)  # noqa: S311 - jitter only
+        if trouble.rest is not None:
+            wait = min(wait, trouble.rest)
+        elif trouble.wait is not None:
+            wait = trouble.wait * random.uniform(1.0, 1.25)  # noqa: S311 - so that they do not come back all at once
         self.parked += 1
         try:
             await asyncio.sleep(wait if deadline is None else min(wait, max(deadline.left(), 0.0)))

@@ -9,6 +9,7 @@ import atexit
 import errno
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -41,6 +42,8 @@ STOP_SECONDS = 10.0
 LOGS_KEPT = 4
 TAIL_BYTES = 200_000
 QUOTED_LINES = 8
+PROBED = re.compile(r'"GET /(?:health|metrics|v1/models) HTTP')
+"""What a server logs of being watched; never quoted."""
 
 
 class ModelServer:
@@ -248,7 +251,7 @@ class ModelServer:
         text = _tail(self.log)
         diagnosis = diagnose(text, code)
         ended = f" (exit code {code})" if code is not None else ""
-        lines = [line for line in text.splitlines() if line.strip()][-QUOTED_LINES:]
+        lines = [line for line in text.splitlines() if line.strip() and not PROBED.search(line)][-QUOTED_LINES:]
         if diagnosis is not None and diagnosis.line and diagnosis.line not in lines:
             lines = [diagnosis.line, "...", *lines[2 - QUOTED_LINES :]]
         quoted = "\n  ".join(line[:400] for line in lines)

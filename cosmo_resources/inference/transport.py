@@ -73,7 +73,7 @@ class Transport:
                 if reply.status == 200:
                     return read_reply(await reply.json(content_type=None))
                 return self._status(reply.status, reply.headers, await reply.text(errors="replace"))
-        except aiohttp.InvalidURL as problem:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as problem:
             return Trouble(f"{base}: not a URL: {problem}", "unfit", "failed")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
             error, effect = f"{base}: {type(problem).__name__}: {problem}", "unsent"

@@ -27,6 +27,10 @@ FRUITLESS_SUBMISSIONS = 2
 """Arrays in a row that may end without one new row before the job is given up."""
 
 
+EXPORTED = "PATH,HOME,USER,LANG,SLURM_CONF"
+"""What a job inherits of the environment that submits it: no secret that happens to stand there."""
+
+
 @dataclass(frozen=True)
 class SlurmOptions:
     """How a deployment's jobs are submitted. `options` are long options of sbatch; `setup` are lines of shell that come
@@ -42,6 +46,7 @@ class SlurmOptions:
         needs its place; its output is appended to `log` over all its lives."""
         lines = ["#!/bin/bash", *self.setup.splitlines(), f"exec {self.python} -m {module} {folder}"]
         options = {
+            "export": EXPORTED,
             **self.options,
             "requeue": None,
             "open-mode": "append",

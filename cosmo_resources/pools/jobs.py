@@ -58,13 +58,15 @@ def worker_command(
     concurrency: int,
     engine: str,
     parent: int,
+    timeout: float,
     python: str = sys.executable,
     leave: bool = False,
 ) -> list[str]:
     """The command of one worker. `where` says whom to ask: `--endpoint URL ...` or `--leases FOLDER`. With `leave` it
-    ends when no shard can be claimed, instead of waiting for those that others hold."""
+    ends when no shard can be claimed, instead of waiting for those that others hold. `timeout` is in seconds, for one
+    request."""
     command = [python, "-m", job_module, str(folder), "--concurrency", str(concurrency), *where]
-    command += ["--engine", engine, "--parent", str(parent)]
+    command += ["--engine", engine, "--parent", str(parent), "--timeout", f"{timeout:g}"]
     return [*command, "--leave"] if leave else command
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cosmo_resources.inference.client import ClientOptions
 from cosmo_resources.inference.servers import Server
 from cosmo_resources.pools.jobs import Job, failure, worker_command
 from cosmo_resources.pools.serving import usage
@@ -20,14 +21,24 @@ POLL_SECONDS = 0.2
 
 
 class LocalPool:
-    """`workers` processes on this machine, each with `concurrency` requests in flight, and a server with `gpus`
-    devices. A server that dies is started again; the requests that it took with it are sent anew."""
+    """`workers` processes on this machine, each with `concurrency` requests in flight and `timeout` seconds for an
+    answer, and a server with `gpus` devices. A server that dies is started again; the requests that it took with it are
+    sent anew."""
 
-    def __init__(self, server: Callable[[], Server], *, workers: int = 1, concurrency: int = 32, gpus: int = 0) -> None:
+    def __init__(
+        self,
+        server: Callable[[], Server],
+        *,
+        workers: int = 1,
+        concurrency: int = 32,
+        gpus: int = 0,
+        timeout: float = ClientOptions.timeout,
+    ) -> None:
         self._server = server
         self._gpus = gpus
         self._workers = workers
         self._concurrency = concurrency
+        self._timeout = timeout
 
     def run(self, job: Job) -> Generator[int, None, None]:
         """See `Pool.run`.
@@ -39,7 +50,13 @@ class LocalPool:
         endpoints = server.start()
         where = [part for endpoint in endpoints for part in ("--endpoint", endpoint)]
         command = worker_command(
-            job.module, job.folder, where, concurrency=self._concurrency, engine=server.name, parent=os.getpid()
+            job.module,
+            job.folder,
+            where,
+            concurrency=self._concurrency,
+            engine=server.name,
+            parent=os.getpid(),
+            timeout=self._timeout,
         )
         ledger = ShardLedger(job.folder)
         with usage(job.folder, self._gpus, endpoints), running_workers(command, job.folder, self._workers) as workers:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
 
+from cosmo_resources.inference.client import ClientOptions
 from cosmo_resources.inference.endpoints import Endpoint
 from cosmo_resources.inference.leases import LeasedEndpoints
 from cosmo_resources.pools.agent import DEMANDS, LEASES
@@ -24,12 +25,19 @@ TICK_SECONDS = 5.0
 
 
 class ServicePool:
-    """Workers here, servers in Slurm: `per_server` requests in flight on each."""
+    """Workers here, servers in Slurm: `per_server` requests in flight on each, `timeout` seconds for an answer."""
 
     def __init__(
-        self, reconciler: Callable[[], Reconciler], *, workers: int = 1, per_server: int = 128, engine: str = "vllm"
+        self,
+        reconciler: Callable[[], Reconciler],
+        *,
+        workers: int = 1,
+        per_server: int = 128,
+        engine: str = "vllm",
+        timeout: float = ClientOptions.timeout,
     ) -> None:
         self._reconciler, self._workers, self._per_server, self._engine = reconciler, workers, per_server, engine
+        self._timeout = timeout
 
     def run(self, job: Job) -> Generator[int, None, None]:
         """See `Pool.run`. Servers may come, go and be replaced meanwhile; with none alive the workers wait.
@@ -46,6 +54,7 @@ class ServicePool:
             concurrency=self._per_server * 1024,
             engine=self._engine,
             parent=os.getpid(),
+            timeout=self._timeout,
         )
         ledger = ShardLedger(job.folder)
         ticked = -TICK_SECONDS

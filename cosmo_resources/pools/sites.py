@@ -28,6 +28,7 @@ def slurm_pool(site: DeploymentFile, slurm: Slurm, root: Path) -> Pool:
             server=site.server,
             servers=site.servers_per_task,
             concurrency=site.concurrency,
+            timeout=site.timeout_seconds,
             grace_seconds=site.grace_seconds,
         )
         return BatchPool(slurm, slurm_options(site, site.servers_per_task), task, tasks=site.tasks)
@@ -36,7 +37,12 @@ def slurm_pool(site: DeploymentFile, slurm: Slurm, root: Path) -> Pool:
 
 def service_pool(site: DeploymentFile, slurm: Slurm, root: Path) -> ServicePool:
     """The servers that all share. `root` is a folder on the shared file system."""
-    return ServicePool(lambda: reconciler(site, slurm, root), per_server=site.concurrency, engine=site.server.engine)
+    return ServicePool(
+        lambda: reconciler(site, slurm, root),
+        per_server=site.concurrency,
+        engine=site.server.engine,
+        timeout=site.timeout_seconds,
+    )
 
 
 def reconciler(site: DeploymentFile, slurm: Slurm, root: Path) -> Reconciler:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.inference.client import ClientOptions
 from cosmo_resources.inference.server_process import ModelServer
 from cosmo_resources.inference.server_spec import ServerSpec
 from cosmo_resources.pools.jobs import UNFINISHED, failure, worker_command
@@ -27,12 +28,14 @@ POLL_SECONDS = 0.5
 
 class TaskSpec(Frozen):
     """What every task of a job does: `servers` equal servers, and one worker with `concurrency` requests in flight for
-    each of them. `grace_seconds` is what a worker has to finish its requests when the task is told to go."""
+    each of them, that waits `timeout` seconds for an answer. `grace_seconds` is what a worker has to finish its
+    requests when the task is told to go."""
 
     module: str
     server: ServerSpec
     servers: int = 1
     concurrency: int = 64
+    timeout: float = ClientOptions.timeout
     grace_seconds: float = 60.0
 
 
@@ -68,6 +71,7 @@ def _work(folder: Path, spec: TaskSpec, servers: Sequence[ModelServer], notice: 
         concurrency=spec.concurrency * len(servers),
         engine=servers[0].name,
         parent=os.getpid(),
+        timeout=spec.timeout,
         leave=True,
     )
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,20 +25,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def session_cluster() -> Iterator[Cluster]:
-    try:
-        install_packages()
-        reservation = Reservation()
-    except NoClusterError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"no Slurm, and CI is set: {error}")
-        pytest.skip(f"no Slurm: {error}")
-    cluster = Cluster(reservation.port)
-    try:
-        cluster.up()
+    with ExitStack() as ends:
+        try:
+            install_packages()
+            reservation = Reservation()
+            ends.callback(reservation.release)
+            cluster = Cluster(reservation.port)
+            ends.callback(cluster.down)
+            cluster.up()
+        except NoClusterError as error:
+            if os.environ.get("CI"):
+                pytest.fail(f"no Slurm, and CI is set: {error}")
+            pytest.skip(f"no Slurm: {error}")
         yield cluster
-    finally:
-        cluster.down()
-        reservation.release()
 
 
 @pytest.fixture

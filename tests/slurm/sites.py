@@ -1,5 +1,6 @@
 """A corpus whose prompts wait to be answered, and deployment files whose servers are replay servers."""
 
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import yaml
 
 from cosmo_assets.build import STEPS
+from cosmo_resources.deployments import POOLS
 from tests.corpora import ONE_TEMPLATE, ROOT, Corpus, contents, seeds
 from tests.doubles.replay_server import replaying
 
+Contents = dict[str, tuple[object, ...]]
 NOTHING: Mapping[str, Any] = {}
 ROWS = 60
 UP_TO_PROMPTS = tuple(asset for step, _ in STEPS[:1] for asset in step)
@@ -24,11 +27,28 @@ def waiting_corpus(folder: Path) -> Corpus:
     return corpus
 
 
-def answered(corpus: Corpus) -> dict[str, tuple[object, ...]]:
+def answered(corpus: Corpus) -> Contents:
     """What its rows are when nothing disturbs."""
     with replaying() as server:
         corpus.build(server.url, ["generations"])
     return contents(corpus)
+
+
+def generate(corpus: Corpus, deployment: Path) -> "subprocess.Popen[str]":
+    """Start `cosmo run` on the bucket, in a process group of its own."""
+    return corpus.command("", "run", "--asset", "generations", deployment=str(deployment))
+
+
+def end(process: "subprocess.Popen[str]") -> str:
+    """What a command printed; it must end well."""
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return str(output)
+
+
+def pools_of(corpus: Corpus) -> Path:
+    """Where service pools of a corpus keep their records."""
+    return corpus.data / POOLS
 
 
 def site(

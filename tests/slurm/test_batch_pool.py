@@ -1,6 +1,5 @@
 """The batch pool on a real Slurm: one array per bucket, whatever happens to its tasks."""
 
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,24 +9,13 @@ from cosmo_resources.slurm.slurm import Slurm
 from tests.corpora import Corpus, contents, kill_group, wait_until
 from tests.doubles.replay_program import calls, set_faults
 from tests.slurm.cluster import Cluster
-from tests.slurm.sites import ROWS, site, state_of
+from tests.slurm.sites import ROWS, Contents, end, generate, site, state_of
 
 IN_FLIGHT = 4
-Contents = dict[str, tuple[object, ...]]
-
-
-def generate(corpus: Corpus, deployment: Path) -> "subprocess.Popen[str]":
-    return corpus.command("", "run", "--asset", "generations", deployment=str(deployment))
 
 
 def live_jobs() -> list[str]:
     return [job.id for job in Slurm(LocalCommands()).jobs("cosmo")]
-
-
-def end(process: "subprocess.Popen[str]") -> str:
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    return str(output)
 
 
 def test_a_bucket_is_one_array_of_tasks_that_share_it(

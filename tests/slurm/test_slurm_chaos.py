@@ -1,4 +1,4 @@
-"""What happens to jobs on clusters, as Cosmo sees it: preemption, dead nodes, time limits."""
+"""What happens to jobs on clusters, as Cosmo sees it: preemption, dead nodes, restarts."""
 
 from pathlib import Path
 
@@ -88,27 +88,3 @@ def test_a_restarted_slurmd_keeps_its_job(here: Slurm, cluster: Cluster, tmp_pat
     until(lambda: here.outcome(job).over, 20, "the end of the job")
     assert here.outcome(job).succeeded
     assert told(tmp_path) == [f"life 0 on {running.node}", "notice"]
-
-
-@pytest.mark.slow
-def test_a_dead_node_is_noticed_by_the_controller_itself(here: Slurm, cluster: Cluster, tmp_path: Path) -> None:
-    job = here.submit(spec("cosmo-unnoticed", tmp_path, no_requeue=None))
-    until(lambda: told(tmp_path), 20, "the job")
-    (running,) = here.jobs("cosmo-unnoticed")
-    cluster.kill_node(running.node, noticed=False)
-    assert here.outcome(job).live, "the controller knows nothing yet"
-    until(lambda: here.outcome(job).over, 90, "the controller's notice")
-    assert [end.state for end in here.outcome(job).ended] == ["NODE_FAIL"]
-
-
-@pytest.mark.slow
-def test_a_time_limit_gives_notice_and_then_ends_the_job(here: Slurm, cluster: Cluster, tmp_path: Path) -> None:
-    deaf, heeding = tmp_path / "deaf", tmp_path / "heeding"
-    deaf.mkdir()
-    heeding.mkdir()
-    overrun = here.submit(spec("cosmo-overrun", deaf, time="00:01:00"))
-    warned = here.submit(spec("cosmo-warned", heeding, time="00:01:00", signal="B:USR1@50"))
-    until(lambda: here.outcome(warned).over and here.outcome(overrun).over, 150, "both ends")
-    assert told(heeding)[-1] == "notice"
-    assert here.outcome(warned).succeeded
-    assert [end.state for end in here.outcome(overrun).ended] == ["TIMEOUT"]

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dagster_slurm import SSHConnectionResource
 
-from cosmo_resources.slurm.commands import Commands, SlurmError
+from cosmo_resources.slurm.commands import SlurmError
 from cosmo_resources.slurm.records import EndRecord, JobRecord
+from cosmo_resources.slurm.resources import SshCommands
 from cosmo_resources.slurm.slurm import JobSpec, Slurm
 from tests.slurm.cluster import Cluster
 from tests.slurm.daemons import until
@@ -198,16 +200,16 @@ def test_submitting_once_finds_the_job_that_lives(slurm: Slurm, job: Callable[..
     assert slurm.submit_once(spec) != first
 
 
-def test_ssh_that_is_refused_is_not_asked_again(cluster: Cluster, tmp_path: Path) -> None:
-    from dagster_slurm import SSHConnectionResource
-
-    from cosmo_resources.slurm.resources import SshCommands
-
-    key = tmp_path / "key"
-    key.write_text((cluster.folder / "ssh" / "host").read_text(encoding="utf-8"), encoding="utf-8")
-    key.chmod(0o600)
-    connection = SSHConnectionResource.from_env().model_copy(update={"key_path": str(key), "host": "localhost"})
-    commands: Commands = SshCommands(connection)
-    with pytest.raises(SlurmError, match="no SSH connection to root@localhost") as refused:
-        commands.run(["squeue"])
+def test_a_login_node_that_is_not_trusted_is_not_asked_again(cluster: Cluster) -> None:
+    """Under another name its key is unknown."""
+    connection = SSHConnectionResource.from_env().model_copy(update={"host": "localhost"})
+    with pytest.raises(SlurmError, match=r"(?s)no SSH connection to root@localhost.*verification failed") as refused:
+        SshCommands(connection).run(["squeue"])
     assert not refused.value.temporary
+
+
+def test_a_login_node_that_is_away_may_come_back(cluster: Cluster) -> None:
+    connection = SSHConnectionResource.from_env().model_copy(update={"port": cluster.layout.port + 9})
+    with pytest.raises(SlurmError, match="Connection refused") as away:
+        SshCommands(connection).run(["squeue"])
+    assert away.value.temporary

@@ -281,3 +281,10 @@ def test_a_worker_that_finishes_its_job_ends_well(tmp_path: Path, replay: Replay
     plan, folder = job(tmp_path, recipe(), 3)
     assert main([str(folder), "--endpoint", replay.url, "--engine", "vllm"]) == 0
     assert {row["engine"] for row in sealed_rows(plan, folder)} == {"vllm"}
+
+
+def test_a_request_that_takes_too_long_is_sent_again(tmp_path: Path) -> None:
+    plan, folder = job(tmp_path, recipe(), 3)
+    with replaying(fault=lambda body, seen: Slow(30) if seen == 0 else None) as server:
+        assert main([str(folder), "--endpoint", server.url, "--timeout", "0.3"]) == 0
+    assert {(row["status"], row["attempts"]) for row in sealed_rows(plan, folder)} == {("ok", 2)}

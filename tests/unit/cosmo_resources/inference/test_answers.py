@@ -1,5 +1,6 @@
 """The log of answers: what a killed build had been told is not asked again."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from aiohttp import web
 
 from cosmo_resources.inference.answers import AnswerLog
 from cosmo_resources.inference.client import ClientOptions, CompletionClient, Request
+from cosmo_resources.inference.replies import Choice
 from tests.doubles.replay_server import ReplayServer, replaying
 
 
@@ -76,6 +78,36 @@ def test_a_line_that_was_cut_off_is_asked_again_and_spoils_nothing(
     assert len(replay.calls) == 4
     assert texts(log(path, replay), asked(3)) == found
     assert len(replay.calls) == 4
+
+
+def test_an_answer_comes_back_from_the_log_as_it_was(tmp_path: Path) -> None:
+    first, second = (
+        {"message": {"content": text, "reasoning_content": thought}, "finish_reason": "stop"}
+        for text, thought in (("One.", "Hm."), ("Two.", None))
+    )
+
+    def fault(body: dict[str, object], _: int) -> web.Response:
+        return web.json_response({"choices": [first, second]})
+
+    path = tmp_path / "answers.jsonl"
+    with replaying(fault=fault) as server:
+        (told,) = log(path, server).answers(asked(1))
+        (known,) = log(path, server).answers(asked(1))
+        assert len(server.calls) == 1
+        assert known == told
+        assert (known.endpoint, known.reasoning, known.others) == (server.url, "Hm.", (Choice("Two.", "stop"),))
+
+
+def test_a_log_from_before_answers_named_their_endpoint_is_read(tmp_path: Path, replay: ReplayServer) -> None:
+    path = tmp_path / "answers.jsonl"
+    (told,) = log(path, replay).answers(asked(1))
+    line = json.loads(path.read_text(encoding="utf-8"))
+    for field in ("reasoning", "endpoint", "engine", "others"):
+        del line[field]
+    path.write_text(json.dumps(line), encoding="utf-8")
+    (known,) = log(path, replay).answers(asked(1))
+    assert len(replay.calls) == 1
+    assert (known.text, known.endpoint, known.others) == (told.text, "", ())
 
 
 def test_after_the_end_everything_is_forgotten(tmp_path: Path, replay: ReplayServer) -> None:

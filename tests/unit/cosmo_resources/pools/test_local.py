@@ -65,7 +65,7 @@ def add(worker: Path, lines: str) -> None:
 
 
 def run(folder: Path, *, workers: int = 1) -> list[int]:
-    pool = LocalPool(lambda: RemoteServer(URLS), workers=workers, concurrency=7)
+    pool = LocalPool(lambda: RemoteServer(URLS), workers=workers, concurrency=7, timeout=90)
     return list(pool.run(Job("some_worker", folder, 3)))
 
 
@@ -88,7 +88,7 @@ def children(pid: int) -> list[int]:
 def test_as_many_workers_run_as_wanted_and_each_knows_its_task(worker: Path, folder: Path) -> None:
     run(folder, workers=2)
     expected = ["--concurrency", "7", "--endpoint", "http://127.0.0.1:1/v1", "--endpoint", "http://127.0.0.1:2/v1"]
-    expected += ["--engine", "remote", "--parent", str(os.getpid())]
+    expected += ["--engine", "remote", "--parent", str(os.getpid()), "--timeout", "90"]
     assert arguments(folder) == [expected, expected]
 
 
