@@ -69,7 +69,10 @@ def test_a_report_says_what_is_there(folder: Path, first: "subprocess.Popen[str]
 
 def test_a_probe_that_is_forsaken_ends(folder: Path) -> None:
     process = start(folder, forsaken=0.5)
-    assert process.wait(30) == 0
+    try:
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
     assert (folder / "report-0.0.json").exists()
 
 
