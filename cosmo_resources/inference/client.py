@@ -86,7 +86,7 @@ class ClientOptions:
     give_up_after: int = 20
     per_endpoint: int | None = None
     deadline: float | None = None
-    patience: float | None = 900.0
+    patience: float | None = 60.0
     breaker: BreakerOptions = field(default_factory=BreakerOptions)
     api_key: str = field(default="", repr=False)
 

@@ -11,7 +11,7 @@ from cosmo_resources.inference.client import Request
 from cosmo_resources.inference.server_spec import ServerSpec
 from tests.corpora import ROOT
 
-GRID = (("delay", (0.4, 0.01, "soon")), ("model", ("other", None)))
+GRID = (("delay", (0.01, 0.4, "soon")), ("model", ("other", None)))
 
 
 def spec(folder: Path, **arguments: object) -> ServerSpec:
@@ -46,8 +46,8 @@ def test_the_fastest_values_win_and_what_does_not_start_is_passed_over(tmp_path:
     assert best.arguments == {"delay": 0.01}
     assert [dict(trial.arguments) for trial in told] == [
         {"delay": 0.2},
-        {"delay": 0.4},
         {"delay": 0.01},
+        {"delay": 0.4},
         {"delay": "soon"},
         {"delay": 0.01, "model": "other"},
     ]
