@@ -91,6 +91,7 @@ def materialize(
     runs: Sequence[Run],
     *,
     refit: bool = False,
+    retry_refused: bool = False,
     started: Callable[[Run], None] = lambda run: None,
     progress: Listener | None = None,
 ) -> list[str]:
@@ -112,7 +113,7 @@ def materialize(
         with exclusive(processes / f"{name}.lock"):
             for run in runs:
                 started(run)
-                warnings += _materialize(definitions, instance, run, refit, name)
+                warnings += _materialize(definitions, instance, run, name, refit=refit, retry_refused=retry_refused)
     finally:
         LISTENER.reset(token)
         (processes / f"{name}.lock").unlink(missing_ok=True)
@@ -141,11 +142,19 @@ def bury_dead_runs(instance: dg.DagsterInstance, processes: Path) -> list[str]:
 
 
 def _materialize(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, run: Run, refit: bool, process: str
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    run: Run,
+    process: str,
+    *,
+    refit: bool,
+    retry_refused: bool,
 ) -> list[str]:
     config: dict[str, Any] = dict(QUIET)
     if refit and "cluster_model" in run.assets:
         config["ops"] = {"cluster_model": {"config": {"refit": True}}}
+    if retry_refused and "generations" in run.assets:
+        config["ops"] = {"generations": {"config": {"retry_refused": True}}}
     if run.config:
         config["ops"] = {run.assets[0]: {"config": dict(run.config)}}
     resources: Mapping[str, Any] = definitions.resources or {}

@@ -19,6 +19,7 @@ from cosmo_resources.errors import CosmoError
 if TYPE_CHECKING:
     from cosmo_assets.recipe import Recipe
     from cosmo_resources.deployments import Settings
+    from cosmo_resources.findings import Finding
     from cosmo_resources.storage.store import CorpusStore
 
 # Dagster, polars and the rest are imported inside the commands: `cosmo --help` answers at once.
@@ -62,7 +63,8 @@ def main(recipe: str | None, data: Path | None) -> None:
 @click.option("--asset", "-a", "assets", multiple=True, help="Only this asset; may be repeated. Default: all.")
 @click.option("--bucket", "-b", "buckets", multiple=True, help="Only this bucket; may be repeated. Default: all.")
 @click.option("--refit", is_flag=True, help="Fit the clusters anew; every topic may move, and prompts with them.")
-def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool) -> None:
+@click.option("--retry-refused", is_flag=True, help="Ask again what a server would not take.")
+def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool, retry_refused: bool) -> None:
     """Build the corpus: every asset, each bucket; what is built already is not built again."""
     from cosmo_assets.automation import materialize, open_instance, plan_runs
     from cosmo_assets.planning import summary_tables
@@ -76,6 +78,7 @@ def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool) -> None:
             instance,
             runs,
             refit=refit,
+            retry_refused=retry_refused,
             started=lambda run: bar.begin(run.assets, run.bucket),
             progress=bar,
         )
@@ -335,19 +338,35 @@ def adopt() -> None:
 
 @main.command()
 @click.option("--deep", is_flag=True, help="Also read every file and compare its checksum.")
-def doctor(deep: bool) -> None:
-    """What is missing or damaged on this machine, and the command that mends it."""
-    from cosmo_assets.doctor import examine
+@click.option("--slurm", is_flag=True, help="Also examine the cluster of the deployment file, by two small jobs.")
+@click.option("--gpus", is_flag=True, help="With --slurm: the jobs ask for the GPUs of a server, and look at them.")
+def doctor(deep: bool, slurm: bool, gpus: bool) -> None:
+    """What is missing or damaged on this machine, and the command that mends it. With --slurm, what stands between
+    this machine and a cluster that generates."""
+    import signal
 
-    findings = examine(os.environ, deep=deep)
-    for finding in findings:
-        mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "bad": "[red]bad [/]"}[finding.state]
-        console.print(
-            f"{mark} {_escaped(finding.subject)}: {_escaped(finding.detail)}", highlight=False, soft_wrap=True
-        )
-        if finding.remedy:
-            console.print(f"       remedy: {_escaped(finding.remedy)}", highlight=False, soft_wrap=True)
-    sys.exit(1 if any(finding.state == "bad" for finding in findings) else 0)
+    from cosmo_assets.doctor import examine, examine_slurm
+
+    if gpus and not slurm:
+        raise click.UsageError("--gpus needs --slurm")
+    if slurm:  # so that its jobs are cancelled, however it is ended
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    bad = False
+    with console.status("looking") as status:
+        for finding in examine(os.environ, deep=deep):
+            bad |= _show(finding)
+        for finding in examine_slurm(os.environ, gpus=gpus, told=status.update) if slurm else ():
+            bad |= _show(finding)
+    sys.exit(1 if bad else 0)
+
+
+def _show(finding: "Finding") -> bool:
+    """Print a finding; whether it is bad."""
+    mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "bad": "[red]bad [/]"}[finding.state]
+    console.print(f"{mark} {_escaped(finding.subject)}: {_escaped(finding.detail)}", highlight=False, soft_wrap=True)
+    if finding.remedy:
+        console.print(f"       remedy: {_escaped(finding.remedy)}", highlight=False, soft_wrap=True)
+    return finding.state == "bad"
 
 
 def _corpus() -> "tuple[Settings, Recipe, CorpusStore]":

@@ -7,14 +7,15 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
+from cosmo_assets.generation.generate import WORKER
 from cosmo_assets.recipe import Recipe, load_recipe
-from cosmo_resources.deployments import Settings, settings
+from cosmo_resources.deployments import Settings, settings, site_of
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.findings import Finding
+from cosmo_resources.pools.examination import examine_cluster
 from cosmo_resources.storage.store import CorpusStore, verify_checksums
 
 NEEDED = {
@@ -35,16 +36,6 @@ MIN_FREE_GB = 2
 MIN_MEMORY_GB = 4
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `bad` stops Cosmo from working, `warn` something that may."""
-
-    subject: str
-    state: Literal["ok", "warn", "bad"]
-    detail: str
-    remedy: str = ""
-
-
 def examine(environment: Mapping[str, str], *, deep: bool = False) -> list[Finding]:
     """Look at everything; `deep` also reads every file of the corpus and compares its checksum."""
     findings = [_python(), *_packages(), _memory(), _browser()]
@@ -54,6 +45,28 @@ def examine(environment: Mapping[str, str], *, deep: bool = False) -> list[Findi
     except CosmoError as error:
         return [*findings, Finding("settings", "bad", error.message, error.remedy)]
     return [*findings, _disk(chosen.data), _instance(environment), *_recipe(recipe), *_corpus(chosen, recipe, deep)]
+
+
+def examine_slurm(
+    environment: Mapping[str, str], *, gpus: bool = False, told: Callable[[str], None] = lambda _: None
+) -> Iterator[Finding]:
+    """Examine the cluster of the deployment file from end to end, by two small jobs; see
+    `cosmo_resources.pools.examination`. `told` is given what is being waited for."""
+    try:
+        chosen = settings(environment)
+        site = site_of(chosen)
+        if not site.in_slurm:
+            yield Finding(
+                "deployment",
+                "bad",
+                f"COSMO_DEPLOYMENT is {chosen.deployment!r}: it names no deployment file whose way is batch or service",
+                "copy a file from deploy/slurm, adapt it, and set COSMO_DEPLOYMENT to it",
+            )
+            return
+        modules = (WORKER, "cosmo_resources.pools.task", "cosmo_resources.pools.agent")
+        yield from examine_cluster(site.create(), site.slurm(), Path(site.pools), modules, gpus=gpus, told=told)
+    except CosmoError as error:
+        yield Finding("slurm", "bad", error.message, error.remedy)
 
 
 def _python() -> Finding:

@@ -79,6 +79,19 @@ def deployment(chosen: Settings, corpus: str) -> dict[str, Any]:
     return _DEPLOYMENTS[chosen.deployment](chosen, corpus)
 
 
+def site_of(chosen: Settings) -> SiteResource:
+    """The deployment file that is chosen, looked at once; without a file, a site of this machine alone.
+
+    Raises:
+        CosmoError: the file is not usable.
+    """
+    if not chosen.deployment.endswith((".yaml", ".yml")):
+        return SiteResource()
+    file = Path(chosen.deployment).absolute()
+    read_deployment(file)
+    return SiteResource(file=str(file), pools=str(chosen.data / POOLS))
+
+
 def _laptop(chosen: Settings, corpus: str, site: SiteResource | None = None) -> dict[str, Any]:
     """One machine: the embedded model unless endpoints are given, workers beside it, MLflow in a sqlite file."""
     engine = EngineResource(
@@ -104,9 +117,7 @@ def _laptop(chosen: Settings, corpus: str, site: SiteResource | None = None) -> 
 
 def _site(chosen: Settings, corpus: str) -> dict[str, Any]:
     """A deployment file: its servers, here or in Slurm; everything else as on one machine."""
-    file = Path(chosen.deployment).absolute()
-    read_deployment(file)
-    return _laptop(chosen, corpus, SiteResource(file=str(file), pools=str(chosen.data / POOLS)))
+    return _laptop(chosen, corpus, site_of(chosen))
 
 
 def _test(chosen: Settings, corpus: str) -> dict[str, Any]:

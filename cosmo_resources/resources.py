@@ -17,6 +17,7 @@ from cosmo_resources.embedding.minilm import MiniLmEmbedder, pipeline_embedder
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.inference.servers import EmbeddedServer, RemoteServer, Server, make_server
+from cosmo_resources.pools.batch import EXPORTED
 from cosmo_resources.pools.jobs import Pool
 from cosmo_resources.pools.local import LocalPool
 from cosmo_resources.pools.reconcile import Reconciler
@@ -26,6 +27,9 @@ from cosmo_resources.slurm.commands import LocalCommands
 from cosmo_resources.slurm.slurm import Slurm
 from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.tracking import MlflowTracker, NoTracker, Tracker
+
+LOGS = "programs"
+"""Folder of the logs of stages that run as jobs."""
 
 if TYPE_CHECKING:
     from dagster_slurm import SSHConnectionResource
@@ -79,7 +83,7 @@ class SiteResource(dg.ConfigurableResource[DeploymentFile]):
         return ProgramResource(
             slurm=SlurmResource(ssh=self._ssh()),
             python=site.python,
-            folder=str(Path(self.pools) / "programs"),
+            folder=str(Path(self.pools) / LOGS),
             environment=site.programs.environment,
             partition=str(site.programs.options.get("partition") or ""),
         )
@@ -165,8 +169,9 @@ class ProgramsResource(dg.ConfigurableResource[None]):
             name="-".join(("cosmo", asset, *place)),
             module=module,
             arguments=(asset, *place, "--recipe", self.recipe, "--data", self.data),
-            options=options_of(section.options),
+            options={"export": EXPORTED, **options_of(section.options)},
         )
+        (Path(self.site.pools) / LOGS).mkdir(parents=True, exist_ok=True)
         self.site.programs().run(context, program)
 
 

@@ -5,23 +5,46 @@ Belongs here: the tracker. Does not belong here: what is worth logging (the stag
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+
+Series = Sequence[tuple[float, float]]
+"""Seconds since the start, and the figure then."""
+
+NO_SERIES: Mapping[str, Series] = {}
+NO_PAGES: Mapping[str, str] = {}
 
 
 class Tracker(Protocol):
     """Somewhere to log to."""
 
-    def log(self, name: str, version: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
-        """Log one finished piece of work; `version` identifies it, and is logged at most once."""
+    def log(
+        self,
+        name: str,
+        version: str,
+        params: Mapping[str, str],
+        metrics: Mapping[str, float],
+        series: Mapping[str, Series] = NO_SERIES,
+        pages: Mapping[str, str] = NO_PAGES,
+    ) -> None:
+        """Log one finished piece of work; `version` identifies it, and is logged at most once. `series` are metrics
+        over time, which the tracker draws; `pages` are texts (SVG, HTML) by file name."""
         ...
 
 
 class NoTracker:
     """Logs nothing."""
 
-    def log(self, name: str, version: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    def log(
+        self,
+        name: str,
+        version: str,
+        params: Mapping[str, str],
+        metrics: Mapping[str, float],
+        series: Mapping[str, Series] = NO_SERIES,
+        pages: Mapping[str, str] = NO_PAGES,
+    ) -> None:
         return None
 
 
@@ -33,7 +56,15 @@ class MlflowTracker:
         self._experiment = experiment
         self._artifacts = artifacts
 
-    def log(self, name: str, version: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    def log(
+        self,
+        name: str,
+        version: str,
+        params: Mapping[str, str],
+        metrics: Mapping[str, float],
+        series: Mapping[str, Series] = NO_SERIES,
+        pages: Mapping[str, str] = NO_PAGES,
+    ) -> None:
         """See `Tracker.log`."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -53,4 +84,9 @@ class MlflowTracker:
             client.log_param(run.info.run_id, key, value)
         for key, figure in metrics.items():
             client.log_metric(run.info.run_id, key, figure)
+        for key, points in series.items():
+            for at, figure in points:
+                client.log_metric(run.info.run_id, key, figure, step=round(at))
+        for file, text in pages.items():
+            client.log_text(run.info.run_id, text, file)
         client.set_terminated(run.info.run_id)

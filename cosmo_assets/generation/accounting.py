@@ -8,15 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cosmo_assets.recipe import Budget
-from cosmo_resources.pools.meters import Throughput, read_meters
-from cosmo_resources.pools.serving import UsageRecord, usage_records
+from cosmo_resources.pools.meters import read_meters
+from cosmo_resources.pools.serving import usage_records
 
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Account:
-    """Figures of one job over all its lives. `gpu_hours` are those that devices were held, idle or not; `energy_kwh` is
+    """Figures of one job over all its lives. `gpu_hours` are those that devices were held for it, idle or not, or, of
+    shared servers, those in which they answered it; `energy_kwh` is
     measured where the devices say, else `gpu_hours` at the recipe's `budget.gpu_watts`. `prefix_hits` is the share of
     prompt tokens that servers found in their cache, null where none says."""
 
@@ -43,14 +44,15 @@ class Account:
 def account(folder: Path, budget: Budget) -> Account:
     """The account of the job in a folder. Cost: reads its meters and usage records."""
     meters, usage = read_meters(folder), usage_records(folder)
-    hours = sum(record.gpus * record.seconds for record in usage) / HOUR
+    held = sum(record.gpus * record.seconds for record in usage) or meters.gpu_seconds
+    hours = held / HOUR
     measured = sum(record.joules or 0.0 for record in usage) / HOUR / 1000
-    unmeasured = sum(record.gpus * record.seconds for record in usage if record.joules is None) / HOUR
+    unmeasured = hours - sum(record.gpus * record.seconds for record in usage if record.joules is not None) / HOUR
     queries = sum(record.metrics.get("prefix_queries", 0.0) for record in usage)
     hits = sum(record.metrics.get("prefix_hits", 0.0) for record in usage)
     return Account(
         tokens_per_second=meters.tokens_per_second,
-        tokens_per_second_per_gpu=_per_gpu(meters, usage),
+        tokens_per_second_per_gpu=round(meters.totals["completion_tokens"] / held, 1) if held else None,
         requests_per_second=meters.requests_per_second,
         running=meters.running,
         waiting=meters.waiting,
@@ -64,9 +66,3 @@ def account(folder: Path, budget: Budget) -> Account:
         prefix_hits=round(hits / queries, 4) if queries else None,
         device=next((record.device for record in usage if record.device), ""),
     )
-
-
-def _per_gpu(meters: Throughput, usage: list[UsageRecord]) -> float | None:
-    """Tokens over all lives by the seconds that devices were held: start-up and idle times count."""
-    held = sum(record.gpus * record.seconds for record in usage)
-    return round(meters.totals["completion_tokens"] / held, 1) if held else None

@@ -18,6 +18,7 @@ from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import CompletionClient
 from cosmo_resources.pools.jobs import Job, Pool
+from cosmo_resources.pools.meters import read_series
 from cosmo_resources.storage.ledger import ShardLedger, work_folders
 from cosmo_resources.storage.manifest import Manifest, Tokens
 from cosmo_resources.storage.store import CorpusStore
@@ -98,6 +99,7 @@ def _produce(writer: DatasetWriter, workspace: Workspace, pool: Pool, plan: Gene
     spent = account(folder, budget)
     writer.run = {
         **{name: value for name, value in spent.figures().items() if name in SPENT},
+        "throughput": read_series(folder),
         "reused_tokens": reused_tokens,
         "generated_tokens": new,
         "generation_seconds": round(seconds, 3),

@@ -4,7 +4,7 @@ Belongs here: the loop from open shard to sealed shard. Does not belong here: wh
 are sent (`cosmo_resources.inference.client`), what one document asks (`rollouts`).
 
 Usage: python -m cosmo_assets.generation.worker FOLDER (--endpoint URL ... | --leases FOLDER) [--concurrency N]
-       [--per-endpoint N] [--timeout SECONDS] [--engine NAME] [--parent PID] [--leave]
+       [--per-endpoint N] [--timeout SECONDS] [--engine NAME] [--parent PID] [--leave] [--patient]
 """
 
 import argparse
@@ -222,6 +222,12 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def _gpus(client: CompletionClient, endpoints: Endpoints) -> int:
+    """Devices of the servers that answer this worker now."""
+    busy = {url for url, stats in client.stats().endpoints.items() if stats.running}
+    return sum(endpoint.gpus for endpoint in endpoints.live() if endpoint.url in busy)
+
+
 def end_with(parent: int) -> None:
     """End this process soon after its parent is gone: work that nobody waits for must not go on beside its heir."""
 
@@ -245,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--engine", default="", help="what serves the endpoints, recorded with each row")
     parser.add_argument("--parent", type=int, help="end when this process is gone")
     parser.add_argument("--leave", action="store_true", help="end when no shard can be claimed")
+    parser.add_argument("--patient", action="store_true", help="wait for servers as long as it takes")
     options = parser.parse_args(arguments)
     if options.parent is not None:
         end_with(options.parent)
@@ -257,13 +264,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             concurrency=options.concurrency,
             timeout=options.timeout,
             per_endpoint=options.per_endpoint,
-            patience=None if options.leases else ClientOptions.patience,  # the pool itself says when none will come
+            patience=None if options.patient else ClientOptions.patience,
             api_key=os.environ.get("COSMO_API_KEY", ""),
         )
         client = CompletionClient(endpoints, plan.model, chosen)
         worker = Worker(options.folder, client, options.engine, leave=options.leave)
         signal.signal(signal.SIGTERM, lambda number, frame: worker.drain())
-        with Meter(options.folder, client):
+        with Meter(options.folder, client, gpus=lambda: _gpus(client, endpoints)):
             return 0 if worker.run() else UNFINISHED
     except CosmoError as error:
         print(error, file=sys.stderr)

@@ -18,13 +18,13 @@ from cosmo_resources.inference.breaker import BreakerOptions, BreakerState
 from cosmo_resources.inference.endpoints import Endpoints, FixedEndpoints
 from cosmo_resources.inference.replies import Choice, Reply
 from cosmo_resources.inference.retries import Outcome, Retries
-from cosmo_resources.inference.transport import Transport
+from cosmo_resources.inference.transport import Transport, allow_connections
 
 POLL_SECONDS = 1.0
 """How often the live endpoints are looked up."""
 
-WAITING_PER_SLOT = 4
-"""Rows that may wait, for a retry or for a slot, per request in flight; then no more are drawn."""
+ROWS_PER_SLOT = 5
+"""Rows under way, per request in flight: the others wait for a retry or for a slot. With more, none is drawn."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ClientOptions:
     give_up_after: int = 20
     per_endpoint: int | None = None
     deadline: float | None = None
-    patience: float | None = 900.0
+    patience: float | None = 60.0
     breaker: BreakerOptions = field(default_factory=BreakerOptions)
     api_key: str = field(default="", repr=False)
 
@@ -187,7 +187,7 @@ class CompletionClient:
     ) -> AsyncGenerator[tuple[str, ResultT | Exception], None]:
         """The key of each row and its result, in order of completion; a rollout that raises ends its own row, with the
         exception for a result. A row is drawn when a request of it could be sent at once; at most five times
-        `concurrency` rows are under way, of which four may wait.
+        `concurrency` rows are under way.
 
         Raises:
             CosmoError: as `stream`.
@@ -318,6 +318,7 @@ class _Stream(Generic[RowT, ResultT]):
     def _begin(self) -> None:
         options, self._loop = self._options, asyncio.get_running_loop()
         self._awake = self._loop.create_future()
+        allow_connections(options.concurrency)
         self._transport = Transport(options.timeout, options.api_key)
         self._balancer = Balancer(
             concurrency=options.concurrency,
@@ -357,11 +358,9 @@ class _Stream(Generic[RowT, ResultT]):
 
     def _draw(self) -> None:
         """Begin as many rows as could send a request at once."""
-        most_waiting = WAITING_PER_SLOT * self._options.concurrency
+        most = ROWS_PER_SLOT * self._options.concurrency
         room, begun = self._balancer.room() - self._drawn, 0
-        while self._source is not None and begun < room and not self._client.draining:
-            if self.waiting >= most_waiting or len(self._rows) >= most_waiting + self._options.concurrency:
-                break
+        while self._source is not None and begun < room and len(self._rows) < most and not self._client.draining:
             row = next(self._source, None)
             if row is None:
                 self._source = None

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.inference.gguf_export import export_gguf
 from cosmo_resources.inference.models import PACKAGED, find_model
 from cosmo_resources.inference.server_spec import Option, ServerSpec
 
@@ -53,9 +52,12 @@ def environment_of(spec: ServerSpec, folder: Path, devices: Sequence[str]) -> di
         added |= QUIET
         for name in ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
             added[name] = str(folder / "cache" / name.split("_")[0].lower())
-        if not spec.gpus and "tensor-parallel-size" not in spec.arguments:
+        if _one_cpu_worker(spec):
             # `auto` keeps one core back for the front end: with two, half of the machine.
             added["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(str(core) for core in _cores())
+            # Threads that spin while they wait take the cores from workers beside them: 46 instead of 281 tokens/s.
+            added["OMP_WAIT_POLICY"] = "PASSIVE"
+            added["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # else the engine overrules the executor below
     return {**inherited, **added, **spec.environment}
 
 
@@ -69,14 +71,29 @@ def _vllm_defaults(spec: ServerSpec) -> dict[str, Option]:
         # A prompt computed in chunks and a request's own seed, which Cosmo always gives, end the engine on the CPU:
         # "CPU Generator does not use offset".
         defaults["no-enable-chunked-prefill"] = None
+    if _one_cpu_worker(spec):
+        # The worker within the engine's process: ready in half the time, and 1.7 times faster on two cores.
+        defaults["distributed-executor-backend"] = "uni"
     if "VLLM_CPU_KVCACHE_SPACE" not in {**os.environ, **spec.environment}:
         defaults["kv-cache-memory-bytes"] = CPU_CACHE_BYTES
     return defaults
 
 
+def _one_cpu_worker(spec: ServerSpec) -> bool:
+    spread = {"tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "distributed-executor-backend"}
+    return not spec.gpus and not spread & spec.arguments.keys()
+
+
 def _vllm_model(spec: ServerSpec, folder: Path) -> str:
     if not _is_gguf(spec.model):
         return spec.model
+    try:  # here, because workers on compute nodes have neither of the packages that this takes
+        from cosmo_resources.inference.gguf_export import export_gguf
+    except ModuleNotFoundError as error:
+        raise CosmoError(
+            f"vLLM reads {spec.model} only after a conversion, which needs the package {error.name}",
+            remedy="serve a folder with safetensors, or install gguf and tokenizers into the workers' environment",
+        ) from error
     gguf = find_model(spec.model)
     return str(export_gguf(gguf, folder / "model" / gguf.stem))
 

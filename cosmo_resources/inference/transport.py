@@ -4,8 +4,10 @@ Belongs here: connections, status codes, and the exceptions of the HTTP library.
 about trouble (`client`), or which endpoint is asked (`balancer`).
 """
 
+import resource
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +32,9 @@ that no request is written to a connection that is being closed."""
 KEEP_ALIVE_PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """TCP asks whether a node that has said nothing for so many seconds is still there: an answer may take minutes, in
 which a node can die without a word and a firewall forget the connection."""
+
+FILES_BESIDE = 512
+"""Files that a process has open beside its connections."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,16 @@ class Transport:
 
     def _without_key(self, error: str) -> str:
         return error.replace(self._api_key, "***") if self._api_key else error
+
+
+def allow_connections(count: int) -> None:
+    """Let this process open so many files more than the usual, as far as it may: each connection is one, and the usual
+    limit (1,024) is less than an elastic pool takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + FILES_BESIDE if hard == resource.RLIM_INFINITY else min(count + FILES_BESIDE, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # the kernel has a limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _socket_kept_alive(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -4,6 +4,7 @@ Belongs here: submitting, watching and cancelling the array of a job. Does not b
 (`task`), or Slurm's commands (`cosmo_resources.slurm`).
 """
 
+import shlex
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,10 @@ FRUITLESS_SUBMISSIONS = 2
 """Arrays in a row that may end without one new row before the job is given up."""
 
 
+EXPORTED = "PATH,HOME,USER,LANG,SLURM_CONF"
+"""What a job inherits of the environment that submits it: no secret that happens to stand there."""
+
+
 @dataclass(frozen=True)
 class SlurmOptions:
     """How a deployment's jobs are submitted. `options` are long options of sbatch; `setup` are lines of shell that come
@@ -40,13 +45,16 @@ class SlurmOptions:
     def spec(self, name: str, module: str, folder: Path, log: Path, *, comment: str, **more: str | None) -> JobSpec:
         """A job that runs `python -m module folder`, told of its end by USR1, put back when its node dies or another
         needs its place; its output is appended to `log` over all its lives."""
-        lines = ["#!/bin/bash", *self.setup.splitlines(), f"exec {self.python} -m {module} {folder}"]
+        command = shlex.join([self.python, "-m", module, str(folder)])
+        lines = ["#!/bin/bash", *self.setup.splitlines(), f"exec {command}"]
         options = {
+            "export": EXPORTED,
             **self.options,
             "requeue": None,
             "open-mode": "append",
             "signal": f"B:USR1@{self.notice_seconds}",
             "output": str(log),
+            "chdir": str(folder),  # else Python would import what lies where the job was submitted
             "comment": comment,
             **more,
         }

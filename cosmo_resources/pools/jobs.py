@@ -67,13 +67,14 @@ def worker_command(
     timeout: float,
     python: str = sys.executable,
     leave: bool = False,
+    patient: bool = False,
 ) -> list[str]:
     """The command of one worker. `where` says whom to ask: `--endpoint URL ...` or `--leases FOLDER`. With `leave` it
     ends when no shard can be claimed, instead of waiting for those that others hold. `timeout` is in seconds, for one
-    request."""
+    request. A `patient` worker waits for servers as long as it takes: the pool says when none will come."""
     command = [python, "-m", job_module, str(folder), "--concurrency", str(concurrency), *where]
     command += ["--engine", engine, "--parent", str(parent), "--timeout", f"{timeout:g}"]
-    return [*command, "--leave"] if leave else command
+    return command + ["--leave"] * leave + ["--patient"] * patient
 
 
 def failure(what: str, log: Path, code: int | None = None) -> CosmoError:

@@ -57,6 +57,7 @@ class LocalPool:
             engine=server.name,
             parent=os.getpid(),
             timeout=self._timeout,
+            patient=server.name != "remote",  # nobody here starts a remote one again
         )
         ledger = ShardLedger(job.folder)
         with usage(job.folder, self._gpus, endpoints), running_workers(command, job.folder, self._workers) as workers:

@@ -22,6 +22,7 @@ STALE_SECONDS = 30.0
 """A meter whose last line is older belongs to a worker that is gone."""
 
 TOTALS = ("answered", "failed", "refused", "retried", "prompt_tokens", "completion_tokens")
+GPU_SECONDS = "gpu_seconds"
 
 
 class Measured(Protocol):
@@ -31,10 +32,12 @@ class Measured(Protocol):
 
 
 class Meter:
-    """Appends a line every few seconds: how long since the line before, how much was done in it, how much is under way.
-    A line is a difference, so that lines of all lives of all workers can simply be added."""
+    """Appends a line every few seconds: how long since the line before, how much was done in it, how much is under way,
+    and how long how many devices served (`gpus` says how many do now). A line is a difference, so that lines of all
+    lives of all workers can simply be added."""
 
-    def __init__(self, folder: Path, client: Measured) -> None:
+    def __init__(self, folder: Path, client: Measured, gpus: Callable[[], int] = lambda: 0) -> None:
+        self._gpus = gpus
         self._path = folder / f"meter-{socket.gethostname()}-{os.getpid()}.jsonl"
         self._client = client
         self._ended = threading.Event()
@@ -59,7 +62,11 @@ class Meter:
             totals = {name: int(getattr(stats, name)) for name in TOTALS}
             line = {name: totals[name] - before[name] for name in TOTALS}
             under_way = {"running": 0 if ended else stats.running, "waiting": 0 if ended else stats.waiting}
-            line_text = json.dumps({"seconds": round(now - then, 3), **line, **under_way})
+            seconds = round(now - then, 3)
+            held = round(seconds * self._gpus(), 3)
+            line_text = json.dumps(
+                {"at": round(time.time(), 1), "seconds": seconds, GPU_SECONDS: held, **line, **under_way}
+            )
             try:
                 with self._path.open("a", encoding="utf-8") as stream:
                     stream.write(line_text + "\n")
@@ -74,6 +81,7 @@ class Throughput:
 
     totals: Mapping[str, int]
     worker_seconds: float
+    gpu_seconds: float
     workers: int
     running: int
     waiting: int
@@ -85,7 +93,7 @@ def read_meters(folder: Path, clock: Callable[[], float] = time.time) -> Through
     """The sum of a job's meters; a meter counts as alive while its file was written to lately, by the clock of this
     machine. Cost: reads all meters whole, a line per worker and five seconds."""
     totals = dict.fromkeys(TOTALS, 0)
-    seconds = tokens = requests = 0.0
+    seconds = held = tokens = requests = 0.0
     workers = running = waiting = 0
     for path in sorted(folder.glob("meter-*.jsonl")):
         lines = _lines(path)
@@ -93,6 +101,7 @@ def read_meters(folder: Path, clock: Callable[[], float] = time.time) -> Through
             for name in TOTALS:
                 totals[name] += line[name]
             seconds += line["seconds"]
+            held += line[GPU_SECONDS]
         if lines and abs(clock() - path.stat().st_mtime) <= STALE_SECONDS:
             recent = _recent(lines)
             span = sum(line["seconds"] for line in recent) or 1.0
@@ -101,7 +110,23 @@ def read_meters(folder: Path, clock: Callable[[], float] = time.time) -> Through
             workers += 1
             running += lines[-1]["running"]
             waiting += lines[-1]["waiting"]
-    return Throughput(totals, round(seconds, 3), workers, running, waiting, round(tokens, 1), round(requests, 2))
+    rates = {"tokens_per_second": round(tokens, 1), "requests_per_second": round(requests, 2)}
+    return Throughput(totals, round(seconds, 3), round(held, 3), workers, running, waiting, **rates)
+
+
+def read_series(folder: Path, points: int = 60) -> list[tuple[float, float]]:
+    """Tokens per second of all workers over the time of a job, as (seconds since its first line, rate), in at most
+    `points` equal steps; what the clocks of nodes differ by blurs it."""
+    lines = [line for path in sorted(folder.glob("meter-*.jsonl")) for line in _lines(path)]
+    if not lines:
+        return []
+    first = min(line["at"] - line["seconds"] for line in lines)
+    step = max((max(line["at"] for line in lines) - first) / points, INTERVAL_SECONDS)
+    sums: dict[int, float] = {}
+    for line in lines:
+        number = int(max(line["at"] - line["seconds"] / 2 - first, 0.0) / step)
+        sums[number] = sums.get(number, 0.0) + line["completion_tokens"]
+    return [(round(number * step, 1), round(sums.get(number, 0.0) / step, 1)) for number in range(max(sums) + 1)]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

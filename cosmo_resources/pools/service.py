@@ -55,6 +55,7 @@ class ServicePool:
             engine=self._engine,
             parent=os.getpid(),
             timeout=self._timeout,
+            patient=True,
         )
         ledger = ShardLedger(job.folder)
         ticked = -TICK_SECONDS

@@ -73,6 +73,7 @@ def _work(folder: Path, spec: TaskSpec, servers: Sequence[ModelServer], notice: 
         parent=os.getpid(),
         timeout=spec.timeout,
         leave=True,
+        patient=True,
     )
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:

@@ -127,6 +127,15 @@ class Slurm:
             if found := self._settled(spec.name, submission):
                 return found
 
+    def check(self, spec: JobSpec) -> None:
+        """Ask whether Slurm would take a job now; nothing is submitted.
+
+        Raises:
+            SlurmError: it would not, and why.
+        """
+        program, *options = _sbatch(spec, "")
+        self.commands.run([program, "--test-only", *options], input=spec.full_script, timeout=self._timeout)
+
     def submit_once(self, spec: JobSpec) -> str:
         """The id of the live job of this name, which is submitted where there is none.
 

@@ -127,10 +127,15 @@ class Cluster:
         if noticed:
             self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=power cut")
 
-    def start_node(self, node: str) -> None:
-        """Start a node's slurmd, as at boot."""
+    def start_node(self, node: str, *, unmounted: Path | None = None) -> None:
+        """Start a node's slurmd, as at boot; `unmounted` is a folder that it finds empty, as if its file system were
+        not mounted there."""
         (self.folder / "spool" / node).mkdir(exist_ok=True)
-        self._daemons.start(f"slurmd-{node}", ["slurmd", "-D", "-N", node], {**self.environment, **self._mark(node)})
+        command: list[str | Path] = ["slurmd", "-D", "-N", node]
+        if unmounted is not None:
+            hide = 'mount -t tmpfs none "$1" && shift && exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", hide, "sh", unmounted, *command]
+        self._daemons.start(f"slurmd-{node}", command, {**self.environment, **self._mark(node)})
 
     def restart_slurmd(self, node: str) -> None:
         """An upgrade of a node: slurmd ends and starts again, its jobs go on."""

@@ -58,11 +58,11 @@ def site(
     *,
     delay: float = 0.02,
     refuse: float = 0.0,
-    setup: str = "",
     notice_seconds: int = 120,
     partition: str = "main",
     options: Mapping[str, Any] = NOTHING,
     server: Mapping[str, Any] = NOTHING,
+    setup: str = "",
     **more: Any,
 ) -> Path:
     """Write a deployment file; the servers' state (calls, faults) is in `folder / "servers"`."""

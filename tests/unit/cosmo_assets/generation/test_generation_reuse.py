@@ -16,7 +16,7 @@ from cosmo_assets.ids import bucket_name, bucket_of
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.pools.local import Job
+from cosmo_resources.pools.jobs import Job
 from cosmo_resources.storage.ledger import ShardLedger, work_folders
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.writer import read_table
@@ -394,3 +394,19 @@ def test_a_sealed_shard_without_failed_rows_stays_as_it_is(tmp_path: Path, repla
     before = ShardLedger(folder).parquet(0).stat()
     interrupted(space, replay, answered=1)
     assert ShardLedger(folder).parquet(0).stat() == before
+
+
+def test_what_was_refused_is_asked_again_on_request_alone(tmp_path: Path) -> None:
+    with replaying(fault=failing(1, 3, status=400)) as server:
+        space = build_all(tmp_path, recipe(buckets=1), prompts(6), server)
+        assert sorted(row["status"] for row in rows_of(space)) == ["ok"] * 4 + ["refused"] * 2
+        server.fault = None
+        server.calls.clear()
+        build(space, server)
+        assert server.calls == []
+        generate(space, HerePool(server), "b000", retry_refused=True)
+        assert sorted(asked(server)) == ["prompt 1", "prompt 3"]
+        assert {row["status"] for row in rows_of(space)} == {"ok"}
+        server.calls.clear()
+        generate(space, HerePool(server), "b000", retry_refused=True)
+        assert server.calls == []

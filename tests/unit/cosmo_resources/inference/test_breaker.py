@@ -75,6 +75,8 @@ def test_what_was_sent_before_it_opened_says_nothing_after() -> None:
     breaker.succeed(before[8])
     assert breaker.state == "open"
     probe = breaker.begin()
+    breaker.succeed(before[8])
+    assert breaker.state == "half-open"
     breaker.fail(before[8], 5.0, reachable=True)
     assert breaker.state == "half-open"
     breaker.succeed(probe)

@@ -107,6 +107,19 @@ def test_a_rollout_that_raises_ends_its_own_row_only(caplog: pytest.LogCaptureFi
     assert not caplog.records, "a task was left behind"
 
 
+def test_what_a_rollout_leaves_behind_ends_with_the_stream() -> None:
+    left: list[asyncio.Task[Answer]] = []
+
+    async def careless(story: Story, generate: Generate) -> None:
+        left.append(asyncio.ensure_future(generate(body(story.key))))  # type: ignore[arg-type]
+
+    with replaying(fault=lambda _, seen: Slow(15)) as server:
+        started = time.monotonic()
+        assert len(list(client(server, concurrency=4).rollouts(stories(3), careless))) == 3
+        assert time.monotonic() - started < 10
+    assert [task.cancelled() for task in left] == [True] * 3
+
+
 def test_failed_answers_are_results_like_others_and_too_many_of_them_end_the_run() -> None:
     with replaying(fault=lambda _, seen: web.Response(status=500)) as server:
         (found,) = client(server, attempts=2).rollouts(stories(1, turns=2), continued)
@@ -237,7 +250,10 @@ def test_a_drained_client_finishes_its_retries_and_turns() -> None:
 
 
 @pytest.mark.parametrize("urls", [[], [dead_url()]], ids=["none", "dead"])
-def test_a_drained_client_does_not_wait_for_servers_that_are_gone(urls: list[str]) -> None:
+def test_a_drained_client_does_not_wait_for_servers_that_are_gone(
+    urls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosmo_resources.inference.client.POLL_SECONDS", 30.0)
     asked = pool_client(Pool(*urls), patience=None)
     threading.Timer(0.4, asked.drain).start()
     started = time.monotonic()

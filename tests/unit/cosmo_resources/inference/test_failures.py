@@ -1,4 +1,4 @@
-"""What logs mean. Those in server_logs are excerpts of real ones: vLLM 0.32 on the CPU, every mistake made on purpose."""
+"""What logs mean. Those in server_logs are excerpts of real ones: vLLM 0.32 on the CPU, mistakes made on purpose."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_every_log_is_tested() -> None:
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.63 GiB", "GPU out of memory"),
         ("torch.cuda.OutOfMemoryError: CUDA out of memory.", "GPU out of memory"),
         (
-            "ValueError: Free memory on device (31.44/47.38 GiB) on startup is less than desired GPU memory utilization",
+            "ValueError: Free memory on device (31.44/47.38 GiB) is less than desired GPU memory utilization",
             "memory taken",
         ),
         (

@@ -90,7 +90,7 @@ def test_readers_never_see_half_a_lease(tmp_path: Path) -> None:
 def test_only_servers_that_are_ready_are_asked(tmp_path: Path, state: str) -> None:
     write_lease(tmp_path, lease(job="a"))
     write_lease(tmp_path, lease(job="bb", state=state))
-    assert LeasedEndpoints(tmp_path).live() == [Endpoint(lease(job="a").url, "vllm 0.33", "node1", "a")]
+    assert LeasedEndpoints(tmp_path).live() == [Endpoint(lease(job="a").url, "vllm 0.33", "node1", "a", 2)]
 
 
 def test_a_server_whose_beat_stands_still_is_dead_after_its_time_and_lives_when_it_beats_again(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from cosmo_resources.inference.server_process import ModelServer
 from cosmo_resources.inference.server_spec import ServerSpec
 from cosmo_resources.inference.servers import EmbeddedServer, make_server
 from tests.corpora import ROOT, wait_until
+from tests.processes import below, exists
 
 SCRIPT = str(ROOT / "tests" / "doubles" / "scripted_server.py")
 
@@ -52,24 +53,6 @@ def say(server: ModelServer, text: str) -> int:
             return int(reply.status)
     except OSError:
         return 0
-
-
-def exists(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def below(pid: int) -> list[int]:
-    """All processes below one, itself included."""
-    out = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in out.splitlines()[1:]]
-    found = [pid]
-    for parent in found:
-        found += [child for child, of in pairs if of == parent]
-    return found
 
 
 def test_a_server_starts_answers_and_leaves_nothing(make: Make) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cosmo_resources.pools import meters
-from cosmo_resources.pools.meters import Meter, read_meters
+from cosmo_resources.pools.meters import Meter, read_meters, read_series
 
 
 @dataclass
@@ -34,7 +34,9 @@ class Client:
 def line(seconds: float, answered: int, tokens: int, running: int = 0) -> str:
     fields = dict.fromkeys(meters.TOTALS, 0)
     fields |= {"answered": answered, "completion_tokens": tokens}
-    return json.dumps({"seconds": seconds, **fields, "running": running, "waiting": 1}) + "\n"
+    return (
+        json.dumps({"seconds": seconds, "gpu_seconds": 2 * seconds, **fields, "running": running, "waiting": 1}) + "\n"
+    )
 
 
 def test_no_meter_measures_nothing(tmp_path: Path) -> None:
@@ -75,6 +77,7 @@ def test_all_lives_are_added_and_only_the_living_have_a_rate(tmp_path: Path) -> 
     assert (later.workers, later.running, later.tokens_per_second) == (0, 0, 0.0)
     assert later.totals == living.totals
     assert later.totals["completion_tokens"] == 1100
+    assert (later.worker_seconds, later.gpu_seconds) == (25.0, 50.0)
 
 
 def test_the_rate_is_that_of_the_last_minutes(tmp_path: Path) -> None:
@@ -82,6 +85,16 @@ def test_the_rate_is_that_of_the_last_minutes(tmp_path: Path) -> None:
     new = line(60, 60, 6000) * 2
     (tmp_path / "meter-a-1.jsonl").write_text(old + new, encoding="utf-8")
     assert read_meters(tmp_path).tokens_per_second == 100.0
+
+
+def test_the_series_is_the_rate_of_all_workers_over_time(tmp_path: Path) -> None:
+    for worker, start in (("a", 1000.0), ("b", 1100.0)):
+        lines = [line(10, 1, 500) for _ in range(10)]
+        dated = [json.dumps({"at": start + 10 * (n + 1), **json.loads(text)}) + "\n" for n, text in enumerate(lines)]
+        (tmp_path / f"meter-{worker}-1.jsonl").write_text("".join(dated), encoding="utf-8")
+    series = read_series(tmp_path, points=4)
+    assert series == [(0.0, 50.0), (50.0, 50.0), (100.0, 50.0), (150.0, 50.0)]
+    assert read_series(tmp_path / "nothing") == []
 
 
 def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
