@@ -112,7 +112,7 @@ def run_agent(folder: Path, spec: ServiceSpec) -> int:
         lease.state("ready", servers[0].url)
         usage.servers = [servers[0].url]
         _clear_failures(folder, where.node)
-        _serve(folder, spec, servers[0], lease, notice)
+        wanted = _serve(folder, spec, servers[0], lease, notice)
         lease.state("draining")
         servers[0].drain(spec.grace_seconds)
     except CosmoError as error:
@@ -122,13 +122,17 @@ def run_agent(folder: Path, spec: ServiceSpec) -> int:
         lease.close()
         stop_servers(servers)
         usage.close()
-    if notice.comes_back:
+    if notice.comes_back and wanted:
         requeue(where)
     return 0
 
 
-def _serve(folder: Path, spec: ServiceSpec, server: ModelServer, lease: LeaseKeeper, notice: Notice) -> None:
-    """Watch the server until it is to go. A dead or hanging one is started again, out of the clients' sight."""
+def _serve(folder: Path, spec: ServiceSpec, server: ModelServer, lease: LeaseKeeper, notice: Notice) -> bool:
+    """Watch the server until it is to go. A dead or hanging one is started again, out of the clients' sight.
+
+    Returns: whether somebody was seen to want it. What a dead client has left looks like a demand for half a minute: a
+    server whose lives are short would come back for it for ever.
+    """
     demands = DemandReader(folder / DEMANDS)
     wanted, sick = time.monotonic(), 0
     while not notice.wait(POLL_SECONDS):
@@ -141,7 +145,8 @@ def _serve(folder: Path, spec: ServiceSpec, server: ModelServer, lease: LeaseKee
         if demands.rows() is not None:
             wanted = time.monotonic()
         elif time.monotonic() - wanted > spec.idle_seconds:
-            return
+            break
+    return demands.renewed
 
 
 def _lease(where: SlurmPlace, spec: ServiceSpec) -> Lease:

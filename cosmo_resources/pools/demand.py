@@ -50,11 +50,14 @@ def demand(folder: Path, name: str) -> Iterator[DemandWriter]:
 
 class DemandReader:
     """Sums the demands in a folder. One whose beat has not moved for `TTL_SECONDS` of this reader's own clock is that
-    of a dead client; at first sight a demand is taken to be alive."""
+    of a dead client, and is removed: one that was only slow writes it anew. At first sight a demand is taken to be
+    alive."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock
         self._seen: dict[str, tuple[int, float]] = {}
+        self.renewed = False
+        """Whether a beat was seen to move: somebody certainly wanted answers while this reader looked."""
 
     def rows(self) -> int | None:
         """Rows that are wanted by all live clients; None where there is no such client."""
@@ -66,8 +69,11 @@ class DemandReader:
             except (OSError, ValueError):  # withdrawn, or on its way
                 continue
             beat, since = self._seen.get(path.name, (-1, now))
+            self.renewed |= path.name in self._seen and beat != wanted.beat
             found[path.name] = (wanted.beat, since if beat == wanted.beat else now)
             if now - found[path.name][1] <= TTL_SECONDS:
                 total, alive = total + wanted.rows, True
+            else:
+                path.unlink(missing_ok=True)
         self._seen = found
         return total if alive else None

@@ -12,7 +12,8 @@ from cosmo_resources.deployment_file import read_deployment
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import ClientOptions, CompletionClient, Request
 from cosmo_resources.inference.leases import Lease, read_leases
-from cosmo_resources.pools.agent import LEASES
+from cosmo_resources.pools.agent import DEMANDS, LEASES
+from cosmo_resources.pools.demand import DemandWriter
 from cosmo_resources.pools.reconcile import Reconciler
 from cosmo_resources.pools.service import PoolEndpoints
 from cosmo_resources.pools.sites import reconciler
@@ -177,3 +178,34 @@ def test_callers_in_turn_and_at_once_agree_on_one_pool(pool: Callable[..., Recon
         time.sleep(0.1)
     one.cancel()
     wait_until(lambda: jobs() == [])
+
+
+def test_a_server_that_only_a_dead_client_wanted_does_not_come_back(
+    pool: Callable[..., Reconciler], cluster: Cluster
+) -> None:
+    dead = pool(tasks=1)
+    dead.prepare()
+    DemandWriter(dead.folder / DEMANDS, "dead").renew(100)
+    dead.tick()
+    wait_until(lambda: [lease.state for lease in read_leases(dead.folder / LEASES)] == ["ready"])
+    (job,) = jobs()
+    cluster.notify(job.id)
+    wait_until(lambda: jobs() == [], seconds=30)
+    assert Slurm(LocalCommands()).outcome(job.id).succeeded
+
+
+def test_a_server_that_is_wanted_comes_back_from_its_time_limit(
+    pool: Callable[..., Reconciler], cluster: Cluster
+) -> None:
+    wanted = pool(tasks=1)
+    wanted.prepare()
+    writer = DemandWriter(wanted.folder / DEMANDS, "alive")
+    writer.renew(100)
+    wanted.tick()
+    wait_until(lambda: [lease.state for lease in read_leases(wanted.folder / LEASES)] == ["ready"])
+    for _ in range(4):  # a server looks once a second
+        writer.renew(100)
+        time.sleep(1)
+    (job,) = jobs()
+    cluster.notify(job.id)
+    wait_until(lambda: [(one.id, one.restarts) for one in jobs()] == [(job.id, 1)], seconds=30)

@@ -70,3 +70,28 @@ def test_a_demand_ends_with_its_block(tmp_path: Path) -> None:
         wanted.renew(2)
         assert reader.rows() == 2
     assert reader.rows() is None
+
+
+def test_what_a_dead_client_left_is_removed_and_one_that_was_slow_comes_back(tmp_path: Path) -> None:
+    clock = Clock()
+    reader = DemandReader(tmp_path, clock)
+    writer = DemandWriter(tmp_path, "slow")
+    writer.renew(5)
+    reader.rows()
+    clock.now += TTL_SECONDS + 0.1
+    assert reader.rows() is None
+    assert list(tmp_path.glob("*.json")) == []
+    writer.renew(4)
+    assert reader.rows() == 4
+
+
+def test_only_a_beat_that_moves_is_a_sign_of_life(tmp_path: Path) -> None:
+    writer = DemandWriter(tmp_path, "one")
+    writer.renew(5)
+    reader = DemandReader(tmp_path)
+    for _ in range(3):
+        reader.rows()
+    assert not reader.renewed
+    writer.renew(5)
+    reader.rows()
+    assert reader.renewed
