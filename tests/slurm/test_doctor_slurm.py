@@ -200,8 +200,9 @@ def test_something_stands_between_the_job_and_its_program(
 ) -> None:
     monkeypatch.setattr(examination, "NOTICE_SECONDS", 4.0)
     wrapper = tmp_path / "container"
-    wrapper.write_text(f"trap '' USR1\n{sys.executable} \"$@\"\n", encoding="utf-8")
-    found = examined(tmp_path, site(tmp_path, "batch", python=f"sh {wrapper}"))
+    wrapper.write_text(f"#!/bin/sh\ntrap '' USR1\n{sys.executable} \"$@\"\n", encoding="utf-8")
+    wrapper.chmod(0o755)
+    found = examined(tmp_path, site(tmp_path, "batch", python=str(wrapper)))
     assert faults(found) == {"notice": "bad"}
 
 

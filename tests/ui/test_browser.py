@@ -417,7 +417,7 @@ def test_the_page_of_the_run_shows_success(ui: Ui, pilot: dg.DagsterRun) -> None
     page.click(f"//a[.='{pilot.run_id[:8]}']")
     page.until("the page of the run", lambda: f"/runs/{pilot.run_id}" in page.browser.current_url)
     page.find("//*[.='Success' and not(*)]", seconds=RUN_SECONDS)
-    page.shows("partition: b000", "4 checks", "Succeeded (1)", "Errored (0)")
+    page.shows("partition: b000", "7 checks", "Succeeded (1)", "Errored (0)")
     page.picture("5-run")
     record = ui.instance.get_run_by_id(pilot.run_id)
     assert record is not None

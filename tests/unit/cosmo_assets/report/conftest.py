@@ -1,10 +1,11 @@
 """A small corpus from the real stages: hostile texts, planted duplicates and benchmark items; no model, no network."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization import shards
 from cosmo_assets.topics import clustering, decisions, embedding, labelling, mapping
 from cosmo_resources.inference.client import Answer, CompletionClient, Request
-from cosmo_resources.pools.local import Job
+from cosmo_resources.pools.jobs import Job
 from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.tokenizers import NamedTokenizer
 
@@ -57,6 +58,14 @@ class FakeEmbedder:
 
 class FakeClient:
     """Answers as a function of the request: mostly prose, in a fixed share of cases something worth reporting."""
+
+    def rollouts(self, rows: Iterable[Any], rollout: Any) -> Iterator[tuple[str, Any]]:
+        for row in rows:
+
+            async def generate(body: Any, key: str = row.key) -> Answer:
+                return next(self.answers([Request(key, body)]))
+
+            yield row.key, asyncio.run(rollout(row, generate))
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
         for request in requests:
