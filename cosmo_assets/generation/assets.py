@@ -15,6 +15,7 @@ from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, wor
 from cosmo_resources.resources import PoolResource, StoreResource, TrackerResource
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore
+from cosmo_resources.tracking import Work
 
 FIGURES = (
     "generated_tokens",
@@ -59,16 +60,22 @@ def generations(
     figures = {key: float(manifest.run[key]) for key in FIGURES if manifest.run.get(key) is not None}
     show = _show(manifest, figures, store.create())
     tracker.create().log(
-        f"generations/{manifest.bucket}",
-        manifest.version,
-        {
-            "model": recipe.generation.model.name,
-            "revision": recipe.generation.model.revision,
-            "bucket": manifest.bucket,
-        },
-        {**figures, "documents": manifest.flow.rows_out, "completion_tokens": manifest.summary["completion_tokens"]},
-        series={"tokens_per_second_over_time": manifest.run.get("throughput", ())},
-        pages={f"{name}.svg": chart for name, chart in show.charts.items()},
+        Work(
+            f"generations/{manifest.bucket}",
+            manifest.version,
+            {
+                "model": recipe.generation.model.name,
+                "revision": recipe.generation.model.revision,
+                "bucket": manifest.bucket,
+            },
+            {
+                **figures,
+                "documents": manifest.flow.rows_out,
+                "completion_tokens": manifest.summary["completion_tokens"],
+            },
+            series={"tokens_per_second_over_time": manifest.run.get("throughput", ())},
+            pages={f"{name}.svg": chart for name, chart in show.charts.items()},
+        )
     )
     return materialized(manifest, recipe, CHECKS, show)
 

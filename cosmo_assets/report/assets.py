@@ -29,6 +29,7 @@ from cosmo_assets.topics.assets import (
     topic_map,
 )
 from cosmo_resources.resources import StoreResource, TrackerResource
+from cosmo_resources.tracking import Work
 
 
 @corpus_asset(
@@ -69,14 +70,16 @@ def corpus_report(
     dataset = store.create().open("corpus_report")
     figures = dataset.table().to_pylist()
     tracker.create().log(
-        "corpus_report",
-        manifest.version,
-        {"recipe": recipe.name, "recipe_digest": recipe.digest},
-        {
-            f"{row['section']}/{row['name']}".replace(" ", "_"): row["value"]
-            for row in figures
-            if row["section"] == "headline"
-        },
+        Work(
+            "corpus_report",
+            manifest.version,
+            {"recipe": recipe.name, "recipe_digest": recipe.digest},
+            {
+                f"{row['section']}/{row['name']}".replace(" ", "_"): row["value"]
+                for row in figures
+                if row["section"] == "headline"
+            },
+        )
     )
     headline = [{"figure": row["name"], "value": row["value"]} for row in figures if row["section"] == "headline"]
     funnel = {row["name"]: row["value"] for row in figures if row["section"] == "funnel"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmo_resources.tracking import MlflowTracker
+from cosmo_resources.tracking import MlflowTracker, Work
 
 
 @pytest.mark.slow
@@ -15,12 +15,14 @@ def test_a_version_is_logged_once_with_its_course_and_its_charts(tmp_path: Path)
     tracker = MlflowTracker(uri, "tiny", str(tmp_path / "artifacts"))
     for _ in range(2):
         tracker.log(
-            "generations/b000",
-            "v1",
-            {"model": "replay"},
-            {"documents": 40},
-            {"tokens_per_second_over_time": [(0.0, 10.0), (5.0, 30.0)]},
-            {"throughput.svg": "<svg/>"},
+            Work(
+                "generations/b000",
+                "v1",
+                {"model": "replay"},
+                {"documents": 40},
+                {"tokens_per_second_over_time": [(0.0, 10.0), (5.0, 30.0)]},
+                {"throughput.svg": "<svg/>"},
+            )
         )
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("tiny")
