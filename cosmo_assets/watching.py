@@ -21,7 +21,7 @@ from cosmo_resources.pools.agent import LEASES
 from cosmo_resources.storage.ledger import ShardLedger, work_folders
 from cosmo_resources.storage.store import CorpusStore
 
-BAR = 24
+BAR = 12
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,7 @@ def _summary(recipe: Recipe, views: list[BucketView]) -> Table:
 
 
 def _buckets(views: list[BucketView]) -> Table:
-    table = Table(
-        "bucket", "progress", "rows", "tokens/s", "per device", "running", "workers", "prefix hits", "ends in"
-    )
+    table = Table("bucket", "progress", "rows", "tokens/s", "a device", "running", "workers", "cached", "ends in")
     for view in views:
         if view.account is None:
             if not view.published:
