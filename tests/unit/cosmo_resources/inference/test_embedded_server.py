@@ -330,27 +330,42 @@ def test_a_bad_schema_is_refused_and_harms_nobody_else(server: Running) -> None:
 
 
 def test_a_client_that_hangs_up_frees_its_place_and_disturbs_nobody(server: Running) -> None:
+    """On a machine that is held up for a second, an answer may be complete before its client hangs up: then it counts
+    as answered, and the clients come again."""
     raw = json.dumps({"model": "tiny", "prompt": "x", "max_tokens": 500, "ignore_eos": True}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        other = pool.submit(server.text, max_tokens=50, ignore_eos=True)
-        gone = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(9)]
-        for connection in gone:
-            connection.sendall(head + raw)
 
-        def all_arrived() -> bool:
-            running, waiting = (server.metric(f"cosmo_requests_{state}") for state in ("running", "waiting"))
-            return running == 8 and running + waiting + other.done() >= 10
+    def outcomes() -> dict[str, float]:
+        names = ("answered", "cancelled", "refused", "failed")
+        return {name: server.metric(f'cosmo_requests_finished_total{{outcome="{name}"}}') for name in names}
 
-        until(all_arrived, 20)
-        for connection in gone:
-            connection.close()
-        started = time.monotonic()
-        until(lambda: server.metric("cosmo_requests_running") <= 1, 5)
-        assert len(other.result()) > 20
-    until(lambda: server.metric("cosmo_requests_running") == 0, 5)
-    until(lambda: server.metric('cosmo_requests_finished_total{outcome="cancelled"}') == 9, 5)
-    assert time.monotonic() - started < 10
+    def hang_up() -> dict[str, float]:
+        before = outcomes()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            other = pool.submit(server.text, max_tokens=50, ignore_eos=True)
+            gone = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(9)]
+            for connection in gone:
+                connection.sendall(head + raw)
+
+            def all_arrived() -> bool:
+                running, waiting = (server.metric(f"cosmo_requests_{state}") for state in ("running", "waiting"))
+                return running + waiting + sum(outcomes().values()) - sum(before.values()) >= 10
+
+            until(all_arrived, 20)
+            for connection in gone:
+                connection.close()
+            started = time.monotonic()
+            until(lambda: server.metric("cosmo_requests_running") <= 1, 5)
+            assert len(other.result()) > 20
+        until(lambda: server.metric("cosmo_requests_running") == 0, 5)
+        until(lambda: sum(outcomes().values()) - sum(before.values()) == 10, 5)
+        assert time.monotonic() - started < 10
+        return {name: count - before[name] for name, count in outcomes().items()}
+
+    attempts: list[dict[str, float]] = []
+    while not attempts or (attempts[-1]["answered"] > 1 and len(attempts) < 5):
+        attempts.append(hang_up())
+    assert attempts[-1] == {"answered": 1, "cancelled": 9, "refused": 0, "failed": 0}, attempts
 
 
 def test_the_server_ends_when_its_parent_is_killed(server: Running) -> None:
