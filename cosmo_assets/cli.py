@@ -19,7 +19,7 @@ from cosmo_resources.errors import CosmoError
 if TYPE_CHECKING:
     from cosmo_assets.recipe import Recipe
     from cosmo_resources.deployments import Settings
-    from cosmo_resources.findings import Finding
+    from cosmo_resources.examination.findings import Finding
     from cosmo_resources.storage.store import CorpusStore
 
 # Dagster, polars and the rest are imported inside the commands: `cosmo --help` answers at once.

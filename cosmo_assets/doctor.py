@@ -14,8 +14,8 @@ from cosmo_assets.generation.generate import WORKER
 from cosmo_assets.recipe import Recipe, load_recipe
 from cosmo_resources.deployments import Settings, settings, site_of
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.findings import Finding
-from cosmo_resources.pools.examination import examine_cluster
+from cosmo_resources.examination.cluster import examine_cluster
+from cosmo_resources.examination.findings import Finding
 from cosmo_resources.storage.store import CorpusStore, verify_checksums
 
 NEEDED = {
@@ -51,7 +51,7 @@ def examine_slurm(
     environment: Mapping[str, str], *, gpus: bool = False, told: Callable[[str], None] = lambda _: None
 ) -> Iterator[Finding]:
     """Examine the cluster of the deployment file from end to end, by two small jobs; see
-    `cosmo_resources.pools.examination`. `told` is given what is being waited for."""
+    `cosmo_resources.examination.cluster`. `told` is given what is being waited for."""
     try:
         chosen = settings(environment)
         site = site_of(chosen)

@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -196,7 +197,8 @@ def our_rate(url: str, model: str, asked: list[str], in_flight: int, tokens: int
 
 
 def against_vllm(url: str, model: str, tokenizer: str, rows: int, in_flight: int, tokens: int, rounds: int) -> None:
-    """In turns, each with prompts of its own: what one left in the server's prefix cache is of no use to the other."""
+    """In turns, each with prompts of its own: what one left in the server's prefix cache is of no use to the other.
+    On a shared machine single rounds differ by a tenth: what counts is the mean with its standard error."""
     bench, ours = [], []
     our_rate(url, model, prompts(in_flight, "the warm-up"), in_flight, tokens)
     for turn in range(rounds):
@@ -207,8 +209,11 @@ def against_vllm(url: str, model: str, tokenizer: str, rows: int, in_flight: int
         }
         for who in ("bench", "ours") if turn % 2 == 0 else ("ours", "bench"):
             (bench if who == "bench" else ours).append(ways[who]())
-        print(f"round {turn + 1}: vllm {bench[-1]:.1f} tokens/s, streaming client {ours[-1]:.1f}", flush=True)
-    print(f"streaming client / vllm bench serve: {sum(ours) / sum(bench):.1%}")
+        rates = f"vllm {bench[-1]:.1f} tokens/s, streaming client {ours[-1]:.1f}"
+        print(f"round {turn + 1}: {rates}, {ours[-1] / bench[-1]:.1%}", flush=True)
+    ratios = [mine / other for mine, other in zip(ours, bench, strict=True)]
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5
+    print(f"streaming client / vllm bench serve: {statistics.mean(ratios):.1%}, standard error {error:.1%}")
 
 
 def main() -> None:
@@ -221,7 +226,7 @@ def main() -> None:
     arguments.add_argument("--model", help="the name it serves")
     arguments.add_argument("--tokenizer", help="folder of its tokenizer")
     arguments.add_argument("--tokens", type=int, default=128, help="of each answer of a real server")
-    arguments.add_argument("--rounds", type=int, default=2)
+    arguments.add_argument("--rounds", type=int, default=2, help="at least two")
     chosen = arguments.parse_args()
     in_flight = chosen.in_flight or chosen.sequences * 5 // 4
     if chosen.vllm:

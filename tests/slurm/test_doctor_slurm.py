@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from cosmo_assets.doctor import examine_slurm
-from cosmo_resources.findings import Finding
-from cosmo_resources.pools import examination
+from cosmo_resources.examination import cluster as cluster_examination
+from cosmo_resources.examination.findings import Finding
 from cosmo_resources.slurm.commands import LocalCommands
 from cosmo_resources.slurm.slurm import Slurm
 from tests.corpora import ROOT, wait_until
@@ -198,7 +198,7 @@ def test_nodes_have_no_scontrol(cluster: Cluster, tmp_path: Path) -> None:
 def test_something_stands_between_the_job_and_its_program(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examination, "NOTICE_SECONDS", 4.0)
+    monkeypatch.setattr(cluster_examination, "NOTICE_SECONDS", 4.0)
     wrapper = tmp_path / "container"
     wrapper.write_text(f"#!/bin/sh\ntrap '' USR1\n{sys.executable} \"$@\"\n", encoding="utf-8")
     wrapper.chmod(0o755)
@@ -249,7 +249,7 @@ def test_one_node_that_others_do_not_reach(cluster: Cluster, tmp_path: Path) -> 
 
 
 def test_a_probe_that_waits_in_the_queue(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "START_SECONDS", 2.0)
+    monkeypatch.setattr(cluster_examination, "START_SECONDS", 2.0)
     found = examined(tmp_path, site(tmp_path, "batch", options={"begin": "now+1hour"}))
     assert faults(found) == {"probe": "warn"}
     assert "BeginTime" in found["probe"].detail
@@ -263,7 +263,7 @@ def test_preemption_with_less_grace_than_requests_are_given(cluster: Cluster, tm
 
 
 def test_without_accounting(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "ACCOUNTING_SECONDS", 2.0)
+    monkeypatch.setattr(cluster_examination, "ACCOUNTING_SECONDS", 2.0)
     cluster.kill_accounting()
     try:
         found = examined(tmp_path, site(tmp_path, "batch"))

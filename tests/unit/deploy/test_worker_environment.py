@@ -88,7 +88,7 @@ def test_a_bucket_is_made_with_these_packages_and_all_of_them(tmp_path: Path, li
     assert set.union(*told) == names()
 
 
-@pytest.mark.parametrize("module", ["cosmo_resources.pools.agent", "cosmo_resources.pools.probe"])
+@pytest.mark.parametrize("module", ["cosmo_resources.pools.agent", "cosmo_resources.examination.probe"])
 def test_other_programs_of_nodes_need_no_more(module: str, tmp_path: Path, listed: dict[str, str]) -> None:
     run(sys.executable, ["-c", f"import {module}"], tmp_path, **listed)
 

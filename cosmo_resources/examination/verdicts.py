@@ -1,6 +1,6 @@
 """What follows from what probes and Slurm said: findings, each with what mends it.
 
-Belongs here: judging what was seen. Does not belong here: seeing it (`probe` on nodes, `examination` here).
+Belongs here: judging what was seen. Does not belong here: seeing it (`probe` on nodes, `cluster` here).
 """
 
 import re
@@ -11,8 +11,8 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from cosmo_resources.deployment_file import DeploymentFile
-from cosmo_resources.findings import Finding
-from cosmo_resources.pools import probe
+from cosmo_resources.examination import probe
+from cosmo_resources.examination.findings import Finding
 from cosmo_resources.pools.agent import ServiceSpec
 from cosmo_resources.slurm.records import EndRecord, JobRecord
 
@@ -28,7 +28,7 @@ Report = Mapping[str, Any]
 
 
 class SeenBeats(Protocol):
-    """See `examination.Beats`."""
+    """See `cluster.Beats`."""
 
     moves: int
     longest: float

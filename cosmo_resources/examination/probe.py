@@ -2,9 +2,9 @@
 
 Belongs here: looking, inside a Slurm job, with the standard library alone: an environment that lacks packages must
 still be able to say so. Does not belong here: what is good or bad about it (`verdicts`), or submitting it
-(`examination`).
+(`cluster`).
 
-Usage: python -m cosmo_resources.pools.probe FOLDER, in a task of a Slurm array; the folder holds `probe.json`.
+Usage: python -m cosmo_resources.examination.probe FOLDER, in a task of a Slurm array; the folder holds `probe.json`.
 """
 
 import fcntl

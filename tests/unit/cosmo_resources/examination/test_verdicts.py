@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cosmo_resources.pools import verdicts
-from cosmo_resources.pools.examination import Beats
+from cosmo_resources.examination import verdicts
+from cosmo_resources.examination.cluster import Beats
 from cosmo_resources.slurm.records import EndRecord, JobRecord
 
 CONFIG = "PreemptType             = preempt/partition_prio\nSlurmctldParameters     = {}\n"

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmo_resources.deployment_file import DeploymentFile
-from cosmo_resources.findings import Finding
-from cosmo_resources.pools import probe, verdicts
+from cosmo_resources.examination import probe, verdicts
+from cosmo_resources.examination.findings import Finding
 from cosmo_resources.pools.batch import SlurmOptions
 from cosmo_resources.pools.sites import slurm_options
 from cosmo_resources.slurm.commands import SlurmError

@@ -1,6 +1,6 @@
 """What an examination says of one thing that it looked at.
 
-Belongs here: the record. Does not belong here: examinations (`cosmo_resources.pools.examination`, the doctor of
+Belongs here: the record. Does not belong here: examinations (`cosmo_resources.examination.cluster`, the doctor of
 `cosmo_assets`), or showing what they found.
 """
 

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from cosmo_resources.pools import probe
+from cosmo_resources.examination import probe
 from tests.corpora import ROOT, wait_until
 
 SPEC = {
@@ -24,7 +24,7 @@ SPEC = {
 
 
 def start(folder: Path, *, forsaken: float = 60.0, **environment: str) -> "subprocess.Popen[str]":
-    program = f"from cosmo_resources.pools import probe; probe.FORSAKEN_SECONDS = {forsaken}; "
+    program = f"from cosmo_resources.examination import probe; probe.FORSAKEN_SECONDS = {forsaken}; "
     program += f"raise SystemExit(probe.main([{str(folder)!r}]))"
     return subprocess.Popen(
         [sys.executable, "-c", program],
