@@ -192,10 +192,14 @@ def test_when_all_have_ended_the_run_says_so_and_the_next_asks_for_the_rest(
     setup = f'[ ! -e {gone} ] || {{ echo "the scratch disk of $SLURMD_NODENAME is gone"; exit 3; }}'
     where = site(tmp_path, "batch", tasks=4, delay=0.8, setup=setup)
     process = generate(corpus, where)
+    wait_until(lambda: any(tmp_path.rglob(f"shard-{SHARDS - 1:05d}.lock")), process=process)
+    last, _ = holder(work(corpus).folder / f"shard-{SHARDS - 1:05d}.lock", process)
+    os.kill(last, signal.SIGSTOP)  # so that something is left, however slow this machine is
     wait_until(lambda: len(list(tmp_path.rglob("shard-*.done.json"))) >= 3, process=process)
     gone.touch()
     (first,) = arrays()
     cluster.run("scancel", first)
+    os.kill(last, signal.SIGCONT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     ledger = work(corpus)
