@@ -96,8 +96,12 @@ def read_deployment(path: Path) -> DeploymentFile:
     except yaml.YAMLError as error:
         raise CosmoError(f"{path}: not YAML: {error}", remedy="mend the file; deploy/slurm holds examples") from error
     except pydantic.ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise CosmoError(f"{path}: {faults}", remedy="mend these fields; deploy/slurm holds examples") from error
+        raise CosmoError(f"{path}: {faults(error)}", remedy="mend these fields; deploy/slurm holds examples") from error
+
+
+def faults(error: pydantic.ValidationError) -> str:
+    """The fields that are wrong, and why, in one line."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
 
 
 def write_arguments(path: Path, arguments: dict[str, Any], remark: str) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import pydantic
 from pydantic import Field
 
-from cosmo_resources.deployment_file import DeploymentFile, read_deployment
+from cosmo_resources.deployment_file import DeploymentFile, faults, read_deployment
 from cosmo_resources.embedding.minilm import MiniLmEmbedder, pipeline_embedder
+from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.inference.servers import EmbeddedServer, RemoteServer, Server, make_server
@@ -68,12 +70,20 @@ class SiteResource(dg.ConfigurableResource[DeploymentFile]):
         return Slurm(SshCommands(connection))
 
     def _ssh(self) -> "SSHConnectionResource | None":
+        """Raises:
+        CosmoError: the file's section is wrong."""
         ssh = self.create().slurm.ssh
         if ssh is None:
             return None
         from dagster_slurm import SSHConnectionResource  # a third of a second that only a remote login node costs
 
-        return SSHConnectionResource(**ssh.model_dump(exclude_none=True))
+        try:
+            return SSHConnectionResource(**ssh.model_dump(exclude_none=True))
+        except pydantic.ValidationError as error:
+            raise CosmoError(
+                f"{self.file}: slurm.ssh: {faults(error)}",
+                remedy="mend the section; without key_path ~/.ssh/config and ssh-agent decide",
+            ) from error
 
     def programs(self) -> "ProgramResource":
         """Where stages run as jobs: like everything else by this machine's commands, or at the login node."""

@@ -67,7 +67,7 @@ class OpenShard:
 
 class Worker:
     """Works on one job until every shard of it is sealed, by this worker or by another; with `leave` until no shard can
-    be claimed, so that nothing waits beside an idle server."""
+    be claimed, so that nothing waits beside an idle server. What another has left meanwhile is claimed before that."""
 
     def __init__(self, folder: Path, client: CompletionClient, engine: str, *, leave: bool = False) -> None:
         self.engine = engine
@@ -77,6 +77,7 @@ class Worker:
         self._rollout = find_rollout(self.plan.rollout)
         self._leave = leave
         self._drained = False
+        self._begun = 0
         self._prompts = self.plan.prompt_table()
         self._reused = reused_rows(folder)
         self._open: dict[int, OpenShard] = {}
@@ -89,9 +90,11 @@ class Worker:
         """
         try:
             while not self._drained:
+                begun = self._begun
                 for key, result in self.client.rollouts(self._documents(), self._generate):
                     self._record(key, result)
-                if (self._leave and not self._drained) or not self.ledger.unsealed(self.plan.shards):
+                idle = self._begun == begun and not self._drained
+                if (self._leave and idle) or not self.ledger.unsealed(self.plan.shards):
                     return True
                 time.sleep(WAIT_SECONDS)
             return not self.ledger.unsealed(self.plan.shards)
@@ -122,6 +125,7 @@ class Worker:
         documents = {document["doc_id"]: document for document in listed}
         shard = OpenShard(index, documents, self.ledger.open_log(index), self.ledger.open_turns(index), claim)
         self._open[index] = shard
+        self._begun += 1
         logged = {row["doc_id"]: row for row in shard.log.read()}
         for turn in shard.turns.read():
             shard.answered[turn["doc_id"], turn["request"]] = read_answer(turn["answer"])

@@ -6,6 +6,7 @@ Belongs here: submitting, watching and cancelling the array of a job. Does not b
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,6 @@ from pathlib import Path
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.pools.jobs import Job, failure
 from cosmo_resources.pools.task import SPEC_NAME, TaskSpec
-from cosmo_resources.slurm.records import JobRecord
 from cosmo_resources.slurm.slurm import JobSpec, Slurm
 from cosmo_resources.storage.files import write_text
 from cosmo_resources.storage.ledger import ShardLedger
@@ -75,31 +75,33 @@ class BatchPool:
         Raises:
             CosmoError: arrays end without bringing a row.
         """
-        write_text(job.folder / SPEC_NAME, self._task.model_copy(update={"module": job.module}).model_dump_json())
+        task = self._task.model_copy(update={"module": job.module, "shards": job.shards})
+        write_text(job.folder / SPEC_NAME, task.model_dump_json())
         ledger = ShardLedger(job.folder)
-        finished, submissions, pause = False, 0, POLL_SECONDS[0]
+        finished, arrays, pause = False, list[str](), POLL_SECONDS[0]
         rows = before = ledger.finished_rows()
         try:
             while not finished:
                 live = self._slurm.jobs(job.name)
                 finished = not ledger.unsealed(job.shards)
-                if not live and not finished:
-                    if rows > before:
-                        submissions, before = 0, rows
-                    if submissions >= FRUITLESS_SUBMISSIONS:
-                        raise self._blame(job)
-                    self._submit(job, ledger)
-                    submissions, pause = submissions + 1, POLL_SECONDS[0]
                 now = ledger.finished_rows()
                 pause = POLL_SECONDS[0] if now != rows else min(2 * pause, POLL_SECONDS[1])
                 rows = now
+                if not live and not finished:
+                    if rows > before:
+                        arrays, before = [], rows
+                    if len(arrays) >= FRUITLESS_SUBMISSIONS:
+                        raise self._blame(job, rows, arrays[-1])
+                    arrays.append(self._submit(job, ledger))
+                    pause = POLL_SECONDS[0]
                 yield rows
                 if not finished:
                     time.sleep(pause)
         finally:
             self._end(job, END_SECONDS if finished else 0.0)
 
-    def _submit(self, job: Job, ledger: ShardLedger) -> None:
+    def _submit(self, job: Job, ledger: ShardLedger) -> str:
+        """An array no larger than what is left, and its id."""
         logs = job.folder / "tasks"
         logs.mkdir(exist_ok=True)
         count = min(self._tasks, len(ledger.unsealed(job.shards)))
@@ -111,25 +113,31 @@ class BatchPool:
             comment=job.label,
             array=f"0-{count - 1}",
         )
-        self._slurm.submit_once(spec)
+        return self._slurm.submit_once(spec)
 
     def _end(self, job: Job, patience: float) -> None:
-        """Let tasks that have nothing left to do go by themselves, then cancel what is there."""
+        """Cancel tasks that wait in the queue, so that none begins when there is nothing left to do; let the others go
+        by themselves for so many seconds, then cancel them, too."""
         deadline = time.monotonic() + patience
-        while (live := self._slurm.jobs(job.name)) and time.monotonic() < deadline and not _only_pending(live):
+        while live := self._slurm.jobs(job.name):
+            if time.monotonic() >= deadline:
+                self._slurm.cancel(*{record.job for record in live})
+                return
+            self._slurm.cancel(*(record.id for record in live if record.state == "PENDING"))
             time.sleep(POLL_SECONDS[0])
-        if live:
-            self._slurm.cancel(*{record.job for record in live})
 
-    def _blame(self, job: Job) -> CosmoError:
-        logs = sorted((job.folder / "tasks").glob("*.log"), key=lambda path: path.stat().st_mtime)
-        what = f"{job.label}: {FRUITLESS_SUBMISSIONS} Slurm arrays in a row ended without a new row; the last task"
-        if logs:
-            return failure(what, logs[-1])
-        return CosmoError(
-            f"{what} wrote no log", remedy=f"look at `sacct --name {job.name}`; finished rows are kept, run again"
+    def _blame(self, job: Job, rows: int, array: str) -> CosmoError:
+        """The error of a job whose arrays come to nothing: how far it is, how the last array's tasks ended, and the log
+        of the last one that wrote any."""
+        states = Counter(end.state for end in self._slurm.outcome(array, name=job.name).ended)
+        ended = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        what = (
+            f"{job.label}: {rows} of {job.rows} rows are done, and {FRUITLESS_SUBMISSIONS} Slurm arrays in a row ended "
+            f"without a new one (tasks of the last, {array}: {ended})"
         )
-
-
-def _only_pending(live: list[JobRecord]) -> bool:
-    return all(record.state == "PENDING" for record in live)
+        logs = sorted((job.folder / "tasks").glob(f"{array}_*.log"), key=lambda path: path.stat().st_mtime)
+        if logs:
+            return failure(f"{what}; its last task", logs[-1])
+        return CosmoError(
+            f"{what}; they wrote no log", remedy=f"look at `sacct --jobs {array}`; finished rows are kept, run again"
+        )

@@ -20,6 +20,7 @@ from cosmo_resources.inference.server_process import ModelServer
 from cosmo_resources.inference.server_spec import ServerSpec
 from cosmo_resources.pools.jobs import UNFINISHED, failure, worker_command
 from cosmo_resources.pools.serving import Notice, UsageKeeper, place, requeue, start_servers, stop_servers
+from cosmo_resources.storage.ledger import ShardLedger
 from cosmo_resources.storage.manifest import Frozen
 
 SPEC_NAME = "task.json"
@@ -29,7 +30,8 @@ POLL_SECONDS = 0.5
 class TaskSpec(Frozen):
     """What every task of a job does: `servers` equal servers, and one worker with `concurrency` requests in flight for
     each of them, that waits `timeout` seconds for an answer. `grace_seconds` is what a worker has to finish its
-    requests when the task is told to go."""
+    requests when the task is told to go. `shards` are those of the job: a task that starts when all are sealed starts
+    no server."""
 
     module: str
     server: ServerSpec
@@ -37,6 +39,7 @@ class TaskSpec(Frozen):
     concurrency: int = 64
     timeout: float = ClientOptions.timeout
     grace_seconds: float = 60.0
+    shards: int = 0
 
 
 def run_task(folder: Path, spec: TaskSpec) -> int:
@@ -45,6 +48,8 @@ def run_task(folder: Path, spec: TaskSpec) -> int:
     Raises:
         CosmoError: the server or the worker failed.
     """
+    if not ShardLedger(folder).unsealed(spec.shards):
+        return 0
     notice, where = Notice(), place(os.environ)
     usage = UsageKeeper(folder, where, spec.servers * spec.server.gpus)
     usage.start()

@@ -7,7 +7,8 @@ Belongs here: running rounds and printing them. Does not belong here: what a rou
 
 Each round draws from the seed and its number a way (batch or service), a partition, a pool's size and three to six
 disturbances: processes, nodes, controllers and daemons that are killed, preemptions, time limits, servers that hang or
-talk nonsense, full disks, clocks that jump. Afterwards every prompt must be one row with the very content of an
+talk nonsense, full disks, clocks that jump; in a quarter of the rounds also a job that hangs until its time limit kills
+it, which takes up to half a minute. Afterwards every prompt must be one row with the very content of an
 undisturbed run, and no more may have been asked twice than was in flight. Needs root, as the Slurm of the tests does.
 Exit code 1 where a round fails; the command that repeats it is printed.
 """

@@ -70,6 +70,18 @@ class Cluster:
             "DAGSTER_SLURM_SSH_CONTROL_DIR": str(ssh),
         }
 
+    @property
+    def login_node(self) -> dict[str, str | int]:
+        """How a deployment file names it (`slurm.ssh`)."""
+        ssh = self.folder / "ssh"
+        return {
+            "host": "127.0.0.1",
+            "port": self.layout.ssh_port,
+            "user": "root",
+            "key_path": str(ssh / "id"),
+            "known_hosts_file": str(ssh / "known_hosts"),
+        }
+
     # Life
 
     def up(self) -> None:
@@ -97,8 +109,7 @@ class Cluster:
     def down(self) -> None:
         """End all its processes and remove its folder. Nothing to end is fine."""
         everywhere = {pid for node in self.nodes for pid in self._processes(node)}
-        sessions = with_descendants([pid for pid in [self._daemons.pid("sshd")] if pid is not None])
-        kill_all(everywhere | sessions)
+        kill_all(everywhere | self._sessions())
         self._daemons.kill(*self._daemons.names())
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -171,6 +182,16 @@ class Cluster:
     def start_accounting(self) -> None:
         """Undo `kill_accounting`."""
         self._start_accounting()
+
+    def stop_login_node(self) -> None:
+        """sshd and all its connections end, with the commands that came through them."""
+        kill_all(self._sessions())
+        self._daemons.kill("sshd")
+
+    def start_login_node(self) -> None:
+        """Undo `stop_login_node`."""
+        self._daemons.start("sshd", [_program("sshd"), "-D", "-e", "-f", self.folder / "ssh" / "sshd_config"])
+        self._answers("sshd", "sshd", lambda: not _is_free(self.layout.ssh_port))
 
     def preempt(self, node: str, seconds: float = 1) -> str:
         """Take a whole node for a job of the partition `main`; jobs of `spot` there must leave. The job's id."""
@@ -278,8 +299,7 @@ class Cluster:
         known = f"[127.0.0.1]:{self.layout.ssh_port} {host_key}\n"
         (ssh / "known_hosts").write_text(known, encoding="utf-8")
         Path("/run/sshd").mkdir(exist_ok=True)
-        self._daemons.start("sshd", [_program("sshd"), "-D", "-e", "-f", ssh / "sshd_config"])
-        self._answers("sshd", "sshd", lambda: not _is_free(self.layout.ssh_port))
+        self.start_login_node()
 
     def _answers(self, what: str, daemon: str, condition: Callable[[], object]) -> None:
         """Wait for a daemon, whose commands fail at first; quote its log when it ends or does not answer."""
@@ -301,6 +321,10 @@ class Cluster:
     def _mark(self, node: str) -> dict[str, str]:
         """What a node's daemons, its step daemons included, carry in their environment, and no other process."""
         return {"COSMO_TEST_NODE": f"{self.folder}/{node}"}
+
+    def _sessions(self) -> set[int]:
+        """sshd, and what runs in its connections."""
+        return with_descendants([pid for pid in [self._daemons.pid("sshd")] if pid is not None])
 
     def _processes(self, node: str) -> set[int]:
         """All that runs on a node: its daemons, and jobs, whose environment Slurm itself marks."""

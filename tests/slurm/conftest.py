@@ -14,6 +14,7 @@ from cosmo_resources.slurm.resources import SshCommands
 from cosmo_resources.slurm.slurm import Slurm
 from tests.corpora import Corpus
 from tests.slurm.cluster import Cluster, NoClusterError, Reservation, install_packages
+from tests.slurm.daemons import kill_all, with_environment
 from tests.slurm.sites import answered, waiting_corpus
 
 
@@ -74,7 +75,10 @@ def undisturbed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.fixture
-def corpus(made: Path, tmp_path: Path) -> Corpus:
-    """A copy of that corpus for one test."""
+def corpus(made: Path, tmp_path: Path) -> Iterator[Corpus]:
+    """A copy of that corpus for one test, whose commands end with it: after a failure they would go on asking for
+    Slurm, and find that of another test."""
     shutil.copytree(made, tmp_path / "corpus")
-    return Corpus(tmp_path / "corpus", buckets=1)
+    corpus = Corpus(tmp_path / "corpus", buckets=1)
+    yield corpus
+    kill_all(with_environment(f"COSMO_RECIPE={corpus.recipe_path}"))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -94,6 +95,29 @@ def kill_all(pids: Iterable[int]) -> None:
             except ProcessLookupError:
                 continue
     until(lambda: not any(_started(pid) for pid in pids), 10, f"the end of the processes {pids}")
+
+
+class Hanging:
+    """Processes that stand still until they are killed: TERM does not end them, and CONT wakes them for a moment only.
+
+    They are held by descriptors, so that a pid that is given out again is no mistake."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._descriptors: list[int] = []
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                self._descriptors.append(os.pidfd_open(pid))
+        self.hold()
+
+    def hold(self) -> bool:
+        """Stop those that somebody woke; whether there are any left. To be called several times a second."""
+        for descriptor in list(self._descriptors):
+            try:
+                signal.pidfd_send_signal(descriptor, signal.SIGSTOP)
+            except ProcessLookupError:
+                self._descriptors.remove(descriptor)
+                os.close(descriptor)
+        return bool(self._descriptors)
 
 
 def with_descendants(pids: Collection[int]) -> set[int]:

@@ -17,7 +17,7 @@ from cosmo_resources.slurm.slurm import Slurm
 from tests.doubles.clock import Clock
 from tests.doubles.replay_program import set_faults
 from tests.slurm.cluster import Cluster
-from tests.slurm.daemons import kill_all, with_environment
+from tests.slurm.daemons import Hanging, kill_all, with_environment
 from tests.slurm.operators import Operator, Queue, command_line
 
 WORKER = "-m cosmo_assets.generation.worker "
@@ -27,6 +27,9 @@ DISK_MB = 48
 HOUR = 3600.0
 UNSAVED_SECONDS = 10
 """A controller that is killed forgets the jobs of the last seconds, and their nodes then end them."""
+
+LIMIT_SECONDS = 35.0
+"""Slurm looks for jobs that are over their time limit every 30 s."""
 
 
 @dataclass
@@ -165,6 +168,35 @@ def _to_a_job(scene: Scene, act: Callable[[JobRecord], object]) -> int | None:
     return scene.per_task
 
 
+def overrun(scene: Scene) -> int | None:
+    """A job hangs until its time limit ends it: it hears neither the notice nor TERM, and does not come back.
+
+    Of a batch all of a job stands still, of a service its server: without a beat the pool would end it first."""
+    programs = (*TASK, WORKER, SERVER) if scene.way == "batch" else (SERVER,)
+    jobs = scene.running()
+    if not jobs:
+        return None
+    job = scene.draw.choice(jobs)
+    still = with_environment(scene.mark, f"SLURM_JOB_ID={job.raw}") & set(scene.processes(*programs))
+    if not any(SERVER in command_line(pid) for pid in still):
+        return None
+    hanging = Hanging(still)
+
+    def expire() -> None:
+        if hanging.hold():
+            with suppress(AssertionError):  # the controller is away, or has forgotten what it was told last
+                scene.cluster.near_time_limit(job.id, 0)
+            scene.after(LIMIT_SECONDS, expire)
+
+    def hold() -> None:
+        if hanging.hold():
+            scene.after(0, hold)
+
+    expire()
+    hold()
+    return scene.per_task
+
+
 def full_disk(scene: Scene) -> int:
     """Every worker comes to its end, and those that are started anew meanwhile. Then somebody frees space."""
     ballast = scene.data / "ballast"
@@ -230,7 +262,9 @@ ALWAYS: dict[str, Disturb] = {
     **{f"{mode}": fault(mode) for mode in MODES},
 }
 ON_SPOT: dict[str, Disturb] = {"preempt": preempt}
+LAST: dict[str, Disturb] = {"overrun": overrun}
+"""Drawn after all else of a round, so that older rounds are drawn as they were."""
 WITH_DAEMON: dict[str, Disturb] = {"daemon": kill_daemon, "run": kill_run}
 WITH_SMALL_DISK: dict[str, Disturb] = {"disk": full_disk}
 WITH_CLOCK: dict[str, Disturb] = {"clock": clock_jumps}
-EVERY: dict[str, Disturb] = {**ALWAYS, **ON_SPOT, **WITH_DAEMON, **WITH_SMALL_DISK, **WITH_CLOCK}
+EVERY: dict[str, Disturb] = {**ALWAYS, **ON_SPOT, **WITH_DAEMON, **WITH_SMALL_DISK, **WITH_CLOCK, **LAST}

@@ -23,6 +23,7 @@ from tests.slurm.disturbances import (
     ALWAYS,
     DISK_MB,
     EVERY,
+    LAST,
     ON_SPOT,
     WITH_CLOCK,
     WITH_DAEMON,
@@ -82,7 +83,10 @@ def draw_plan(seed: int, number: int, *, seconds: float = 14.0) -> Plan:
     sure = [*(WITH_SMALL_DISK if small_disk else ()), *(WITH_CLOCK if clock else ())]
     sure += [draw.choice([*WITH_DAEMON])] if daemon else []
     drawn = [*sure, *draw.sample(kinds, count - len(sure))]
-    moments = sorted((draw.uniform(0.0, 0.85), kind) for kind in drawn)
+    moments = [(draw.uniform(0.0, 0.85), kind) for kind in drawn]
+    short = draw.random() < 0.2
+    if draw.random() < 0.25:
+        moments.append((draw.uniform(0.1, 0.6), draw.choice([*LAST])))
     return Plan(
         name=f"{seed}/{number}",
         way=way,
@@ -94,8 +98,8 @@ def draw_plan(seed: int, number: int, *, seconds: float = 14.0) -> Plan:
         daemon=daemon,
         small_disk=small_disk,
         clock=clock,
-        short=draw.random() < 0.2,
-        moments=tuple(moments),
+        short=short,
+        moments=tuple(sorted(moments)),
     )
 
 

@@ -63,6 +63,7 @@ def site(
     options: Mapping[str, Any] = NOTHING,
     server: Mapping[str, Any] = NOTHING,
     setup: str = "",
+    ssh: Mapping[str, str | int] | None = None,
     **more: Any,
 ) -> Path:
     """Write a deployment file; the servers' state (calls, faults) is in `folder / "servers"`."""
@@ -87,6 +88,7 @@ def site(
             "options": {"partition": partition, "time": "00:10:00", "mem": "200M", "cpus-per-task": 1, **options},
             "notice_seconds": notice_seconds,
             "setup": f"export PYTHONPATH={ROOT}\n{setup}",
+            **({"ssh": dict(ssh)} if ssh else {}),
         },
         **more,
     }

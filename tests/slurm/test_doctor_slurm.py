@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cosmo_assets.doctor import examine_slurm
 from cosmo_resources.examination import cluster as cluster_examination
@@ -86,17 +85,7 @@ def test_a_cluster_on_which_all_is_well(cluster: Cluster, tmp_path: Path, nvidia
 
 
 def test_over_ssh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    where = site(tmp_path, "batch", tasks=2)
-    fields = yaml.safe_load(where.read_text(encoding="utf-8"))
-    known = cluster.environment
-    fields["slurm"]["ssh"] = {
-        "host": known["SLURM_SSH_HOST"],
-        "port": int(known["SLURM_SSH_PORT"]),
-        "user": known["SLURM_SSH_USER"],
-        "key_path": known["SLURM_SSH_KEY"],
-        "known_hosts_file": known["SLURM_SSH_KNOWN_HOSTS_FILE"],
-    }
-    where.write_text(yaml.safe_dump(fields), encoding="utf-8")
+    where = site(tmp_path, "batch", tasks=2, ssh=cluster.login_node)
     with monkeypatch.context() as away:
         away.delenv("SLURM_CONF")
         findings = list(examine_slurm(environment(tmp_path, where)))

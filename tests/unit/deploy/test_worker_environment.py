@@ -42,7 +42,7 @@ def bucket(folder: Path) -> tuple[GenerationPlan, Path]:
         command=(*program, "--state", str(folder / "state")),
         environment={"PYTHONPATH": str(ROOT)},
     )
-    task = TaskSpec(module=WORKER, server=server, concurrency=4)
+    task = TaskSpec(module=WORKER, server=server, concurrency=4, shards=plan.shards)
     (place / SPEC_NAME).write_text(task.model_dump_json(), encoding="utf-8")
     return plan, place
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from cosmo_assets.generation.worker import Worker, main
 from cosmo_assets.ids import request_seed
 from cosmo_assets.schemas import GENERATIONS
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.inference.client import CompletionClient
+from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.storage.ledger import ShardLedger
 from cosmo_resources.storage.writer import read_table
 from tests.doubles.replay_server import Fault, ReplayServer, replaying
@@ -245,6 +246,26 @@ def test_a_worker_takes_over_the_shards_of_one_that_was_killed(tmp_path: Path) -
         assert victim.wait(60) == -signal.SIGKILL
         assert 24 <= len(server.calls) <= 24 + IN_FLIGHT
     assert len(sealed_rows(plan, folder)) == 24
+
+
+def test_a_worker_that_would_leave_looks_once_more_for_what_was_left(tmp_path: Path) -> None:
+    """Another gives up the first shard when this worker has long passed it."""
+    plan, folder = job(tmp_path, recipe(generation={"shard_rows": 4}), 12)
+    client = ClientOptions(concurrency=1)
+    with ExitStack() as other, replaying() as server:
+        assert other.enter_context(ShardLedger(folder).claim(0))
+        server.fault = at_call(7, server, other.close)
+        assert Worker(folder, CompletionClient([server.url], "replay", client), "", leave=True).run()
+    assert len(sealed_rows(plan, folder)) == 12
+
+
+def test_a_worker_leaves_when_others_have_the_rest(tmp_path: Path) -> None:
+    _, folder = job(tmp_path, recipe(generation={"shard_rows": 4}), 12)
+    ledger = ShardLedger(folder)
+    with ledger.claim(0), replaying() as server:
+        assert Worker(folder, CompletionClient([server.url], "replay"), "", leave=True).run()
+        assert len(server.calls) == 8
+    assert ledger.unsealed(3) == [0]
 
 
 def test_a_shard_that_another_sealed_just_before_the_claim_is_not_worked_again(
