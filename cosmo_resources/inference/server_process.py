@@ -111,9 +111,10 @@ class ModelServer:
                     self._bring_up()
                     break
                 except ServerError as failure:
-                    if (
-                        failure.diagnosis is None or failure.diagnosis.kind != PORT_IN_USE
-                    ) or attempt == PORT_TRIES - 1:
+                    taken = failure.diagnosis is not None and failure.diagnosis.kind == PORT_IN_USE
+                    # Whoever answers for another model took the port before the engine did, or is this server: then it
+                    # does so on another port as well.
+                    if attempt == PORT_TRIES - 1 or not (taken or (failure.foreign and attempt == 0)):
                         raise
             self._was_ready = True
             return [self.url]
@@ -172,7 +173,7 @@ class ModelServer:
             self._was_ready = False
             self._restarts.clear()
 
-    def failure(self, what: str) -> "ServerError":
+    def failure(self, what: str, *, foreign: bool = False) -> "ServerError":
         """The error that says `what` happened to the server, with what its log says of it."""
         code = self._guard.poll() if self._guard is not None else None
         text = _tail(self.log)
@@ -188,6 +189,7 @@ class ModelServer:
             remedy=diagnosis.remedy if diagnosis is not None else f"read {self.log}",
             diagnosis=diagnosis,
             brief=brief,
+            foreign=foreign,
         )
 
     def _bring_up(self) -> None:
@@ -214,7 +216,7 @@ class ModelServer:
             raise self.failure(f"was not ready within {self.spec.ready_within:g} s")
         others = probes.models(self._root)
         if others and self.spec.name not in others:
-            raise self.failure(f"serves {', '.join(sorted(others))}, not {self.spec.name}")
+            raise self.failure(f"serves {', '.join(sorted(others))}, not {self.spec.name}", foreign=True)
 
     def _launch(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -267,12 +269,15 @@ class ModelServer:
 
 class ServerError(CosmoError):
     """A server that did not come up or stay up. `diagnosis` is what its log means, where that is known; `brief` what
-    happened, in a line."""
+    happened, in a line; `foreign`, whether another model answered on its port."""
 
-    def __init__(self, message: str, *, remedy: str, diagnosis: Diagnosis | None, brief: str) -> None:
+    def __init__(
+        self, message: str, *, remedy: str, diagnosis: Diagnosis | None, brief: str, foreign: bool = False
+    ) -> None:
         super().__init__(message, remedy=remedy)
         self.diagnosis = diagnosis
         self.brief = brief
+        self.foreign = foreign
 
 
 def _free_port(host: str) -> int:

@@ -179,7 +179,8 @@ def test_real_trials(tmp_path: Path) -> None:
     assert told[0].seconds == pytest.approx(3 * 0.2, abs=0.15), "the warm-up is counted, or less than all"
 
     servers = [path.read_text(encoding="utf-8").split() for path in (tmp_path / "state").glob("calls-*.log")]
-    assert len(servers) == 6, "a server was used for two trials"  # the one of another name was asked nothing
+    # The one of another name was asked nothing, and started on a second port: it might have been somebody else's.
+    assert len(servers) == 5 + 2, "a server was used for two trials"
     asked = [calls for calls in servers if calls]
     assert [len(calls) for calls in asked] == [16] * 5
     assert len({frozenset(calls[:4]) for calls in asked}) == 1, "the warm-ups differ"
