@@ -79,7 +79,7 @@ def test_what_tune_writes_is_faster_and_generates_a_bucket(tmp_path: Path) -> No
     trials = re.findall(r"^(as in the file|max-num-seqs 12|the best so far) +(\d+) ", table, re.MULTILINE)
     assert [name for name, _ in trials] == ["as in the file", "max-num-seqs 12", "the best so far", "max-num-seqs 12"]
     slow, fast, slow_again, fast_again = (int(rate) for _, rate in trials)
-    assert min(fast, fast_again) > 2 * max(slow, slow_again), table
+    assert min(fast, fast_again) > max(slow, slow_again), table
     assert "does not accept its options: unrecognized arguments: --made-up" in " ".join(table.split()), table
 
     after = read_deployment(site)
