@@ -18,6 +18,7 @@ from cosmo_resources.errors import CosmoError
 
 if TYPE_CHECKING:
     from cosmo_assets.recipe import Recipe
+    from cosmo_assets.tuning import Trial
     from cosmo_resources.deployments import Settings
     from cosmo_resources.examination.findings import Finding
     from cosmo_resources.storage.store import CorpusStore
@@ -287,15 +288,23 @@ def watch(once: bool, every: float) -> None:
 @main.command()
 @click.option("--model", help="Another model than the file's: a path, or a name that the engine knows.")
 @click.option("--n", default=200, show_default=True, help="Prompts of the corpus to measure with.")
-@click.option("--concurrency", default=1024, show_default=True, help="Requests in flight.")
-def tune(model: str | None, n: int, concurrency: int) -> None:
+@click.option(
+    "--try",
+    "tries",
+    multiple=True,
+    metavar="OPTION=VALUE,...",
+    help="Try these values of this option, and nothing else; null leaves it out. May be repeated.",
+)
+def tune(model: str | None, n: int, tries: tuple[str, ...]) -> None:
     """Find the server options that give the most tokens per second on this machine, and write them into the deployment
-    file (COSMO_DEPLOYMENT). Starts the server once for every value that is tried; on a cluster, run it on a node of the
-    kind that shall serve."""
-    from cosmo_assets.tuning import Trial, sample_requests
+    file (COSMO_DEPLOYMENT): with the requests in flight that they take, and with --model the model. Starts the server
+    once for every value that is tried, and again for each that looks faster; on a cluster, run it on a node of the kind
+    that shall serve."""
+    from cosmo_assets.tuning import Bench, in_flight, read_grid, sample_requests
     from cosmo_assets.tuning import tune as search
-    from cosmo_resources.deployment_file import read_deployment, write_arguments
+    from cosmo_resources.deployment_file import read_deployment, write_tuned
 
+    grid = read_grid(tries) if tries else None
     chosen, recipe, store = _corpus()
     if not chosen.deployment.endswith((".yaml", ".yml")):
         fail(
@@ -305,19 +314,38 @@ def tune(model: str | None, n: int, concurrency: int) -> None:
             )
         )
     file = Path(chosen.deployment)
-    server = read_deployment(file).server
-    spec = server.model_copy(update={"model": model}) if model else server
-
-    def told(trial: Trial) -> None:
-        words = ", ".join(f"{name} {value}" for name, value in sorted(trial.arguments.items()))
-        found = trial.error or f"{trial.tokens_per_second:,.0f} tokens/s, {trial.seconds:.1f} s"
-        console.print(f"{_escaped(words) or 'as it is'}: {_escaped(found)}", highlight=False)
-
+    site = read_deployment(file)
+    other = model if model and model != site.server.model else ""
+    spec = site.server.model_copy(update={"model": other, "served_name": "", "revision": ""} if other else {})
     requests = sample_requests(store, recipe, n)
-    best = search(spec, requests, chosen.state / "tuning", concurrency=concurrency, told=told)
-    remark = f"tuned: {best.tokens_per_second:,.0f} tokens/s on {len(requests)} prompts of {recipe.name}, {spec.model}"
-    write_arguments(file, dict(best.arguments), remark)
-    console.print(f"{file}: {remark}", highlight=False, soft_wrap=True)
+    bench = Bench(spec, requests, chosen.state / "tuning" / spec.name, site.concurrency, site.timeout_seconds)
+    _trial_line("tried", "tokens/s", "seconds", "")
+    found = search(bench, grid, _told)
+    needed = max(in_flight(found.arguments) or 0, site.concurrency)
+    if found.arguments == spec.arguments and needed == site.concurrency and not other:
+        console.print(f"{file} stays as it is: nothing is faster beyond noise", highlight=False, soft_wrap=True)
+        return
+    remark = (
+        f"{found.rate:,.0f} tokens/s, {found.rate_before:,.0f} before, {spec.name}, "
+        f"{len(bench.requests)} prompts of {recipe.name}"
+    )
+    write_tuned(file, found.arguments, remark, concurrency=needed, model=other or None)
+    console.print(f"written to {file}: {remark}", highlight=False, soft_wrap=True)
+
+
+def _told(trial: "Trial", verdict: str) -> None:
+    measured = trial.seconds and trial.error is None
+    figures = (f"{trial.tokens_per_second:,.0f}", f"{trial.seconds:.1f}") if measured else ("", "")
+    _trial_line(trial.tried, *figures, verdict)
+
+
+def _trial_line(*cells: str) -> None:
+    """A line of a table whose lines come minutes apart."""
+    line = Table.grid(padding=(0, 1))
+    for width, justify in ((30, "left"), (9, "right"), (8, "right"), (None, "left")):
+        line.add_column(width=width, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    line.add_row(*map(_escaped, cells))
+    console.print(line, highlight=False)
 
 
 @main.command()

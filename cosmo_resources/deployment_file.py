@@ -4,7 +4,7 @@ Belongs here: the file's fields, reading it, and changing one part of it in plac
 of it (`deployments`), or the files themselves (`deploy/`).
 """
 
-import io
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,17 +12,19 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import ClientOptions
 from cosmo_resources.inference.server_spec import ServerSpec
 from cosmo_resources.storage.files import write_text
 from cosmo_resources.storage.manifest import Frozen
+from cosmo_resources.yaml_text import drop, put, remark
 
 Count = Annotated[int, pydantic.Field(ge=1)]
 Option = str | int | None
+
+TUNED = "tuned:"
+"""How a remark on tuned arguments begins."""
 
 
 class SshSection(Frozen):
@@ -104,17 +106,28 @@ def faults(error: pydantic.ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
 
 
-def write_arguments(path: Path, arguments: dict[str, Any], remark: str) -> None:
-    """Set `server.arguments` of a file to these; what else stands in it stays as it is, comments included. `remark`
-    becomes a comment above them."""
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 120
-    document = editor.load(path.read_text(encoding="utf-8"))
-    server = document["server"]
-    server["arguments"] = CommentedMap(sorted(arguments.items()))
-    server.yaml_set_comment_before_after_key("arguments", before=remark, indent=2)
-    written = io.StringIO()
-    editor.dump(document, written)
-    write_text(path, written.getvalue())
+def write_tuned(
+    path: Path, arguments: Mapping[str, Any], comment: str, *, concurrency: int = 1, model: str | None = None
+) -> None:
+    """Set `server.arguments` of a file to these, and `concurrency` where it is less than this. What else stands in it
+    stays as it is, to the character. `comment` comes above the arguments, in place of an earlier one. `model` is what
+    the server is to serve from now on, under its own name.
+    """
+    before = read_deployment(path)
+    text = re.sub(rf"^ *# {TUNED}.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if not before.server.arguments:
+        text = put(text, ("server", "arguments"), {})
+    for name in before.server.arguments.keys() - arguments.keys():
+        text = drop(text, ("server", "arguments", name))
+    for name, value in arguments.items():
+        if name not in before.server.arguments or before.server.arguments[name] != value:
+            text = put(text, ("server", "arguments", name), value)
+    text = remark(text, ("server", "arguments"), f"{TUNED} {comment}")
+    if model is not None:
+        text = put(text, ("server", "model"), model)
+        for name in sorted(before.server.model_fields_set & {"served_name", "revision"}):
+            text = put(text, ("server", name), "")
+    if before.concurrency < concurrency:
+        text = put(text, ("concurrency",), concurrency)
+    write_text(path, text)
     read_deployment(path)

@@ -25,6 +25,8 @@ from cosmo_resources.resources import (
 POOLS = ".pools"
 """Folder under the data root in which shared pools keep their records: all nodes see it."""
 
+CONCURRENCY = 64
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -37,7 +39,8 @@ class Settings:
     endpoints: tuple[str, ...]
     model: str
     workers: int
-    concurrency: int
+    concurrency: int | None
+    """None: as the deployment file says, else `CONCURRENCY`."""
     mlflow: str | None
 
 
@@ -58,7 +61,7 @@ def settings(environment: Mapping[str, str]) -> Settings:
         endpoints=tuple(url.strip() for url in environment.get("COSMO_ENDPOINTS", "").split(",") if url.strip()),
         model=environment.get("COSMO_MODEL") or EMBEDDED,
         workers=_positive(environment, "COSMO_WORKERS", 1),
-        concurrency=_positive(environment, "COSMO_CONCURRENCY", 64),
+        concurrency=_positive(environment, "COSMO_CONCURRENCY", 0) or None,
         mlflow=environment.get("COSMO_MLFLOW") or None,
     )
 
@@ -94,12 +97,13 @@ def site_of(chosen: Settings) -> SiteResource:
 
 def _laptop(chosen: Settings, corpus: str, site: SiteResource | None = None) -> dict[str, Any]:
     """One machine: the embedded model unless endpoints are given, workers beside it, MLflow in a sqlite file."""
+    each = CONCURRENCY if site is None or not site.file else -(-site.create().concurrency // chosen.workers)
     engine = EngineResource(
         site=site or SiteResource(),
         endpoints=list(chosen.endpoints),
         model=chosen.model,
         logs=str(chosen.state / "servers"),
-        concurrency=chosen.concurrency,
+        concurrency=chosen.concurrency or each,
     )
     uri = f"sqlite:///{chosen.state / 'mlflow.db'}" if chosen.mlflow is None else chosen.mlflow
     return {
@@ -128,7 +132,9 @@ def _test(chosen: Settings, corpus: str) -> dict[str, Any]:
 
 
 def _positive(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(name) or str(default)
+    text = environment.get(name)
+    if not text:
+        return default
     if not text.isdigit() or int(text) < 1:
         raise CosmoError(f"{name} is {text!r}", remedy="set it to a whole number of at least 1")
     return int(text)

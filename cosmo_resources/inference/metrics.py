@@ -4,10 +4,11 @@ Belongs here: scraping, and the names that engines give to the same thing. Does 
 (`cosmo_resources.pools.meters`).
 """
 
-import urllib.request
 from collections.abc import Mapping, Sequence
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from cosmo_resources.inference import probes
 
 NAMES: Mapping[str, Sequence[str]] = {
     "running": ("vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requests_processing")
@@ -24,14 +25,17 @@ NAMES: Mapping[str, Sequence[str]] = {
 }
 """Our name of a figure, and the engines' names of it; where one has two, the newer comes first."""
 
+COUNTERS = frozenset({"prompt_tokens", "completion_tokens", "prefix_queries", "prefix_hits"})
+"""Figures that only grow while a server lives, from its start; the others are those of the moment."""
+
 
 def scrape(endpoint: str, timeout: float = 5.0) -> dict[str, float]:
     """The figures of the server of an endpoint (base URL ending in /v1) by our names, those that it knows; summed over
     its engines. Empty, where it has no /metrics or does not answer."""
+    status, page = probes.ask(f"{endpoint.removesuffix('/v1')}/metrics", timeout)
     try:
-        with urllib.request.urlopen(f"{endpoint.removesuffix('/v1')}/metrics", timeout=timeout) as reply:  # noqa: S310
-            return figures(reply.read().decode("utf-8", "replace"))
-    except (OSError, ValueError):
+        return figures(page.decode("utf-8", "replace")) if status == 200 else {}
+    except ValueError:
         return {}
 
 

@@ -111,9 +111,10 @@ class ModelServer:
                     self._bring_up()
                     break
                 except ServerError as failure:
-                    if (
-                        failure.diagnosis is None or failure.diagnosis.kind != PORT_IN_USE
-                    ) or attempt == PORT_TRIES - 1:
+                    taken = failure.diagnosis is not None and failure.diagnosis.kind == PORT_IN_USE
+                    # Whoever answers for another model took the port before the engine did, or is this server: then it
+                    # does so on another port as well.
+                    if attempt == PORT_TRIES - 1 or not (taken or (failure.foreign and attempt == 0)):
                         raise
             self._was_ready = True
             return [self.url]
@@ -138,7 +139,7 @@ class ModelServer:
                 self._restarts.popleft()
             if len(self._restarts) >= self.spec.restarts:
                 window = self.spec.restart_window
-                failure = self._failed(f"needs another restart after {len(self._restarts)} within {window:g} s")
+                failure = self.failure(f"needs another restart after {len(self._restarts)} within {window:g} s")
                 self._end()
                 raise failure
             self._restarts.append(now)
@@ -172,6 +173,25 @@ class ModelServer:
             self._was_ready = False
             self._restarts.clear()
 
+    def failure(self, what: str, *, foreign: bool = False) -> "ServerError":
+        """The error that says `what` happened to the server, with what its log says of it."""
+        code = self._guard.poll() if self._guard is not None else None
+        text = _tail(self.log)
+        diagnosis = diagnose(text, code)
+        ended = f" (exit code {code})" if code is not None else ""
+        lines = [line for line in text.splitlines() if line.strip() and not PROBED.search(line)][-QUOTED_LINES:]
+        if diagnosis is not None and diagnosis.line and diagnosis.line not in lines:
+            lines = [diagnosis.line, "...", *lines[2 - QUOTED_LINES :]]
+        quoted = "\n  ".join(line[:400] for line in lines)
+        brief = f"{what}{ended}" + (f": {diagnosis.cause}" if diagnosis is not None else "")
+        return ServerError(
+            f"the {self.name} server of {self.spec.model} {brief}; its log {self.log} says:\n  {quoted}",
+            remedy=diagnosis.remedy if diagnosis is not None else f"read {self.log}",
+            diagnosis=diagnosis,
+            brief=brief,
+            foreign=foreign,
+        )
+
     def _bring_up(self) -> None:
         """Launch on the chosen port and wait for the first answer. Raises ServerError, with nothing left running."""
         deadline = time.monotonic() + self.spec.ready_within
@@ -182,21 +202,21 @@ class ModelServer:
                 self._stopped.wait(POLL_SECONDS)
             answer = probes.warm_up(self._root, self.spec.name, max(1.0, deadline - time.monotonic()))
             if answer:
-                raise self._failed(f"became ready but did not answer a first request: {answer}")
+                raise self.failure(f"became ready but did not answer a first request: {answer}")
         except BaseException:
             self._end()
             raise
 
     def _check_start(self, deadline: float) -> None:
         if self._stopped.is_set():
-            raise self._failed("was stopped while it started")
+            raise self.failure("was stopped while it started")
         if not self.alive():
-            raise self._failed("ended before it was ready")
+            raise self.failure("ended before it was ready")
         if time.monotonic() > deadline:
-            raise self._failed(f"was not ready within {self.spec.ready_within:g} s")
+            raise self.failure(f"was not ready within {self.spec.ready_within:g} s")
         others = probes.models(self._root)
         if others and self.spec.name not in others:
-            raise self._failed(f"serves {', '.join(sorted(others))}, not {self.spec.name}")
+            raise self.failure(f"serves {', '.join(sorted(others))}, not {self.spec.name}", foreign=True)
 
     def _launch(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -246,29 +266,18 @@ class ModelServer:
                             return
                 good = time.monotonic()
 
-    def _failed(self, what: str) -> "ServerError":
-        code = self._guard.poll() if self._guard is not None else None
-        text = _tail(self.log)
-        diagnosis = diagnose(text, code)
-        ended = f" (exit code {code})" if code is not None else ""
-        lines = [line for line in text.splitlines() if line.strip() and not PROBED.search(line)][-QUOTED_LINES:]
-        if diagnosis is not None and diagnosis.line and diagnosis.line not in lines:
-            lines = [diagnosis.line, "...", *lines[2 - QUOTED_LINES :]]
-        quoted = "\n  ".join(line[:400] for line in lines)
-        cause = f": {diagnosis.cause}" if diagnosis is not None else ""
-        return ServerError(
-            f"the {self.name} server of {self.spec.model} {what}{ended}{cause}; its log {self.log} says:\n  {quoted}",
-            remedy=diagnosis.remedy if diagnosis is not None else f"read {self.log}",
-            diagnosis=diagnosis,
-        )
-
 
 class ServerError(CosmoError):
-    """A server that did not come up or stay up. `diagnosis` is what its log means, where that is known."""
+    """A server that did not come up or stay up. `diagnosis` is what its log means, where that is known; `brief` what
+    happened, in a line; `foreign`, whether another model answered on its port."""
 
-    def __init__(self, message: str, *, remedy: str, diagnosis: Diagnosis | None) -> None:
+    def __init__(
+        self, message: str, *, remedy: str, diagnosis: Diagnosis | None, brief: str, foreign: bool = False
+    ) -> None:
         super().__init__(message, remedy=remedy)
         self.diagnosis = diagnosis
+        self.brief = brief
+        self.foreign = foreign
 
 
 def _free_port(host: str) -> int:

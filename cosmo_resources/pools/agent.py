@@ -21,7 +21,16 @@ from cosmo_resources.inference.leases import Lease, LeaseState, write_lease
 from cosmo_resources.inference.server_process import ModelServer
 from cosmo_resources.inference.server_spec import ServerSpec
 from cosmo_resources.pools.demand import DemandReader
-from cosmo_resources.pools.serving import Notice, SlurmPlace, UsageKeeper, place, requeue, start_servers, stop_servers
+from cosmo_resources.pools.serving import (
+    LAST_SCRAPE_SECONDS,
+    Notice,
+    SlurmPlace,
+    UsageKeeper,
+    place,
+    requeue,
+    start_servers,
+    stop_servers,
+)
 from cosmo_resources.storage.files import replace_text
 from cosmo_resources.storage.manifest import Frozen
 
@@ -110,7 +119,7 @@ def run_agent(folder: Path, spec: ServiceSpec) -> int:
     try:
         servers = start_servers(spec.server, 1, folder / "servers" / where.name, spec.host or _address())
         lease.state("ready", servers[0].url)
-        usage.servers = [servers[0].url]
+        usage.watch([servers[0].url])
         _clear_failures(folder, where.node)
         wanted = _serve(folder, spec, servers[0], lease, notice)
         lease.state("draining")
@@ -120,6 +129,7 @@ def run_agent(folder: Path, spec: ServiceSpec) -> int:
         raise
     finally:
         lease.close()
+        usage.look(LAST_SCRAPE_SECONDS)
         stop_servers(servers)
         usage.close()
     if notice.comes_back and wanted:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.inference.metrics import scrape
+from cosmo_resources.inference.metrics import COUNTERS, scrape
 from cosmo_resources.inference.server_process import ModelServer
 from cosmo_resources.inference.server_spec import ServerSpec
 from cosmo_resources.storage.files import write_text
@@ -28,6 +28,9 @@ from cosmo_resources.storage.manifest import Frozen
 
 RECORD_SECONDS = 5.0
 POWER_SECONDS = 10.0
+SCRAPE_SECONDS = 5.0
+LAST_SCRAPE_SECONDS = 2.0
+"""Of the last one, before servers are stopped: a job that is told to go has little time."""
 
 
 class SlurmPlace(Frozen):
@@ -119,8 +122,9 @@ def device_shares(visible: str, count: int, gpus: int) -> list[list[str]]:
 
 
 class UsageRecord(Frozen):
-    """How long some devices were held by one life of a job, and what they drew. `joules` is null where no device says;
-    `metrics` are what the servers last said of themselves, added up (see `cosmo_resources.inference.metrics`)."""
+    """How long some devices were held by one life of a job, and what they drew. `joules` is null where no device says.
+    `metrics` is what the servers said of themselves, added up (see `cosmo_resources.inference.metrics`): of counters
+    what they grew by in this life, of all else the last figure."""
 
     job: str
     restart: int
@@ -143,9 +147,9 @@ class UsageKeeper(threading.Thread):
         self._where, self._gpus = where, gpus
         self._since = time.monotonic()
         self._ended = threading.Event()
-        self.servers: Sequence[str] = ()
-        """Endpoints that are asked for their metrics."""
-        self._metrics: dict[str, float] = {}
+        self._said: dict[str, dict[str, float]] = {}
+        self._grown = dict.fromkeys(COUNTERS, 0.0)
+        self._lock = threading.Lock()
         self._device = _ask_device("name") if gpus else ""
         self._joules: float | None = None
 
@@ -164,15 +168,31 @@ class UsageKeeper(threading.Thread):
             if last:
                 return
 
+    def watch(self, endpoints: Sequence[str]) -> None:
+        """Ask these servers for their metrics from now on. What they did before is not counted: a server may serve
+        many jobs, and the answer to a warm-up is nobody's."""
+        with self._lock:
+            self._said = _ask_servers(endpoints, SCRAPE_SECONDS)
+
+    def look(self, timeout: float = SCRAPE_SECONDS) -> None:
+        """Ask them now, and each at most `timeout` seconds; before they are stopped, for the last time."""
+        with self._lock:
+            for endpoint, said in _ask_servers(list(self._said), timeout).items():
+                before = self._said[endpoint]
+                for name in COUNTERS & said.keys() & before.keys():
+                    grown = said[name] - before[name]
+                    self._grown[name] += grown if grown >= 0 else said[name]  # it was started anew
+                self._said[endpoint] = said or before  # one that is gone keeps what it said last
+
     def close(self) -> None:
         """Write the last record."""
         self._ended.set()
         self.join(timeout=30)
 
     def _write(self) -> None:
-        said = [found for endpoint in self.servers if (found := scrape(endpoint))]
-        if said:  # a server that is gone keeps what it said last
-            self._metrics = {name: sum(one.get(name, 0.0) for one in said) for name in set().union(*said)}
+        self.look()
+        said = list(self._said.values())
+        now = {name: sum(one.get(name, 0.0) for one in said) for name in set().union(*said)}
         record = UsageRecord(
             job=self._where.job,
             restart=self._where.restart,
@@ -181,7 +201,7 @@ class UsageKeeper(threading.Thread):
             gpus=self._gpus,
             seconds=round(time.monotonic() - self._since, 3),
             joules=self._joules,
-            metrics=self._metrics,
+            metrics={**now, **{name: self._grown[name] for name in COUNTERS & now.keys()}},
         )
         with suppress(CosmoError):  # the disk is full: the row log says so, and it matters there
             write_text(self._path, record.model_dump_json() + "\n")
@@ -189,12 +209,12 @@ class UsageKeeper(threading.Thread):
 
 @contextmanager
 def usage(folder: Path, gpus: int, endpoints: Sequence[str]) -> Iterator[None]:
-    """Record the use of servers of this machine while the block runs."""
+    """Record the use of servers while the block runs: all that they do in this time, for whomever."""
     where = SlurmPlace(
         job=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}", restart=0, node=socket.gethostname(), requeue=""
     )
     keeper = UsageKeeper(folder, where, gpus)
-    keeper.servers = endpoints
+    keeper.watch(endpoints)
     keeper.start()
     try:
         yield
@@ -208,6 +228,12 @@ def usage_records(folder: Path) -> list[UsageRecord]:
         UsageRecord.model_validate_json(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("usage-*.json"))
     ]
+
+
+def _ask_servers(endpoints: Sequence[str], timeout: float) -> dict[str, dict[str, float]]:
+    """What each of them says, at the same time: one that hangs holds up nobody."""
+    with ThreadPoolExecutor(max(len(endpoints), 1)) as threads:
+        return dict(zip(endpoints, threads.map(lambda endpoint: scrape(endpoint, timeout), endpoints), strict=True))
 
 
 def _ask_device(field: str) -> str:

@@ -19,7 +19,15 @@ from cosmo_resources.inference.client import ClientOptions
 from cosmo_resources.inference.server_process import ModelServer
 from cosmo_resources.inference.server_spec import ServerSpec
 from cosmo_resources.pools.jobs import UNFINISHED, failure, worker_command
-from cosmo_resources.pools.serving import Notice, UsageKeeper, place, requeue, start_servers, stop_servers
+from cosmo_resources.pools.serving import (
+    LAST_SCRAPE_SECONDS,
+    Notice,
+    UsageKeeper,
+    place,
+    requeue,
+    start_servers,
+    stop_servers,
+)
 from cosmo_resources.storage.ledger import ShardLedger
 from cosmo_resources.storage.manifest import Frozen
 
@@ -56,10 +64,11 @@ def run_task(folder: Path, spec: TaskSpec) -> int:
     servers: list[ModelServer] = []
     try:
         servers = start_servers(spec.server, spec.servers, folder / "tasks" / where.name, "127.0.0.1")
-        usage.servers = [server.url for server in servers]
+        usage.watch([server.url for server in servers])
         if not notice.given:
             _work(folder, spec, servers, notice, folder / "tasks" / where.name / "worker.log")
     finally:
+        usage.look(LAST_SCRAPE_SECONDS)
         stop_servers(servers)
         usage.close()
     if notice.comes_back:

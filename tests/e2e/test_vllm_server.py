@@ -14,10 +14,16 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from cosmo_assets.generation.accounting import account
+from cosmo_assets.recipe import Budget
 from cosmo_resources.inference import probes
+from cosmo_resources.inference.client import ClientOptions, ClientStats, CompletionClient, Request
+from cosmo_resources.inference.metrics import scrape
 from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.inference.server_process import ModelServer
 from cosmo_resources.inference.servers import make_server
+from cosmo_resources.pools.meters import Meter
+from cosmo_resources.pools.serving import usage, usage_records
 from tests.corpora import wait_until
 from tests.engines import vllm_on_the_cpu
 from tests.numpy_llama import Llama
@@ -109,6 +115,53 @@ def test_long_prompts_with_seeds_do_not_end_the_engine_and_drain_waits_for_them(
         assert server.drain(60)
         assert all(answer.result(1)["usage"]["completion_tokens"] == 40 for answer in answers)
     assert server.healthy()
+
+
+def test_the_account_is_what_the_server_did(server: ModelServer, tmp_path: Path) -> None:
+    """Twice as many prompts as it computes at once, which begin alike: what it says, what the client counted and what
+    is shown of both."""
+    words = random.Random(5)
+    shared = " ".join(words.choices(WORDS, k=400))
+
+    def requests(begin: str, count: int) -> list[Request]:
+        texts = [f"{begin} {' '.join(words.choices(WORDS, k=20))}" for _ in range(count)]
+        return [
+            Request(
+                text, {"messages": [{"role": "user", "content": text}], "seed": 1, "max_tokens": 24, "ignore_eos": True}
+            )
+            for text in texts
+        ]
+
+    def ask_all(folder: Path, asked: list[Request]) -> tuple[ClientStats, list[dict[str, float]]]:
+        client, said = CompletionClient([server.url], EMBEDDED, ClientOptions(concurrency=64)), []
+        folder.mkdir()
+        with usage(folder, 0, [server.url]), Meter(folder, client), ThreadPoolExecutor(1) as pool:
+            answers = pool.submit(lambda: list(client.answers(asked)))
+            while not answers.done():
+                said.append(scrape(server.url))
+                time.sleep(0.05)
+            assert [answer.status for answer in answers.result()] == ["ok"] * len(asked)
+            wait_until(lambda: scrape(server.url)["running"] == 0, seconds=10)
+        return client.stats(), said
+
+    stats, said = ask_all(tmp_path / "alike", requests(shared, 32))
+    assert max(one["running"] for one in said) == 16 and max(one["waiting"] for one in said) >= 12
+    assert max(one["cache_usage"] for one in said) > 0
+    (record,) = usage_records(tmp_path / "alike")
+    assert record.metrics["completion_tokens"] == stats.completion_tokens == 32 * 24
+    assert record.metrics["prompt_tokens"] == record.metrics["prefix_queries"] == stats.prompt_tokens > 32 * 400
+    assert (record.metrics["running"], record.metrics["waiting"]) == (0, 0)
+    found = account(tmp_path / "alike", Budget())
+    assert (found.completion_tokens, found.prompt_tokens) == (stats.completion_tokens, stats.prompt_tokens)
+    # The first batch finds nothing in the cache, of the second all but the end; or more, where the first is not whole.
+    assert found.prefix_hits is not None and 0.3 < found.prefix_hits < 0.99
+
+    ask_all(tmp_path / "not alike", [one for start in range(8) for one in requests(f"{start}: {WORDS[start]}", 1)])
+    (record,) = usage_records(tmp_path / "not alike")
+    assert record.metrics["completion_tokens"] == 8 * 24, "what was done before is counted as well"
+    alone = account(tmp_path / "not alike", Budget()).prefix_hits
+    print(f"found in the cache: {found.prefix_hits:.1%} of prompts that begin alike, {alone:.1%} of others")
+    assert alone is not None and alone < 0.2 < found.prefix_hits
 
 
 def test_a_killed_engine_is_noticed_explained_and_restarted(server: ModelServer) -> None:

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from cosmo_assets.cli import main
 from cosmo_assets.recipe import SHIPPED, load_recipe
-from cosmo_resources.deployments import settings
+from cosmo_resources.deployments import CONCURRENCY, settings
 from cosmo_resources.storage.manifest import FileEntry, Flow, InputRef, Manifest, Tokens
 from tests.corpora import ROOT
 
@@ -174,7 +174,7 @@ def test_the_environment_variables_are_those_that_are_read() -> None:
         ("RECIPE", chosen.recipe),
         ("MODEL", chosen.model),
         ("WORKERS", chosen.workers),
-        ("CONCURRENCY", chosen.concurrency),
+        ("CONCURRENCY", chosen.concurrency or CONCURRENCY),
     ):
         assert rows[f"COSMO_{name}"] == f"`{value}`"
     assert (ROOT / rows["COSMO_DATA"].strip("`")).name == chosen.data.name

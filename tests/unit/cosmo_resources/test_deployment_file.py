@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cosmo_resources.deployment_file import read_deployment, write_arguments
+from cosmo_resources.deployment_file import read_deployment, write_tuned
 from cosmo_resources.errors import CosmoError
+from tests.corpora import ROOT
 
 FILE = """# our cluster
 way: batch   # one array per bucket
@@ -64,20 +65,46 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_new_arguments_change_nothing_else(tmp_path: Path) -> None:
     path = write(tmp_path, FILE)
-    write_arguments(path, {"max-num-seqs": 1024, "enable-prefix-caching": False}, "tuned: 9,000 tokens/s")
+    write_tuned(path, {"max-num-seqs": 1024, "enable-prefix-caching": False}, "9,000 tokens/s")
+    changed = FILE.replace("256", "1024").replace("tensor-parallel-size: 2", "enable-prefix-caching: false")
+    assert path.read_text(encoding="utf-8") == changed.replace("  arg", "  # tuned: 9,000 tokens/s\n  arg")
+
+
+def test_the_requests_in_flight_and_the_model_go_with_the_arguments(tmp_path: Path) -> None:
+    path = write(tmp_path, FILE.replace("  gpus", "  served_name: old\n  revision: abc\n  gpus"))
+    write_tuned(path, {"max-num-seqs": 1024}, "x", concurrency=1280, model="/models/new")
     site = read_deployment(path)
-    assert site.server.arguments == {"max-num-seqs": 1024, "enable-prefix-caching": False}
-    text = path.read_text(encoding="utf-8")
-    assert "# tuned: 9,000 tokens/s" in text
-    kept = [line for line in FILE.splitlines() if "#" in line or "options" in line]
-    assert [line for line in kept if line not in text.splitlines()] == []
-    before = read_deployment(write(tmp_path, FILE))
-    assert site.model_copy(update={"server": before.server}) == before
+    assert (site.concurrency, site.server.model, site.server.name) == (1280, "/models/new", "new")
+    assert (site.server.revision, site.server.gpus, site.slurm.options["partition"]) == ("", 2, "gpu")
+    assert "  model: /models/new  # on every node\n" in path.read_text(encoding="utf-8")
+    write_tuned(path, {"max-num-seqs": 64}, "x", concurrency=80)
+    assert read_deployment(path).concurrency == 1280, "more in flight does no harm, and may be meant"
 
 
-def test_arguments_are_written_where_there_were_none_and_once_only(tmp_path: Path) -> None:
-    path = write(tmp_path, "server: {engine: embedded, model: smollm2-135m-instruct}\n")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "server: {engine: embedded, model: smollm2-135m-instruct}\n",
+        "server:\n  engine: embedded\n  model: smollm2-135m-instruct  # the only one",
+    ],
+    ids=["in braces", "in lines"],
+)
+def test_arguments_are_written_where_there_were_none_and_once_only(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
     for number in (1, 2):
-        write_arguments(path, {"max-num-seqs": 8 * number}, f"tuned: try {number}")
+        write_tuned(path, {"max-num-seqs": 8 * number}, f"try {number}")
     assert read_deployment(path).server.arguments == {"max-num-seqs": 16}
-    assert path.read_text(encoding="utf-8").count("max-num-seqs") == 1
+    text = path.read_text(encoding="utf-8")
+    assert text.count("max-num-seqs") == 1 and text.count("# tuned: try 2\n") == 1 and "try 1" not in text
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy" / "slurm").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_file_can_be_tuned(tmp_path: Path, path: Path) -> None:
+    before, copy = read_deployment(path), write(tmp_path, path.read_text(encoding="utf-8"))
+    wanted = {**before.server.arguments, "max-num-seqs": 4096, "speculative-config": '{"method": "ngram"}'}
+    write_tuned(copy, wanted, "x", concurrency=5120)
+    after = read_deployment(copy)
+    server = before.server.model_copy(update={"arguments": wanted})
+    assert after == before.model_copy(update={"server": server, "concurrency": 5120})
+    comments = [line for line in path.read_text(encoding="utf-8").splitlines() if "#" in line]
+    assert set(comments) <= set(copy.read_text(encoding="utf-8").splitlines())

@@ -106,7 +106,7 @@ def test_a_server_that_cannot_answer_a_first_request_is_not_ready(make: Make) ->
     assert not server.alive()
 
 
-def test_a_server_of_another_model_is_refused_at_once(make: Make) -> None:
+def test_a_server_of_another_model_is_refused_soon(make: Make) -> None:
     begun = time.monotonic()
     with pytest.raises(CosmoError, match="serves other, not scripted"):
         make("--model", "other").start()
@@ -136,6 +136,23 @@ def test_a_port_that_is_taken_meanwhile_is_given_up(make: Make, monkeypatch: pyt
         monkeypatch.setattr(server_process, "_free_port", lambda host: next(draws))
         server = make()
         assert server.start() == [f"http://127.0.0.1:{free}/v1"]
+
+
+def test_a_port_on_which_another_server_answers_meanwhile_is_given_up(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that takes long to come to its port finds somebody else there."""
+    other = make("--model", "other", model="other")
+    other.start()
+    free = server_process._free_port("127.0.0.1")
+    draws = iter([int(other.url.removesuffix("/v1").rpartition(":")[2]), free])
+    monkeypatch.setattr(server_process, "_free_port", lambda host: next(draws))
+    slow = ("sh", "-c", 'sleep 2; exec "$0" "$@"', *scripted().command)
+    server = make_server(scripted().model_copy(update={"command": slow}), tmp_path / "slow")
+    try:
+        assert server.start() == [f"http://127.0.0.1:{free}/v1"]
+    finally:
+        server.stop()
 
 
 def test_a_crash_is_seen_and_a_restart_keeps_the_url(make: Make) -> None:
