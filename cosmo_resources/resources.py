@@ -206,7 +206,7 @@ class TrackerResource(dg.ConfigurableResource[Tracker]):
 @cache
 def _local(file: str, logs: str) -> Server:
     """The server of a deployment file on this machine, one per process."""
-    return make_server(read_deployment(Path(file)).server, Path(logs))
+    return make_server(read_deployment(Path(file)).server, Path(logs), kept=True)
 
 
 @cache

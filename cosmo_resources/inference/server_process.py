@@ -49,7 +49,9 @@ PROBED = re.compile(r'"GET /(?:health|metrics|v1/models) HTTP')
 class ModelServer:
     """A server of `spec` at `url`, which stays the same over restarts. `folder` is its own: log, caches, converted
     model. `host` is what it binds and what clients use: this machine's name or address where they run elsewhere.
-    `devices` are the GPUs that it sees.
+    `devices` are the GPUs that it sees. Once ready, a server that is `kept` is watched from a thread of its own, and
+    restarted whenever it crashes or hangs, until it is stopped or the restarts are used up; the next `start` raises
+    then.
 
     The process and everything below it end with `stop`, or when this process ends, however it ends. Methods may be
     called from any thread.
@@ -62,13 +64,14 @@ class ModelServer:
         *,
         host: str = "127.0.0.1",
         devices: Sequence[str] = (),
+        kept: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self.name: str = spec.engine
         self.folder = folder.absolute()
         self.log = self.folder / "server.log"
-        self._host, self._devices, self._clock = host, tuple(devices), clock
+        self._host, self._devices, self._kept, self._clock = host, tuple(devices), kept, clock
         self._port = 0
         self._guard: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
@@ -117,6 +120,9 @@ class ModelServer:
                     if attempt == PORT_TRIES - 1 or not (taken or (failure.foreign and attempt == 0)):
                         raise
             self._was_ready = True
+            if self._kept:
+                name = f"keep-{self.name}"
+                threading.Thread(target=self._watch, args=(self._stopped,), name=name, daemon=True).start()
             return [self.url]
 
     def alive(self) -> bool:
@@ -145,11 +151,6 @@ class ModelServer:
             self._restarts.append(now)
             self._end()
             self._bring_up()
-
-    def keep(self) -> None:
-        """Restart the server from a thread of its own whenever it crashes or hangs, until it is stopped or the
-        restarts are used up; the next `start` raises then."""
-        threading.Thread(target=self._watch, args=(self._stopped,), name=f"keep-{self.name}", daemon=True).start()
 
     def drain(self, grace: float) -> bool:
         """Wait until no request runs or waits, at most `grace` seconds; whether that was seen. New requests are not
@@ -252,6 +253,7 @@ class ModelServer:
     def _watch(self, stopped: threading.Event) -> None:
         good = time.monotonic()
         while not stopped.wait(WATCH_SECONDS):
+            seen = self.pid
             health = probes.health(self._root, 5.0) if self.alive() else probes.Health.DEAD
             if health is probes.Health.GOOD:
                 good = time.monotonic()
@@ -259,6 +261,8 @@ class ModelServer:
                 with self._lock:
                     if stopped.is_set():
                         return
+                    if self.pid != seen:
+                        continue  # somebody else has started it anew in the meantime
                     try:
                         self.restart()
                     except CosmoError:

@@ -48,21 +48,11 @@ class EmbeddedServer(ModelServer):
             arguments={"max-num-seqs": max_num_seqs},
             ready_within=ready_within,
         )
-        super().__init__(spec, folder / f"embedded-{os.getpid()}")
-        self._kept = False
-
-    def start(self) -> Sequence[str]:
-        endpoints = super().start()
-        if not self._kept:
-            self._kept = True
-            self.keep()
-        return endpoints
-
-    def stop(self) -> None:
-        super().stop()
-        self._kept = False
+        super().__init__(spec, folder / f"embedded-{os.getpid()}", kept=True)
 
 
-def make_server(spec: ServerSpec, folder: Path, *, host: str = "127.0.0.1", devices: Sequence[str] = ()) -> ModelServer:
+def make_server(
+    spec: ServerSpec, folder: Path, *, host: str = "127.0.0.1", devices: Sequence[str] = (), kept: bool = False
+) -> ModelServer:
     """The server of a spec, not yet started. See `ModelServer`."""
-    return ModelServer(spec, folder, host=host, devices=devices)
+    return ModelServer(spec, folder, host=host, devices=devices, kept=kept)

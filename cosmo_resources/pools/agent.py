@@ -53,6 +53,10 @@ class ServiceSpec(Frozen):
     host: str = ""
 
 
+UNKNOWN_NODE = "unknown"
+"""The node of a failure that Slurm tells without it."""
+
+
 class Failure(Frozen):
     """A server that did not live: on which node, and its error with the end of its log."""
 
@@ -125,7 +129,9 @@ def run_agent(folder: Path, spec: ServiceSpec) -> int:
         lease.state("draining")
         servers[0].drain(spec.grace_seconds)
     except CosmoError as error:
-        _record_failure(folder, where, error)
+        record_failure(
+            folder, where.name, Failure(job=where.job, node=where.node, error=error.message, remedy=error.remedy)
+        )
         raise
     finally:
         lease.close()
@@ -179,14 +185,14 @@ def _address() -> str:
     return socket.gethostbyname(socket.gethostname())
 
 
-def _record_failure(folder: Path, where: SlurmPlace, error: CosmoError) -> None:
-    failure = Failure(job=where.job, node=where.node, error=error.message, remedy=error.remedy)
-    replace_text(folder / FAILURES / f"{where.node}-{where.name}.json", failure.model_dump_json() + "\n")
+def record_failure(folder: Path, life: str, failure: Failure) -> None:
+    """Tell whoever reconciles the pool that one life of a server came to nothing."""
+    replace_text(folder / FAILURES / f"{failure.node}-{life}.json", failure.model_dump_json() + "\n")
 
 
 def _clear_failures(folder: Path, node: str) -> None:
     """A server came up here: what failed before is no sign against the node any more."""
-    for path in (folder / FAILURES).glob(f"{node}-*.json"):
+    for path in (path for where in (node, UNKNOWN_NODE) for path in (folder / FAILURES).glob(f"{where}-*.json")):
         path.unlink(missing_ok=True)
 
 

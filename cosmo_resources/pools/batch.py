@@ -14,6 +14,7 @@ from pathlib import Path
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.pools.jobs import Job, failure
 from cosmo_resources.pools.task import SPEC_NAME, TaskSpec
+from cosmo_resources.slurm.records import JobRecord
 from cosmo_resources.slurm.slurm import JobSpec, Slurm
 from cosmo_resources.storage.files import write_text
 from cosmo_resources.storage.ledger import ShardLedger
@@ -67,6 +68,7 @@ class BatchPool:
 
     def __init__(self, slurm: Slurm, options: SlurmOptions, task: TaskSpec, *, tasks: int) -> None:
         self._slurm, self._options, self._task, self._tasks = slurm, options, task, tasks
+        self._not_launched = ""
 
     def run(self, job: Job) -> Generator[int, None, None]:
         """See `Pool.run`. A task that is lost is made good by those that are left; when none is, a new array takes what
@@ -78,11 +80,12 @@ class BatchPool:
         task = self._task.model_copy(update={"module": job.module, "shards": job.shards})
         write_text(job.folder / SPEC_NAME, task.model_dump_json())
         ledger = ShardLedger(job.folder)
+        self._not_launched = ""
         finished, arrays, pause = False, list[str](), POLL_SECONDS[0]
         rows = before = ledger.finished_rows()
         try:
             while not finished:
-                live = self._slurm.jobs(job.name)
+                live = self._startable(job)
                 finished = not ledger.unsealed(job.shards)
                 now = ledger.finished_rows()
                 pause = POLL_SECONDS[0] if now != rows else min(2 * pause, POLL_SECONDS[1])
@@ -99,6 +102,15 @@ class BatchPool:
                     time.sleep(pause)
         finally:
             self._end(job, END_SECONDS if finished else 0.0)
+
+    def _startable(self, job: Job) -> list[JobRecord]:
+        """The job's tasks in the queue. Those whose launch failed would wait there for ever: they are lost."""
+        live = self._slurm.jobs(job.name)
+        lost = [record for record in live if record.unstartable]
+        if lost:
+            self._slurm.cancel(*(record.id for record in lost))
+            self._not_launched = f". Slurm could not launch them: {lost[0].reason}"
+        return [record for record in live if not record.unstartable]
 
     def _submit(self, job: Job, ledger: ShardLedger) -> str:
         """An array no larger than what is left, and its id."""
@@ -133,7 +145,7 @@ class BatchPool:
         ended = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         what = (
             f"{job.label}: {rows} of {job.rows} rows are done, and {FRUITLESS_SUBMISSIONS} Slurm arrays in a row ended "
-            f"without a new one (tasks of the last, {array}: {ended})"
+            f"without a new one (tasks of the last, {array}: {ended}){self._not_launched}"
         )
         logs = sorted((job.folder / "tasks").glob(f"{array}_*.log"), key=lambda path: path.stat().st_mtime)
         if logs:

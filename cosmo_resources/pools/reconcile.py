@@ -12,7 +12,16 @@ from pathlib import Path
 
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.leases import Lease, LeaseWatch
-from cosmo_resources.pools.agent import DEMANDS, FAILURES, LEASES, SPEC_NAME, Failure, ServiceSpec
+from cosmo_resources.pools.agent import (
+    DEMANDS,
+    FAILURES,
+    LEASES,
+    SPEC_NAME,
+    UNKNOWN_NODE,
+    Failure,
+    ServiceSpec,
+    record_failure,
+)
 from cosmo_resources.pools.batch import SlurmOptions
 from cosmo_resources.pools.demand import DemandReader
 from cosmo_resources.slurm.records import JobRecord
@@ -70,14 +79,17 @@ def decide(view: View, size: PoolSize) -> Actions:
     are too many, those that wait in the queue go first, then the youngest.
 
     Without demand nothing is cancelled but what waits in the queue: idle servers end by themselves in their own time.
+    A job whose launch failed is lost as well.
     """
     draining = {lease.job for lease in view.leases if lease.state == "draining"}
     lives = {(lease.job, lease.restart) for lease in view.overdue}
     lost = [job.id for job in view.jobs if job.state == "RUNNING" and (job.id, job.restarts) in lives]
+    lost += [job.id for job in view.jobs if job.unstartable]
     alive = [job for job in view.jobs if job.state != "COMPLETING" and job.id not in {*draining, *lost}]
     wanted = size.wanted(view.rows)
     failures = Counter(failure.node for failure in view.failures)
-    exclude = tuple(sorted(node for node, count in failures.items() if count >= BAD_NODE_FAILURES))
+    bad = (node for node, count in failures.items() if count >= BAD_NODE_FAILURES and node != UNKNOWN_NODE)
+    exclude = tuple(sorted(bad))
     if len(alive) < wanted:
         return Actions(submit=wanted - len(alive), exclude=exclude, cancel=tuple(lost))
     pending = [job.id for job in alive if job.state == "PENDING" and not job.restarts]
@@ -86,6 +98,15 @@ def decide(view: View, size: PoolSize) -> Actions:
     cancel = tuple(pending[::-1][:surplus])
     drain = tuple(running[::-1][: surplus - len(cancel)]) if view.rows is not None else ()
     return Actions(cancel=(*lost, *cancel), drain=drain, exclude=exclude)
+
+
+def _not_launched(job: JobRecord) -> Failure:
+    return Failure(
+        job=job.id,
+        node=UNKNOWN_NODE,
+        error=f"Slurm could not launch job {job.id}: {job.reason}",
+        remedy="`sinfo --list-reasons` shows nodes that Slurm drained for it; slurm.options.exclude leaves nodes out",
+    )
 
 
 class Reconciler:
@@ -119,6 +140,9 @@ class Reconciler:
             if not held:
                 return None
             view = self.look()
+            for job in view.jobs:
+                if job.unstartable:
+                    record_failure(self.folder, job.id, _not_launched(job))
             self._give_up_when_broken(view)
             actions = decide(view, self._size)
             self._act(actions)

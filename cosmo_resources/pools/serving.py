@@ -91,7 +91,7 @@ def requeue(where: SlurmPlace) -> None:
     subprocess.run(["scontrol", "requeue", where.requeue], check=False, stdin=subprocess.DEVNULL)
 
 
-def start_servers(spec: ServerSpec, count: int, folder: Path, host: str) -> list[ModelServer]:
+def start_servers(spec: ServerSpec, count: int, folder: Path, host: str, *, kept: bool = False) -> list[ModelServer]:
     """Start `count` equal servers at once, each with its share of the job's devices.
 
     Raises:
@@ -99,7 +99,8 @@ def start_servers(spec: ServerSpec, count: int, folder: Path, host: str) -> list
     """
     shares = device_shares(os.environ.get("CUDA_VISIBLE_DEVICES", ""), count, spec.gpus)
     servers = [
-        ModelServer(spec, folder / f"server-{index}", host=host, devices=share) for index, share in enumerate(shares)
+        ModelServer(spec, folder / f"server-{index}", host=host, devices=share, kept=kept)
+        for index, share in enumerate(shares)
     ]
     try:
         with ThreadPoolExecutor(count) as threads:

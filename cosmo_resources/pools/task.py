@@ -63,7 +63,7 @@ def run_task(folder: Path, spec: TaskSpec) -> int:
     usage.start()
     servers: list[ModelServer] = []
     try:
-        servers = start_servers(spec.server, spec.servers, folder / "tasks" / where.name, "127.0.0.1")
+        servers = start_servers(spec.server, spec.servers, folder / "tasks" / where.name, "127.0.0.1", kept=True)
         usage.watch([server.url for server in servers])
         if not notice.given:
             _work(folder, spec, servers, notice, folder / "tasks" / where.name / "worker.log")
@@ -77,7 +77,7 @@ def run_task(folder: Path, spec: TaskSpec) -> int:
 
 
 def _work(folder: Path, spec: TaskSpec, servers: Sequence[ModelServer], notice: Notice, log: Path) -> None:
-    """One worker to its end; servers that die meanwhile are started again."""
+    """One worker to its end; servers that die or hang meanwhile are started again."""
     command = worker_command(
         spec.module,
         folder,

@@ -18,7 +18,6 @@ from cosmo_resources.slurm.records import EndRecord, JobRecord
 from cosmo_resources.slurm.slurm import JobSpec, Slurm
 
 _TAIL_LINES = 20
-_LAUNCH_FAILED = "launch failed"
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _log(program: Program, folder: str) -> str:
 
 
 def _startable(job: JobRecord) -> JobRecord:
-    if job.held and _LAUNCH_FAILED in job.reason:
+    if job.unstartable:
         raise CosmoError(
             f"job {job.id} could not be started on its node, and Slurm holds it: {job.reason}",
             remedy=f"`scontrol release {job.id}` tries again, `scancel {job.id}` gives up",

@@ -83,6 +83,11 @@ class JobRecord:
         """Whether it waits for a person. Slurm holds a job itself when its launch fails on a node."""
         return self.state == "PENDING" and bool(re.search("held", self.reason, re.IGNORECASE))
 
+    @property
+    def unstartable(self) -> bool:
+        """Whether its launch failed on a node, so that Slurm holds it: by itself it never starts again."""
+        return self.held and "launch failed" in self.reason
+
 
 @dataclass(frozen=True)
 class EndRecord:

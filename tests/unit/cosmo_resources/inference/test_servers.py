@@ -37,8 +37,8 @@ def scripted(*options: str, **fields: Any) -> ServerSpec:
 def make(tmp_path: Path) -> Iterator[Make]:
     made: list[ModelServer] = []
 
-    def make_one(*options: str, **fields: Any) -> ModelServer:
-        made.append(make_server(scripted(*options, **fields), tmp_path / f"server-{len(made)}"))
+    def make_one(*options: str, kept: bool = False, **fields: Any) -> ModelServer:
+        made.append(make_server(scripted(*options, **fields), tmp_path / f"server-{len(made)}", kept=kept))
         return made[-1]
 
     yield make_one
@@ -198,9 +198,8 @@ def test_restarts_are_bounded_within_their_window(tmp_path: Path) -> None:
 
 def test_a_kept_server_is_restarted_until_the_bound(make: Make, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
-    server = make("--crash-starts", str(broken), restarts=2)
+    server = make("--crash-starts", str(broken), restarts=2, kept=True)
     (url,) = server.start()
-    server.keep()
     pid = server.pid
     say(server, "crash")
     wait_until(lambda: server.pid not in {pid, None} and server.healthy(), seconds=15)

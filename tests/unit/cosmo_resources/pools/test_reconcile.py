@@ -99,3 +99,11 @@ def test_without_demand_nothing_starts_and_nobody_who_runs_is_disturbed() -> Non
 def test_a_node_where_servers_fail_is_left_out() -> None:
     failures = [failure("n1"), failure("n2"), failure("n1")]
     assert decide(view(failures=failures), SIZE) == Actions(submit=4, exclude=("n1",))
+
+
+def test_a_job_that_could_not_be_launched_is_cancelled_and_replaced() -> None:
+    held = job(2, "PENDING", reason="launch failed requeued held")
+    by_a_person = job(3, "PENDING", reason="JobHeldUser")
+    found = decide(view(jobs=[job(1), held, by_a_person]), SIZE)
+    assert found == Actions(submit=2, cancel=("2",))
+    assert decide(view(jobs=[held], rows=None), SIZE) == Actions(cancel=("2",))
