@@ -11,14 +11,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cosmo_assets.decontamination.benchmarks import Item
 from cosmo_assets.decontamination.rules import Items, Rule
 from cosmo_assets.decontamination.tables import Table, Words, hashed
 from cosmo_assets.decontamination.words import AlphabetName
-
-ITEMS = "items.parquet"
 
 
 class Match(NamedTuple):
@@ -36,8 +33,8 @@ class BenchmarkIndex:
     """Benchmark items, and for each rule, by its name, what it looks them up in."""
 
     def __init__(self, rules: Mapping[str, Rule], items: pa.Table, arrays: Mapping[str, Table]) -> None:
-        self._rules = rules
-        self._names = items.select(["benchmark", "id"]).to_pydict()
+        self.rules = rules
+        self._names = items.select(["benchmark", "item"]).to_pydict()
         texts = items["text"].combine_chunks()
         self._items = {
             name: Items(
@@ -48,13 +45,14 @@ class BenchmarkIndex:
         self._tables = {name: arrays[name] for name in rules}
 
     @classmethod
-    def open(cls, folder: Path, rules: Mapping[str, Rule]) -> Self:
-        """The index that `build_index` wrote for the same rules. Its arrays stay on disk until they are looked at."""
+    def open(cls, rules: Mapping[str, Rule], items: pa.Table, files: Iterable[Path]) -> Self:
+        """The index that `build_index` wrote for the same rules, with its table of items. The arrays stay on disk until
+        they are looked at."""
         arrays: dict[str, dict[str, npt.NDArray[Any]]] = {}
-        for path in sorted(folder.glob("*.npy")):
+        for path in files:
             owner, name, _ = path.name.split(".")
             arrays.setdefault(owner, {})[name] = np.load(path, mmap_mode="r")
-        return cls(rules, pq.read_table(folder / ITEMS), arrays)
+        return cls(rules, items, arrays)
 
     def matches(self, texts: pa.Array) -> Iterator[Match]:
         """Every item that contaminates one of the texts, by every rule.
@@ -62,7 +60,7 @@ class BenchmarkIndex:
         Cost: linear in the texts' bytes, for each alphabet and rule; and what the rules measure of candidates.
         """
         words = {name: hashed(texts, name) for name in self._items}
-        for name, rule in self._rules.items():
+        for name, rule in self.rules.items():
             items = self._items[rule.alphabet]
             for found in rule.condemned(texts, words[rule.alphabet], items, self._tables[name]):
                 benchmark, item = self._names["benchmark"][found.item], self._names["id"][found.item]
@@ -70,8 +68,8 @@ class BenchmarkIndex:
 
 
 def build_index(items: Iterable[Item], rules: Mapping[str, Rule], folder: Path) -> pa.Table:
-    """Write the index of items to an empty folder. Returns its table of items: benchmark, id, text, and `rules`, the
-    names of those that can find the item.
+    """Write the arrays of an index of items to an empty folder. Returns the table of items: benchmark, item, text, and
+    `rules`, the names of those that can find the item.
 
     Cost: linear in the items' text, plus sorting n-grams, for each rule. Memory: some 50 bytes for each word of the
     items.
@@ -91,14 +89,14 @@ def build_index(items: Iterable[Item], rules: Mapping[str, Rule], folder: Path) 
         _save(folder, name, table)
         for number in np.flatnonzero(rule.checkable(held[rule.alphabet], table)).tolist():
             found[number].append(name)
-    columns = {
-        "benchmark": [row.benchmark for row in rows],
-        "id": [row.id for row in rows],
-        "text": texts,
-        "rules": pa.array(found, pa.list_(pa.string())),
-    }
-    pq.write_table(pa.table(columns), folder / ITEMS, compression="zstd")
-    return pa.table(columns)
+    return pa.table(
+        {
+            "benchmark": [row.benchmark for row in rows],
+            "item": [row.id for row in rows],
+            "text": texts,
+            "rules": pa.array(found, pa.list_(pa.string())),
+        }
+    )
 
 
 def _save(folder: Path, owner: str, arrays: Table) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cosmo_assets import recipe
 from cosmo_assets.decontamination.kernels import Ints
 from cosmo_assets.decontamination.overlap import Overlaps, Spelling, block_overlaps, word_overlaps
 from cosmo_assets.decontamination.tables import (
@@ -55,6 +56,10 @@ class Rule(Protocol):
     @property
     def alphabet(self) -> AlphabetName: ...
 
+    @property
+    def says(self) -> str:
+        """When a text is contaminated, in words: "it ..."."""
+
     def table(self, items: Items) -> Table:
         """What `condemned` looks into; its arrays may come back from a file."""
 
@@ -63,6 +68,25 @@ class Rule(Protocol):
 
     def condemned(self, texts: pa.Array, words: Words, items: Items, table: Table) -> Iterator[Condemned]:
         """The texts that hold an item, with each such item. `words` are those of the texts."""
+
+
+def rules_of(section: recipe.Decontamination) -> dict[str, Rule]:
+    """The rules of a recipe by name, in its order."""
+    return {rule.rule: _rule(rule) for rule in section.rules}
+
+
+def _rule(rule: recipe.DecontaminationRule) -> Rule:
+    match rule:
+        case recipe.CosmopediaRule():
+            return CosmopediaRule(rule.ngram, rule.ratio)
+        case recipe.NgramRule():
+            return GramRule(rule.ngram)
+        case recipe.LabelRule():
+            return GramRule(rule.ngram, label=True)
+        case recipe.CoverageRule():
+            return GramRule(rule.ngram, share=rule.share)
+        case recipe.ShortRule():
+            return ShortRule(rule.below)
 
 
 @dataclass(frozen=True)
@@ -74,6 +98,10 @@ class CosmopediaRule:
     ngram: int
     ratio: float
     alphabet: AlphabetName = "published"
+
+    @property
+    def says(self) -> str:
+        return f"shares {self.ngram} words in a row with an item and holds more than {self.ratio:.0%} of its characters"
 
     def table(self, items: Items) -> Table:
         letters = Spelling.of(items.texts, self.alphabet)
@@ -107,6 +135,14 @@ class GramRule:
     label: bool = False
     alphabet: AlphabetName = "folded"
 
+    @property
+    def says(self) -> str:
+        if self.share:
+            return f"holds {self.share:.0%} of an item's words in runs of {self.ngram} or more"
+        return f"shares {self.ngram} words in a row with an item" + (
+            ", some of them its answer's" if self.label else ""
+        )
+
     def table(self, items: Items) -> Table:
         return gram_table(items.words, self.ngram, reaching=items.before_answer if self.label else None)
 
@@ -128,6 +164,10 @@ class ShortRule:
 
     below: int
     alphabet: AlphabetName = "folded"
+
+    @property
+    def says(self) -> str:
+        return f"holds an item of fewer than {self.below} words as a whole"
 
     def table(self, items: Items) -> Table:
         sizes = items.sizes()
