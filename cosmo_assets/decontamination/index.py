@@ -63,7 +63,7 @@ class BenchmarkIndex:
         for name, rule in self.rules.items():
             items = self._items[rule.alphabet]
             for found in rule.condemned(texts, words[rule.alphabet], items, self._tables[name]):
-                benchmark, item = self._names["benchmark"][found.item], self._names["id"][found.item]
+                benchmark, item = self._names["benchmark"][found.item], self._names["item"][found.item]
                 yield Match(found.text, name, benchmark, item, found.ratio, found.span)
 
 
