@@ -4,9 +4,9 @@ Belongs here: normalization, and where words begin and end. Does not belong here
 means (`rules`).
 
 Each code point is normalized by itself, so that a text and any excerpt of it have the same words. Two alphabets:
-`published` is Cosmopedia's (NFD, combining marks dropped, lower case, runs of word characters); `folded` finds a text
-in every case and every Unicode form: NFKD, combining marks and invisible characters dropped, case folded, and in
-scripts that put no spaces between words each character is a word.
+`published` is Cosmopedia's (NFD, lower case, combining marks dropped, runs of word characters); `folded` finds a text
+in every case and every Unicode form: NFKD, case folded from upper case, combining marks and invisible characters
+dropped, an underscore is punctuation, and in scripts that put no spaces between words each character is a word.
 """
 
 import re
@@ -78,8 +78,9 @@ def _normalized(char: str, alphabet: AlphabetName) -> str:
     folded = alphabet == "folded"
     if unicodedata.category(char) in ("Cn", "Cs", "Co"):  # no word characters: told apart first, as they are the most
         return " "
-    dropped = ("Mn", "Cf") if folded else ("Mn",)
     parts = unicodedata.normalize("NFKD" if folded else "NFD", char)
-    parts = "".join(part for part in parts if unicodedata.category(part) not in dropped)
-    letters = (letter if _WORD.match(letter) else " " for letter in (parts.casefold() if folded else parts.lower()))
+    parts = parts.upper().casefold() if folded else parts.lower()  # before marks go: iota subscript becomes a letter
+    dropped = ("Mn", "Cf") if folded else ("Mn",)
+    letters = [part for part in parts if unicodedata.category(part) not in dropped]
+    letters = [letter if _WORD.match(letter) and not (folded and letter == "_") else " " for letter in letters]
     return "".join(f" {letter} " if folded and _SPACELESS.match(letter) else letter for letter in letters)
