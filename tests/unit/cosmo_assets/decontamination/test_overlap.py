@@ -49,6 +49,29 @@ def test_blocks_are_those_of_difflib_in_texts_of_few_letters(letters: str, data:
     assert compiled(text, items) == [by_difflib(text, item) for item in items]
 
 
+@pytest.mark.parametrize("letters", ["ab", "abc", "ab ", "abcdef "])
+def test_blocks_are_those_of_difflib_in_texts_drawn_at_random(letters: str) -> None:
+    draw = random.Random(letters)
+    for _ in range(400):
+        text, item = ("".join(draw.choices(letters, k=draw.randint(20, 120))) for _ in range(2))
+        assert compiled(text, [item]) == [by_difflib(text, item)]
+
+
+@pytest.mark.parametrize(
+    ("text", "item", "matched"),
+    [
+        ("abcdef123456", "abcdef..123456..abcdef", 12),
+        ("abcdef..123456..abcdef", "abcdef123456", 12),
+        ("123456abcdef", "abcdef..123456..abcdef", 12),
+        ("xabcdefgh..abcdefy", "abcdefgh..abcdef", 16),
+    ],
+    ids=["first in the item", "first in the text", "order", "a longer one"],
+)
+def test_of_equal_blocks_the_first_is_taken(text: str, item: str, matched: int) -> None:
+    assert compiled(text, [item]) == [by_difflib(text, item)]
+    assert compiled(text, [item])[0][0] == matched / len(item)
+
+
 @given(data=st.data())
 @settings(deadline=None, max_examples=300)
 def test_blocks_are_those_of_difflib_where_pieces_are_shuffled_and_repeated(data: st.DataObject) -> None:
