@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from cosmo_assets.decontamination.assets import decontaminated
+from cosmo_assets.decontamination.assets import benchmark_index, decontaminated
 from cosmo_assets.deduplication.assets import deduplicated, duplicate_clusters, minhash_signatures
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
@@ -49,6 +49,7 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     template_pilots,
     generations,
     generation_quality,
+    benchmark_index,
     decontaminated,
     minhash_signatures,
     duplicate_clusters,
@@ -81,6 +82,7 @@ UP_TO_PROMPTS = (
     "topic_map",
     "seed_extracts",
     "prompt_table",
+    "benchmark_index",
 )
 PER_BUCKET = ("generations", "generation_quality", "decontaminated", "minhash_signatures")
 TO_THE_END = ("mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
@@ -197,8 +199,7 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
         "seed_extracts": [tokenizer],
         "template_pilots": [generator],
         "generations": [generator],
-        "decontaminated": benchmarks,
-        "corpus_report": benchmarks,
+        "benchmark_index": benchmarks,
         "tokenized_shards": [tokenizer],
     }
 

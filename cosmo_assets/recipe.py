@@ -370,12 +370,64 @@ class Benchmark(Section):
     homepage: str | None = None
 
 
-class Decontamination(Section):
-    """Cosmopedia's rule: a shared n-gram makes a candidate, a matched share of the item above `ratio` condemns it."""
+class CosmopediaRule(Section):
+    """A shared n-gram makes a candidate; matching blocks of more than `ratio` of the item's characters condemn."""
 
-    benchmarks: tuple[Benchmark, ...]
+    rule: Literal["cosmopedia"] = "cosmopedia"
     ngram: Count = 10
     ratio: Share = 0.5
+
+
+class NgramRule(Section):
+    """Any shared n-gram condemns."""
+
+    rule: Literal["ngram"] = "ngram"
+    ngram: Count = 13
+
+
+class LabelRule(Section):
+    """Any shared n-gram that reaches into the item's answer condemns."""
+
+    rule: Literal["label"] = "label"
+    ngram: Count = 12
+
+
+class CoverageRule(Section):
+    """Shared n-grams that hold at least `share` of the item's words condemn."""
+
+    rule: Literal["coverage"] = "coverage"
+    ngram: Count = 8
+    share: Share = 0.8
+
+
+class ShortRule(Section):
+    """An item of fewer than `below` words condemns where all of it stands in the text."""
+
+    rule: Literal["short"] = "short"
+    below: Count = 10
+
+
+DecontaminationRule = Annotated[
+    CosmopediaRule | NgramRule | LabelRule | CoverageRule | ShortRule, Field(discriminator="rule")
+]
+
+
+class Decontamination(Section):
+    """Benchmarks, and the rules by which a text that holds one of their items is found; one rule is enough."""
+
+    benchmarks: tuple[Benchmark, ...]
+    rules: Annotated[tuple[DecontaminationRule, ...], Field(min_length=1)] = (
+        CosmopediaRule(),
+        CoverageRule(),
+        ShortRule(),
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _each_once(self) -> Self:
+        names = [rule.rule for rule in self.rules]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rules: {', '.join(twice)} is there twice; each rule may be named once")
+        return self
 
 
 class Deduplication(Section):

@@ -347,15 +347,31 @@ GENERATION_QUALITY = pa.schema(
     ]
 )
 
+BENCHMARK_INDEX = pa.schema(
+    [
+        _column("benchmark", TEXT, "The benchmark"),
+        _column("item", TEXT, "The benchmark's own id of the item"),
+        _column("text", TEXT, "The text that is searched for: what is asked, then the answer"),
+        _column("rules", pa.list_(TEXT), "The rules that can find it"),
+    ]
+)
+
 DECONTAMINATED = pa.schema(
     [
         _column("doc_id", TEXT, "The document", source="generation_quality.doc_id"),
-        _column("keep", FLAG, "Whether no benchmark item stands in it", source="generations.text,prompt_table.prompt"),
+        _column(
+            "keep",
+            FLAG,
+            "Whether no benchmark item stands in it",
+            source="generations.text,prompt_table.prompt,benchmark_index.text",
+        ),
         _column("place", TEXT, "Where the item was found: text or prompt", null=True),
+        _column("rule", TEXT, "The rule that found it", null=True),
         _column("benchmark", TEXT, "The benchmark", null=True),
-        _column("item", TEXT, "The benchmark's item", null=True),
-        _column("ratio", REAL, "Matched length over the item's length, the highest of all items", null=True),
+        _column("item", TEXT, "The benchmark's item, of several the one with the highest ratio", null=True),
+        _column("ratio", REAL, "The part of the item that was found, as its rule measures it", null=True),
         _column("span", TEXT, "The longest matched run of words", source="generations.text", null=True),
+        _column("items", pa.list_(TEXT), "All items found in text and prompt, as benchmark:item"),
     ]
 )
 
@@ -477,6 +493,7 @@ TABLES: dict[str, pa.Schema] = {
     "template_pilots": TEMPLATE_PILOTS,
     "generations": GENERATIONS,
     "generation_quality": GENERATION_QUALITY,
+    "benchmark_index": BENCHMARK_INDEX,
     "decontaminated": DECONTAMINATED,
     "minhash_signatures": MINHASH_SIGNATURES,
     "duplicate_clusters": DUPLICATE_CLUSTERS,

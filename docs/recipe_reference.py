@@ -31,7 +31,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "generation": "Model and sampling",
         "budget": "What generation may cost",
         "quality": "Rules that a generated text must pass",
-        "decontamination": "Benchmarks, and the rule",
+        "decontamination": "Benchmarks, and the rules",
         "deduplication": "MinHash parameters for generated texts",
         "mixture": "Shares of the sources in the corpus",
         "tokenization": "Tokenizer and shard size",
@@ -221,8 +221,30 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "Decontamination": {
         "benchmarks": "The benchmarks to keep out",
+        "rules": "The rules by which a text that holds an item is found, each at most once: `cosmopedia`, `coverage`, "
+        "`ngram`, `label`, `short`; one is enough to condemn a document",
+    },
+    "CosmopediaRule": {
+        "rule": "A shared n-gram makes a candidate, the matched share of the item condemns",
         "ngram": "Words in a row that make an item a candidate",
-        "ratio": "Matched share of an item's characters above which the document is dropped",
+        "ratio": "Matched share of the item's characters above which the document is dropped",
+    },
+    "NgramRule": {
+        "rule": "Any shared n-gram condemns",
+        "ngram": "Words in a row",
+    },
+    "LabelRule": {
+        "rule": "Any shared n-gram that reaches into the item's answer condemns",
+        "ngram": "Words in a row",
+    },
+    "CoverageRule": {
+        "rule": "Shared n-grams that hold enough of the item's words condemn",
+        "ngram": "Words in a row",
+        "share": "Share of the item's words from which on the document is dropped",
+    },
+    "ShortRule": {
+        "rule": "An item that stands in the text as a whole condemns, where it is too short for n-grams",
+        "below": "Words that such an item has at most, and one more",
     },
     "Benchmark": {
         "name": "Name of the benchmark: lower-case letters, digits and `_`",
@@ -342,11 +364,23 @@ def reference() -> str:
             f"| `{name}` | {_kind(field)} | {_default(field)} | {_cell(meanings[name])} |"
             for name, field in model.model_fields.items()
         ]
-        heading = f"### `{path}`" if path else "### The recipe"
+        heading = f"### `{path}`{_which(model)}" if path else "### The recipe"
         parts.append(
             "\n".join([heading, "", "| field | type | default | meaning |", "| --- | --- | --- | --- |", *rows])
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _which(model: type[Section]) -> str:
+    """Of sections that stand in one place, by which field one is told from the others."""
+    chosen = [
+        f", `{name}: {get_args(field.annotation)[0]}`" for name, field in model.model_fields.items() if _is_tag(field)
+    ]
+    return "".join(chosen)
+
+
+def _is_tag(field: pydantic.fields.FieldInfo) -> bool:
+    return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
 
 
 def sections(model: type[Section], path: str) -> Iterator[tuple[str, type[Section]]]:
@@ -378,6 +412,8 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
+        if all(isinstance(argument, type) and issubclass(argument, Section) for argument in arguments):
+            return "section"
         return " or ".join("`null`" if argument is type(None) else _type(argument, metadata) for argument in arguments)
     if origin is tuple:
         return f"list of {_type(arguments[0], [])}s"
@@ -412,6 +448,9 @@ def _default(field: pydantic.fields.FieldInfo) -> str:
         return "required"
     if isinstance(value, Section):
         return "its defaults"
+    if isinstance(value, tuple) and any(isinstance(item, Section) for item in value):
+        tags = [getattr(item, name) for item in value for name, tag in type(item).model_fields.items() if _is_tag(tag)]
+        return ", ".join(f"`{tag}`" for tag in tags) + " with their defaults"
     if isinstance(value, tuple):
         return _cell(", ".join(f"`{item}`" for item in value) or "none")
     if isinstance(value, dict):

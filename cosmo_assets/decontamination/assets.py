@@ -1,13 +1,13 @@
-"""The decontamination asset.
+"""The decontamination assets: the index of all benchmarks, and the verdicts per bucket.
 
-Belongs here: its definition and what it shows. Does not belong here: the rule (`ngrams`).
+Belongs here: their definitions and what they show. Does not belong here: the rules (`rules`).
 """
 
 import dagster as dg
 
 from cosmo_assets.charts import bars
 from cosmo_assets.decontamination import stage
-from cosmo_assets.decontamination.checks import CHECKS
+from cosmo_assets.decontamination.checks import CHECKS, INDEX_CHECKS
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.quality.assets import generation_quality
@@ -15,22 +15,51 @@ from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_resources.resources import StoreResource
 
+GROUP = "decontamination"
+
+
+@corpus_asset(
+    "benchmark_index",
+    deps=[],
+    group=GROUP,
+    kinds={"numpy"},
+    stage_version=stage.INDEX_VERSION,
+    checks=INDEX_CHECKS,
+)
+def benchmark_index(
+    context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
+) -> Result:
+    """The items of all benchmarks, and for each rule what a text is looked up in; every bucket maps the same files."""
+    manifest = stage.build_benchmarks(workspace(context, store, recipe))
+    benchmarks = columns(manifest.summary["benchmarks"], "benchmark", "items", "unchecked")
+    rules = columns(manifest.summary["rules"], "rule", "items", "says")
+    unchecked = columns(manifest.summary["unchecked"], "benchmark", "item")
+    sizes = [(row["benchmark"], row["items"]) for row in benchmarks]
+    return materialized(
+        manifest,
+        recipe,
+        INDEX_CHECKS,
+        Show(
+            {"items": bars("Items by benchmark", sizes, unit="items")},
+            {"benchmarks": benchmarks, "rules": rules, "unchecked_items": unchecked},
+        ),
+    )
+
 
 @corpus_asset(
     "decontaminated",
-    deps=[generation_quality, generations, prompt_table],
-    group="decontamination",
+    deps=[generation_quality, generations, prompt_table, benchmark_index],
+    group=GROUP,
     kinds={"parquet"},
     stage_version=stage.STAGE_VERSION,
     checks=CHECKS,
     bucketed=True,
 )
 def decontaminated(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
-    """Whether a benchmark item stands in a kept text or in the prompt that made it: shared 10-grams make a candidate,
-    more than half of the item matched condemns the document."""
+    """Whether a benchmark item stands in a kept text or in the prompt that made it, by any rule of the recipe."""
     manifest = stage.build(workspace(context, store, recipe), context.partition_key)
     benchmarks = columns(manifest.summary["benchmarks"], "benchmark", "items", "removed", "unique_items")
-    cases = columns(manifest.summary["cases"], "benchmark", "item", "ratio", "place", "doc_id", "span")
+    cases = columns(manifest.summary["cases"], "rule", "benchmark", "item", "ratio", "place", "doc_id", "span")
     removed = [(row["benchmark"], row["removed"]) for row in benchmarks]
     return materialized(
         manifest,

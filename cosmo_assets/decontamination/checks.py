@@ -1,6 +1,6 @@
 """Checks of decontamination.
 
-Belongs here: what must hold of a bucket's verdicts. Does not belong here: the matching rule (`ngrams`).
+Belongs here: what must hold of the index and of a bucket's verdicts. Does not belong here: the rules (`rules`).
 """
 
 from cosmo_assets.recipe import Recipe
@@ -23,6 +23,14 @@ def _some_removed(manifest: Manifest, recipe: Recipe) -> Verdict:
     return share >= bound, {"share": round(share, 4), "limit": bound, "recipe field": "limits.min_contaminated"}
 
 
+def _searchable(manifest: Manifest, _: Recipe) -> Verdict:
+    unchecked = [
+        f"{row['benchmark']}: {row['unchecked']:,}" for row in manifest.summary["benchmarks"] if row["unchecked"]
+    ]
+    return not unchecked, {"items that no rule can find": ", ".join(unchecked)}
+
+
+INDEX_CHECKS = (Check("items_searchable", "Every item can be found by at least one of the rules.", _searchable),)
 CHECKS = (
     Check("benchmarks_checked", "Every benchmark of the recipe was checked and has items.", _benchmarks, blocking=True),
     share_at_most(

@@ -6,7 +6,7 @@ Belongs here: definitions and what they show. Does not belong here: writing them
 import dagster as dg
 
 from cosmo_assets.charts import bars
-from cosmo_assets.decontamination.assets import decontaminated
+from cosmo_assets.decontamination.assets import benchmark_index, decontaminated
 from cosmo_assets.deduplication.assets import deduplicated, duplicate_clusters, minhash_signatures
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
@@ -45,6 +45,7 @@ from cosmo_resources.tracking import Work
         prompt_table,
         generations,
         generation_quality,
+        benchmark_index,
         decontaminated,
         minhash_signatures,
         duplicate_clusters,
@@ -95,7 +96,7 @@ def corpus_report(
 
 @corpus_asset(
     "corpus_export",
-    deps=[mixture, generations, prompt_table, decontaminated, seed_documents],
+    deps=[mixture, generations, prompt_table, benchmark_index, decontaminated, seed_documents],
     group="report",
     kinds={"huggingface", "parquet"},
     stage_version=export.STAGE_VERSION,

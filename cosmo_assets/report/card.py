@@ -147,11 +147,9 @@ def _columns() -> list[tuple[str, str, str]]:
 
 
 def _decontamination(manifests: Iterable[Manifest]) -> str:
-    rules = {(item.params["ngram"], item.params["ratio"]) for item in manifests if item.asset == "decontaminated"}
-    return " ".join(
-        f"No document, nor its prompt, shares {ngram} words in a row with a benchmark's item and holds more than "
-        f"{ratio:.0%} of it."
-        for ngram, ratio in sorted(rules)
+    index = next(item for item in manifests if item.asset == "benchmark_index")
+    return (
+        f"No document is left that, or whose prompt, {'; or '.join(rule['says'] for rule in index.summary['rules'])}."
     )
 
 

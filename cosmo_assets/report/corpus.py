@@ -13,11 +13,9 @@ from typing import Any
 
 import polars as pl
 
-from cosmo_assets.decontamination.stage import benchmark_files
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.digest import file_digest
 from cosmo_resources.storage.manifest import Flow, InputRef, Manifest
 from cosmo_resources.storage.store import ALL, Dataset
 
@@ -30,6 +28,7 @@ WHOLE = (
     "seed_topics",
     "topic_map",
     "prompt_table",
+    "benchmark_index",
     "duplicate_clusters",
     "mixture",
     "tokenized_shards",
@@ -74,23 +73,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The current version of everything that the report reads, by asset and bucket, and the benchmarks' files."""
+    """The current version of everything that the report reads, by asset and bucket."""
 
     workspace: Workspace
     datasets: Mapping[str, Mapping[str, Dataset]]
-    benchmarks: Sequence[tuple[str, Path]]
 
     @property
     def inputs(self) -> tuple[InputRef, ...]:
-        return (*(dataset.ref() for group in self.datasets.values() for dataset in group.values()), *self.external)
-
-    @property
-    def external(self) -> list[InputRef]:
-        """The benchmarks as inputs, as decontamination names them."""
-        return [
-            InputRef(asset=f"benchmarks/{name}", bucket=ALL, version=file_digest(path))
-            for name, path in self.benchmarks
-        ]
+        return tuple(dataset.ref() for group in self.datasets.values() for dataset in group.values())
 
     def one(self, asset: str) -> Dataset:
         return self.datasets[asset][ALL]
@@ -170,13 +160,13 @@ def read_corpus(workspace: Workspace) -> Corpus:
     """The current versions of a corpus.
 
     Raises:
-        CosmoError: an asset is not built yet, or a benchmark of the recipe is not there.
+        CosmoError: an asset is not built yet.
     """
     store = workspace.store
     buckets = [bucket_name(index) for index in range(workspace.recipe.buckets)]
     whole = {asset: {ALL: store.open(asset)} for asset in WHOLE}
     bucketed = {asset: {bucket: store.open(asset, bucket) for bucket in buckets} for asset in BUCKETED}
-    return Corpus(workspace, whole | bucketed, benchmark_files(workspace.recipe))
+    return Corpus(workspace, whole | bucketed)
 
 
 def scan(paths: list[Path]) -> pl.LazyFrame:

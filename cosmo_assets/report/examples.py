@@ -3,6 +3,7 @@
 Belongs here: which rows are shown, and what of them. Does not belong here: escaping (`html`): all of it is untrusted.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from cosmo_assets.charts import bars
-from cosmo_assets.decontamination.ngrams import read_items, words_of
+from cosmo_assets.decontamination.words import words_of
 from cosmo_assets.lineage.trace import Trace, trace
 from cosmo_assets.report.corpus import Corpus, Section
 from cosmo_assets.report.html import Table
@@ -22,22 +23,17 @@ CONTEXT_CHARS, CONTEXT_TOKENS, OPENING_CHARS = 240, 24, 420
 
 
 def decontamination(corpus: Corpus) -> Section:
-    removed = (
-        corpus.scan("decontaminated")
-        .filter(~pl.col("keep"))
-        .group_by("benchmark")
-        .agg(pl.len(), pl.col("item").n_unique())
-        .collect()
-    )
-    found = {name: (documents, items) for name, documents, items in removed.iter_rows()}
-    manifests = corpus.manifests("decontaminated")
-    sizes = {row["benchmark"]: row["items"] for manifest in manifests for row in manifest.summary["benchmarks"]}
-    rows = [(name, size, *found.get(name, (0, 0))) for name, size in sizes.items()]
-    rule, flow = manifests[0].params, corpus.flow("decontaminated")
+    removed = corpus.scan("decontaminated").filter(~pl.col("keep")).group_by("benchmark").len().collect()
+    documents = dict(removed.iter_rows())
+    held = corpus.scan("decontaminated").select(pl.col("items").explode().drop_nulls().unique()).collect()
+    items = Counter(name.split(":", 1)[0] for name in held["items"])
+    index, flow = corpus.summary("benchmark_index"), corpus.flow("decontaminated")
+    sizes = {row["benchmark"]: row["items"] for row in index["benchmarks"]}
+    rows = [(name, size, documents.get(name, 0), items[name]) for name, size in sizes.items()]
+    rules = "; or ".join(rule["says"] for rule in index["rules"])
     lead = (
-        f"A document goes where it, or its prompt, shares {rule['ngram']} words in a row with a benchmark's item and "
-        f"holds more than {rule['ratio']:.0%} of it: {flow.rows_in - flow.rows_out:,} of {flow.rows_in:,} documents. "
-        "Texts are compared, and shown here, in lower case and without punctuation."
+        f"A document goes where it, or its prompt, {rules}: {flow.rows_in - flow.rows_out:,} of {flow.rows_in:,} "
+        "documents. Texts are compared, and shown here, in lower case and without punctuation."
     )
     table = Table(("Benchmark", "Items", "Documents removed", "Items found in them"), rows)
     content = {"decontamination_lead": lead, "benchmarks": table, "cases": list(_cases(corpus))}
@@ -58,16 +54,15 @@ def _cases(corpus: Corpus) -> Iterator[dict[str, str]]:
     documents = corpus.documents({case["doc_id"]: bucket for case, bucket in worst})
     wanted = {(case["benchmark"], case["item"]) for case, _ in worst}
     items = {
-        (name, item.id): " ".join(item.words)
-        for name, path in corpus.benchmarks
-        if name in {benchmark for benchmark, _ in wanted}
-        for item in read_items(name, path)
-        if (name, item.id) in wanted
+        (name, item): " ".join(words_of(text, "folded"))
+        for table in corpus.one("benchmark_index").tables(["benchmark", "item", "text"])
+        for name, item, text in zip(*(column.to_pylist() for column in table.columns), strict=True)
+        if (name, item) in wanted
     }
     for case, _ in worst:
         span, of_prompt = case["span"], case["place"] == "prompt"
         document = documents[case["doc_id"]]
-        passage = " ".join(words_of(document["prompt" if of_prompt else "text"]))
+        passage = " ".join(words_of(document["prompt" if of_prompt else "text"], "folded"))
         yield {
             "left_title": f"{case['benchmark']}, item {case['item']}: {case['ratio']:.0%} of it found",
             "left": _around(items.get((case["benchmark"], case["item"]), span), span),

@@ -47,7 +47,7 @@ def build(workspace: Workspace) -> Manifest:
     seeds, prompts, mixture = (store.open(asset) for asset in ("seed_documents", "prompt_table", "mixture"))
     generations = {bucket: store.open("generations", bucket) for bucket in buckets}
     verdicts = [store.open("decontaminated", bucket) for bucket in buckets]
-    datasets = (seeds, prompts, *generations.values(), *verdicts, mixture)
+    datasets = (seeds, prompts, *generations.values(), store.open("benchmark_index"), *verdicts, mixture)
 
     def produce(writer: DatasetWriter) -> None:
         totals = Totals()

@@ -45,11 +45,11 @@ SECTIONS = (
 
 
 def build(workspace: Workspace) -> Manifest:
-    """Build `corpus_report`. Cost: a few columns of the token index and of the verdicts, the benchmarks' files, the
-    chosen documents; memory for the latter.
+    """Build `corpus_report`. Cost: a few columns of the token index and of the verdicts, the benchmarks' items,
+    the chosen documents; memory for the latter two.
 
     Raises:
-        CosmoError: an asset is not built yet, or a benchmark of the recipe is not there.
+        CosmoError: an asset is not built yet.
     """
     corpus = read_corpus(workspace)
     return workspace.build(
@@ -90,7 +90,7 @@ def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
 
 def _versions(corpus: Corpus) -> Table:
     """Everything that the report depends on; the buckets last, folded away."""
-    external = [*corpus.one("seed_documents").manifest.inputs, *corpus.external]
+    external = [ref for asset in ("seed_documents", "benchmark_index") for ref in corpus.one(asset).manifest.inputs]
     rows: list[tuple[object, ...]] = [(ref.asset, None, None, None, ref.version) for ref in external]
     for asset, group in corpus.datasets.items():
         for bucket, manifest in ((bucket, dataset.manifest) for bucket, dataset in group.items()):

@@ -65,6 +65,7 @@ class Corpus:
         prompts = [{"prompt_id": row["prompt_id"], "prompt": f"Write {row['prompt_id']}"} for row in rows]
         put(space, "prompt_table", {"b000": prompts}, version=json_digest(prompts))
         self._put_generations(space, rows)
+        decontamination.build_benchmarks(space)
         manifests = [
             quality.build(space, "b000"),
             decontamination.build(space, "b000"),

@@ -168,6 +168,7 @@ def build_corpus(folder: Path) -> Workspace:
     mapping.build(workspace)
     seed_extracts.build(workspace, tokenizer)
     table.build(workspace)
+    decontamination.build_benchmarks(workspace)
     for bucket in buckets:
         generate(workspace, FakePool(), bucket)
         quality.build(workspace, bucket)
