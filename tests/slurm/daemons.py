@@ -32,6 +32,7 @@ class Daemons:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **(environment or {})},
+                cwd=self._folder,  # where it would leave a memory dump
                 start_new_session=True,
             )
         self._children[name] = child
