@@ -28,8 +28,8 @@ from selenium.common.exceptions import StaleElementReferenceException, WebDriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
+from cosmo_assets.build import assets_of, name_of
 from cosmo_assets.recipe import load_recipe
-from cosmo_assets.schemas import TABLES
 from cosmo_resources.deployments import settings
 from cosmo_resources.storage.store import CorpusStore
 
@@ -101,7 +101,8 @@ def picture_graph(chrome: webdriver.Chrome, url: str) -> None:
         click(chrome, item)
         settle(chrome)
     chrome.refresh()  # what is open is remembered, and the whole of it is brought into view
-    until("every asset in the graph", lambda: set(TABLES) <= words_in_graph(chrome))
+    assets = {name_of(asset) for asset in assets_of(load_recipe("demo"))}
+    until("every asset in the graph", lambda: assets <= words_in_graph(chrome))
     settle(chrome)
     left, top, right, bottom = chrome.execute_script(
         """let controls = document.querySelector('button[class*=SVGViewport]');

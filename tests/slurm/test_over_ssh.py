@@ -84,7 +84,7 @@ def test_the_login_node_is_away_for_a_while(
 def test_a_run_that_is_cancelled_cancels_its_array(
     cluster: Cluster, corpus: Corpus, tmp_path: Path, jobs: Callable[[], list[str]]
 ) -> None:
-    where = site(tmp_path, "batch", tasks=2, delay=0.2, ssh=cluster.login_node)
+    where = site(tmp_path, "batch", tasks=2, delay=2.0, ssh=cluster.login_node)
     process = generate(corpus, where)
     wait_until(lambda: len(calls(state_of(where))) > 8, process=process)
     process.terminate()

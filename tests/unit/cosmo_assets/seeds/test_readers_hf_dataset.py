@@ -123,6 +123,7 @@ REPOSITORY = {
 
 SCRIPT = """
 import json, sys
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from cosmo_assets.recipe import Recipe, Source
@@ -133,7 +134,8 @@ def tried(path, options, count):
     source = Source(name="s", kind="web", reader="hf_dataset", path=path, licence="none", options=options)
     try:
         (unit,) = units(Recipe.model_construct(name="small", folder=Path()), source)
-        return [repr(row) for row in islice(rows(source, unit), count)]
+        with closing(rows(source, unit)) as found:  # what is left unread may still be fetched when Python ends
+            return [repr(row) for row in islice(found, count)]
     except CosmoError as error:
         return [error.message, error.remedy]
 
@@ -152,7 +154,8 @@ def from_hub(
         "HF_HUB_OFFLINE": str(int(offline)),
     }
     command = [sys.executable, "-c", SCRIPT, json.dumps(cases)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=200)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, (done.returncode, done.stderr)
     answer: list[list[str]] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
