@@ -5,7 +5,7 @@ Belongs here: building the tables that compiled loops look into, and asking them
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,48 +158,35 @@ def _lookup(keys: Hashes, items: Ints, seeds: Hashes) -> tuple[Table, npt.NDArra
 def texts_with_grams(texts: Words, table: Table, size: int, items: int) -> Iterator[Ints]:
     """Pairs (text, item) that share an n-gram of `size` words, each pair once, as arrays of pairs x 2, by text."""
     seed_size = seed_size_of(size)
-    seen, found = np.zeros(items, np.int32), np.empty((max(PAIRS, 2 * items), 2), np.int32)
-    text = 0
-    while text < len(texts):
-        text, count = kernels.find_shared(
+
+    def find(first: int, seen: Ints, found: Ints) -> tuple[int, int]:
+        return kernels.find_shared(
             texts.prefix,
             texts.bounds,
-            text,
+            first,
             size,
             seed_size,
             power(size),
             power(seed_size),
-            table["bits"],
-            _shift(64 * len(table["bits"])),
-            table["slots"],
-            _shift(len(table["slots"])),
-            table["keys"],
-            table["lists"],
-            table["items"],
+            *_arguments(table),
             seen,
             found,
         )
-        yield found[:count].copy()
+
+    return _in_turns(find, len(texts), items)
 
 
 def texts_with_items(texts: Words, table: Table, items: int) -> Iterator[Ints]:
     """Pairs (text, item) of a text and an item that stands in it as a whole, like `texts_with_grams`."""
-    seen, found = np.zeros(items, np.int32), np.empty((max(PAIRS, 2 * items), 2), np.int32)
-    text = 0
-    while text < len(texts):
-        text, count = kernels.find_whole(
+
+    def find(first: int, seen: Ints, found: Ints) -> tuple[int, int]:
+        return kernels.find_whole(
             texts.prefix,
             texts.bounds,
-            text,
+            first,
             SHORT_SEED,
             power(SHORT_SEED),
-            table["bits"],
-            _shift(64 * len(table["bits"])),
-            table["slots"],
-            _shift(len(table["slots"])),
-            table["keys"],
-            table["lists"],
-            table["items"],
+            *_arguments(table),
             table["before"],
             table["lengths"],
             table["wholes"],
@@ -207,6 +194,23 @@ def texts_with_items(texts: Words, table: Table, items: int) -> Iterator[Ints]:
             seen,
             found,
         )
+
+    return _in_turns(find, len(texts), items)
+
+
+def _arguments(table: Table) -> tuple[Hashes, np.uint64, Ints, np.uint64, Hashes, Ints, Ints]:
+    """A table as the loops take it."""
+    bits, slots = table["bits"], table["slots"]
+    return bits, _shift(64 * len(bits)), slots, _shift(len(slots)), table["keys"], table["lists"], table["items"]
+
+
+def _in_turns(find: Callable[[int, Ints, Ints], tuple[int, int]], texts: int, items: int) -> Iterator[Ints]:
+    """What a loop finds, as often as its room is full. `find` takes the first text, room for the last text of each item
+    and room for pairs; it returns the next text and the number of pairs."""
+    seen, found = np.zeros(items, np.int32), np.empty((max(PAIRS, 2 * items), 2), np.int32)
+    text = 0
+    while text < texts:
+        text, count = find(text, seen, found)
         yield found[:count].copy()
 
 
