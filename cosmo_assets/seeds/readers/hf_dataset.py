@@ -9,8 +9,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from cosmo_assets.seeds.readers.base import RECORD_OPTIONS, BadRow, Reader, Row, record
-from cosmo_assets.seeds.readers.records import arrow, csv_table, jsonl, needed_columns, parquet, require_columns
+from cosmo_assets.seeds.readers.records import (
+    BATCH_ROWS,
+    arrow,
+    csv_table,
+    jsonl,
+    needed_columns,
+    parquet,
+    require_columns,
+)
 from cosmo_resources.errors import CosmoError
 
 HF_OPTIONS: Mapping[str, Any] = {**RECORD_OPTIONS, "config": "", "split": "train"}
@@ -73,16 +83,31 @@ def _stream(
     name: str, revision: str, chosen: Mapping[str, Any], names: Mapping[str, Any], given: Mapping[str, Any]
 ) -> Iterator[Any]:
     import datasets
+    from datasets.packaged_modules.parquet.parquet import Parquet
 
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # it asks hosts that the recipe does not name
-    stream = datasets.load_dataset(
-        name, chosen["config"] or None, split=chosen["split"], revision=revision, streaming=True
-    )
+    builder = datasets.load_dataset_builder(name, chosen["config"] or None, revision=revision)
+    stream = builder.as_streaming_dataset(split=chosen["split"])
     columns = list(stream.features or [])
     if columns:
         require_columns(f"hub:{name}@{revision}", columns, names, given)
-        stream = stream.select_columns(needed_columns(columns, names))
-    yield from stream
+        columns = needed_columns(columns, names)
+        stream = stream.select_columns(columns)
+    if isinstance(builder, Parquet):
+        for file in builder.config.data_files[chosen["split"]]:
+            yield from _parquet_rows(file, columns)
+    else:
+        yield from stream
+
+
+def _parquet_rows(url: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file of the hub, a batch at a time. `datasets` itself reads it with threads of Arrow that
+    call back into Python; where one still does when Python ends, the process is aborted."""
+    from huggingface_hub import HfFileSystem
+
+    with HfFileSystem().open(url, "rb") as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns or None, use_threads=False):
+            yield from batch.to_pylist()
 
 
 def _guarded(place: str, rows: Callable[[], Iterator[Any]]) -> Iterator[Any]:
