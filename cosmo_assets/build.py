@@ -11,7 +11,12 @@ from typing import Any
 import dagster as dg
 
 from cosmo_assets.decontamination.assets import benchmark_index, decontaminated
-from cosmo_assets.deduplication.assets import deduplicated, duplicate_clusters, minhash_signatures
+from cosmo_assets.deduplication.assets import (
+    deduplicated,
+    document_embeddings,
+    document_signatures,
+    duplicate_clusters,
+)
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
 from cosmo_assets.mixture.assets import mixture
@@ -51,7 +56,7 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     generation_quality,
     benchmark_index,
     decontaminated,
-    minhash_signatures,
+    document_signatures,
     duplicate_clusters,
     deduplicated,
     mixture,
@@ -68,7 +73,10 @@ TOPIC_FIRST: tuple[dg.AssetsDefinition, ...] = (topic_tree, topic_seeds)
 OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
 """Those that a recipe with prompts.outlines has as well; `OUTLINES_READER` reads them."""
 
-TREE_READER, OUTLINES_READER = "seed_topics", "prompt_table"
+EMBEDDED: tuple[dg.AssetsDefinition, ...] = (document_embeddings,)
+"""Those, by bucket, that a recipe which compares meanings has as well; `EMBEDDINGS_READER` reads them."""
+
+TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
 ALSO_READ = {OUTLINES_READER: ("template_pilots",)}
 """What else reads the same."""
 
@@ -84,7 +92,7 @@ UP_TO_PROMPTS = (
     "prompt_table",
     "benchmark_index",
 )
-PER_BUCKET = ("generations", "generation_quality", "decontaminated", "minhash_signatures")
+PER_BUCKET = ("generations", "generation_quality", "decontaminated", "document_signatures")
 TO_THE_END = ("mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
 
 ON_REQUEST = ("template_pilots",)
@@ -111,14 +119,17 @@ def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
     return {
         **({TREE_READER: TOPIC_FIRST} if recipe.topics.tree is not None else {}),
         **({OUTLINES_READER: OUTLINED} if recipe.prompts.outlines is not None else {}),
+        **({EMBEDDINGS_READER: EMBEDDED} if recipe.deduplication.compares_meanings else {}),
     }
 
 
 def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     """A corpus as runs, in order (see `STEPS`)."""
     extra = {name_of(asset) for found in extras_of(recipe).values() for asset in found}
-    first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in {*UP_TO_PROMPTS, *extra})
-    return ((first, False), *STEPS[1:])
+    by_bucket = tuple(name_of(asset) for asset in EMBEDDED if name_of(asset) in extra)
+    wanted = {*UP_TO_PROMPTS, *extra} - {*by_bucket}
+    first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in wanted)
+    return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:])
 
 
 def name_of(asset: dg.AssetsDefinition) -> str:

@@ -375,30 +375,62 @@ DECONTAMINATED = pa.schema(
     ]
 )
 
-MINHASH_SIGNATURES = pa.schema(
+DOCUMENT_SIGNATURES = pa.schema(
     [
         _column("doc_id", TEXT, "The document", source="decontaminated.doc_id"),
         _column("position", COUNT, "Its position in the bucket's signature files"),
-        _column("words", COUNT, "Words", source="generations.text"),
+        _column("prompt_id", TEXT, "Its prompt", source="generations.prompt_id"),
+        _column("text_hash", TEXT, "Hash of its words", source="generations.text"),
+        _column("words", COUNT, "Words", source="generation_quality.words"),
+        _column(
+            "quality",
+            REAL,
+            "Which of several duplicates is the better: 0 if cut off, else the share outside repetitions, to a tenth",
+            source="generation_quality.repetition,generations.finish_reason",
+        ),
         _column("tokens", COUNT, "Tokens, as the server counted", source="generations.completion_tokens"),
+    ]
+)
+
+DOCUMENT_EMBEDDINGS = pa.schema(
+    [
+        _column("doc_id", TEXT, "The document", source="decontaminated.doc_id"),
+        _column(
+            "embedding",
+            pa.list_(pa.float16(), EMBEDDING_DIMENSION),
+            "Embedding of its beginning, unit length",
+            source="generations.text",
+        ),
     ]
 )
 
 DUPLICATE_CLUSTERS = pa.schema(
     [
-        _column("doc_id", TEXT, "A document with near-duplicates", source="minhash_signatures.doc_id"),
+        _column("doc_id", TEXT, "A document with duplicates", source="document_signatures.doc_id"),
         _column("bucket", TEXT, "Its bucket"),
-        _column("cluster", TEXT, "The cluster, named by its smallest doc_id", source="minhash_signatures.doc_id"),
+        _column("method", TEXT, "The method that finds it, and them, among what the methods before it kept"),
+        _column("survivor", TEXT, "The document of its cluster that the method keeps; the cluster's name"),
         _column("cluster_size", COUNT, "Documents in the cluster"),
-        _column("survivor", TEXT, "The one that is kept: the longest, then the smallest id"),
+        _column("duplicate_of", TEXT, "The document that stands for it in the end, null for itself", null=True),
+        _column("corpus", TEXT, "The corpus which that document is of, null for this one", null=True),
+        _column("source", TEXT, "Source of its seed", source="prompt_table.source"),
+        _column("topic", TEXT, "Topic of its seed", source="prompt_table.topic", null=True),
+        _column("template", TEXT, "Template of its prompt", source="prompt_table.template"),
     ]
 )
 
 DEDUPLICATED = pa.schema(
     [
-        _column("doc_id", TEXT, "The document", source="minhash_signatures.doc_id"),
-        _column("keep", FLAG, "Whether it is the survivor of its cluster", source="duplicate_clusters.survivor"),
-        _column("duplicate_of", TEXT, "The survivor, where it is not", source="duplicate_clusters.survivor", null=True),
+        _column("doc_id", TEXT, "The document", source="document_signatures.doc_id"),
+        _column("keep", FLAG, "Whether no better document stands for it", source="duplicate_clusters.survivor"),
+        _column("method", TEXT, "The method that drops it", source="duplicate_clusters.method", null=True),
+        _column(
+            "duplicate_of",
+            TEXT,
+            "The document that stands for it",
+            source="duplicate_clusters.duplicate_of",
+            null=True,
+        ),
     ]
 )
 
@@ -495,7 +527,8 @@ TABLES: dict[str, pa.Schema] = {
     "generation_quality": GENERATION_QUALITY,
     "benchmark_index": BENCHMARK_INDEX,
     "decontaminated": DECONTAMINATED,
-    "minhash_signatures": MINHASH_SIGNATURES,
+    "document_signatures": DOCUMENT_SIGNATURES,
+    "document_embeddings": DOCUMENT_EMBEDDINGS,
     "duplicate_clusters": DUPLICATE_CLUSTERS,
     "deduplicated": DEDUPLICATED,
     "mixture": MIXTURE,

@@ -25,14 +25,29 @@ def _embeddings(workspace: Workspace, _: str) -> Manifest:
 
 
 def _signatures(workspace: Workspace, bucket: str) -> Manifest:
-    from cosmo_assets.deduplication.stages import build_signatures
+    from cosmo_assets.deduplication.signatures import build
 
-    return build_signatures(workspace, bucket)
+    return build(workspace, bucket)
+
+
+def _document_embeddings(workspace: Workspace, bucket: str) -> Manifest:
+    from cosmo_assets.deduplication.embeddings import build
+    from cosmo_resources.embedding.minilm import pipeline_embedder
+
+    return build(workspace, pipeline_embedder(), bucket)
+
+
+def _clusters(workspace: Workspace, _: str) -> Manifest:
+    from cosmo_assets.deduplication.clusters import build
+
+    return build(workspace)
 
 
 STAGES: Mapping[str, Callable[[Workspace, str], Manifest]] = {
     "seed_embeddings": _embeddings,
-    "minhash_signatures": _signatures,
+    "document_signatures": _signatures,
+    "document_embeddings": _document_embeddings,
+    "duplicate_clusters": _clusters,
 }
 """Assets that are heavy on processors and need no model server."""
 

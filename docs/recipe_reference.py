@@ -32,7 +32,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "budget": "What generation may cost",
         "quality": "Rules that a generated text must pass",
         "decontamination": "Benchmarks, and the rules",
-        "deduplication": "MinHash parameters for generated texts",
+        "deduplication": "Methods, one after the other, and which one of several duplicates is kept",
         "mixture": "Shares of the sources in the corpus",
         "tokenization": "Tokenizer and shard size",
         "limits": "Bounds of the checks",
@@ -254,10 +254,28 @@ MEANINGS: dict[str, dict[str, str]] = {
         "homepage": "Link that is shown in the asset graph, the report and the dataset card",
     },
     "Deduplication": {
+        "methods": "Methods in the order in which they are applied: `exact`, `minhash`, `passages`, `semantic`",
+        "survivor": "What decides which one of several duplicates is kept, in order; at last the smallest id",
+        "against": "Corpora under the same data root whose documents are kept, and not repeated in this one",
+    },
+    "ExactMethod": {"method": "The same words in the same order"},
+    "MinHashMethod": {
+        "method": "Similar sets of word n-grams",
         "ngram": "Words in a shingle",
         "bands": "Bands of a signature",
         "rows": "Hashes in a band: two texts of similarity s share a band with probability 1 - (1 - s^rows)^bands",
         "seed": "Seed of the hash functions",
+    },
+    "PassagesMethod": {
+        "method": "Much of the text stands in better ones",
+        "words": "Words in a passage",
+        "share": "Share of the passages from which on the document is dropped",
+    },
+    "SemanticMethod": {
+        "method": "Nearly the same embedding",
+        "similarity": "Cosine similarity from which on the document is dropped",
+        "cell": "Documents that are compared with one another, about; more of them are divided by k-means first",
+        "seed": "Seed of k-means",
     },
     "Mixture": {
         "components": "The sources in the corpus; a source that is not named is left out",
@@ -280,7 +298,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "max_low_quality": "Share of texts that break a quality rule (`generation_quality: low_quality`)",
         "max_contaminated": "Share of contaminated documents at most (`decontaminated: removed_at_most`)",
         "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`)",
-        "max_duplicates": "Share of near-duplicates (`deduplicated: duplicates`)",
+        "max_duplicates": "Share of duplicates (`deduplicated: duplicates`)",
         "max_bad_seed_rows": "Share of source rows that could not be read (`seed_documents: bad_rows`)",
         "max_near_duplicate_prompts": "Share of prompts that were near-duplicates, over all and of any template "
         "(`prompt_table: near_duplicates`)",

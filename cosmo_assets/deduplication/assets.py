@@ -1,89 +1,135 @@
-"""The deduplication assets: signatures per bucket, clusters over all, verdicts per bucket.
+"""The deduplication assets: signatures and, where meanings are compared, embeddings per bucket; clusters over all;
+verdicts per bucket.
 
-Belongs here: definitions and what they show. Does not belong here: the work (`stages`).
+Belongs here: definitions and what they show. Does not belong here: the work (`signatures`, `embeddings`, `clusters`,
+`verdicts`).
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
 from cosmo_assets import stage_program
 from cosmo_assets.charts import bars, histogram
 from cosmo_assets.decontamination.assets import decontaminated
-from cosmo_assets.deduplication import stages
-from cosmo_assets.deduplication.checks import CLUSTER_CHECKS, SIGNATURE_CHECKS, VERDICT_CHECKS
+from cosmo_assets.deduplication import clusters, embeddings, signatures, verdicts
+from cosmo_assets.deduplication.checks import CLUSTER_CHECKS, EMBEDDING_CHECKS, SIGNATURE_CHECKS, VERDICT_CHECKS
 from cosmo_assets.generation.assets import generations
+from cosmo_assets.prompts.assets import prompt_table
+from cosmo_assets.quality.assets import generation_quality
 from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
-from cosmo_resources.resources import ProgramsResource, StoreResource
+from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
+from cosmo_resources.resources import EmbedderResource, ProgramsResource, StoreResource
 
 GROUP = "deduplication"
 
 
 @corpus_asset(
-    "minhash_signatures",
-    deps=[decontaminated, generations],
+    "document_signatures",
+    deps=[decontaminated, generations, generation_quality],
     group=GROUP,
     kinds={"datatrove"},
-    stage_version=stages.SIGNATURE_VERSION,
+    stage_version=signatures.STAGE_VERSION,
     checks=SIGNATURE_CHECKS,
     bucketed=True,
 )
-def minhash_signatures(
+def document_signatures(
     context: dg.AssetExecutionContext,
     store: StoreResource,
     recipe: dg.ResourceParam[Recipe],
     programs: ProgramsResource,
 ) -> Result:
-    """MinHash signatures of the bucket's texts, of those that are left so far."""
-    programs.run(context, stage_program.__name__, "minhash_signatures", context.partition_key)
-    manifest = stages.build_signatures(workspace(context, store, recipe), context.partition_key)
-    signatures = sum(entry.bytes for entry in manifest.files if entry.role == "artifact")
-    chart = bars("Bytes", [("signatures", signatures), ("index", manifest.bytes - signatures)], unit="bytes")
+    """What the methods of deduplication compare of the bucket's texts: a hash of the words, MinHash signatures,
+    windows of passages."""
+    programs.run(context, stage_program.__name__, "document_signatures", context.partition_key)
+    manifest = signatures.build(workspace(context, store, recipe), context.partition_key)
+    files = sum(entry.bytes for entry in manifest.files if entry.role == "artifact")
+    chart = bars("Bytes", [("signatures", files), ("table", manifest.bytes - files)], unit="bytes")
     return materialized(manifest, recipe, SIGNATURE_CHECKS, Show({"size": chart}))
 
 
 @corpus_asset(
-    "duplicate_clusters",
-    deps=[minhash_signatures],
+    "document_embeddings",
+    deps=[decontaminated, generations],
     group=GROUP,
-    kinds={"datatrove", "parquet"},
-    stage_version=stages.CLUSTER_VERSION,
+    kinds={"openvino", "parquet"},
+    stage_version=embeddings.STAGE_VERSION,
+    checks=EMBEDDING_CHECKS,
+    bucketed=True,
+)
+def document_embeddings(
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    recipe: dg.ResourceParam[Recipe],
+    embedder: EmbedderResource,
+    programs: ProgramsResource,
+) -> Result:
+    """One unit vector for the beginning of each of the bucket's texts; unchanged documents keep theirs."""
+    programs.run(context, stage_program.__name__, "document_embeddings", context.partition_key)
+    manifest = embeddings.build(workspace(context, store, recipe), embedder.create(), context.partition_key)
+    reused = int(manifest.run.get("reused_rows", 0))
+    chart = bars("Embeddings", [("computed", manifest.rows - reused), ("taken over", reused)], unit="documents")
+    return materialized(manifest, recipe, EMBEDDING_CHECKS, Show({"embeddings": chart}))
+
+
+@corpus_asset(
+    "duplicate_clusters",
+    deps=[document_signatures, prompt_table],
+    group=GROUP,
+    kinds={"polars", "parquet"},
+    stage_version=clusters.STAGE_VERSION,
     checks=CLUSTER_CHECKS,
 )
 def duplicate_clusters(
-    context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    recipe: dg.ResourceParam[Recipe],
+    programs: ProgramsResource,
 ) -> Result:
-    """Groups of near-duplicates over all buckets, and the one of each that survives: the longest, then the smallest
-    id."""
-    manifest = stages.build_clusters(workspace(context, store, recipe))
-    sizes = [(float(size), count) for size, count in manifest.summary["sizes"]]
-    examples = [
-        {"size": len(group), "documents": ", ".join(doc[:12] for doc in group)}
-        for group in manifest.summary["examples"]
-    ]
-    return materialized(
-        manifest,
-        recipe,
-        CLUSTER_CHECKS,
-        Show(
-            {"sizes": histogram("Clusters by size", sizes, unit="documents")},
-            {"largest": examples},
-            {"clusters": manifest.summary["clusters"]},
-        ),
-    )
+    """Duplicates over all buckets, method by method, and the one of each cluster that is kept: by quality, then by
+    length, then the smallest id, unless the recipe says otherwise."""
+    programs.run(context, stage_program.__name__, "duplicate_clusters")
+    manifest = clusters.build(workspace(context, store, recipe))
+    summary = manifest.summary
+    sizes = [(float(size), count) for size, count in summary["sizes"]]
+    shares = [(row["template"], row["removed"]) for row in summary["by_template"] if row["removed"]]
+    charts = {
+        "sizes": histogram("Clusters by size", sizes, unit="documents"),
+        "templates": bars("Duplicates by template", shares, unit="documents"),
+    }
+    tables = {
+        "methods": columns(summary["methods"], "method", "clusters", "documents", "removed", "tokens"),
+        "by_source": columns(summary["by_source"], "source", "documents", "removed", "share"),
+        "by_template": columns(summary["by_template"], "template", "documents", "removed", "share"),
+        "by_topic": columns(summary["by_topic"], "topic", "documents", "removed", "share"),
+        "template_pairs": columns(summary["pairs"], "template", "of_template", "documents"),
+        "largest": [_example(row) for row in summary["examples"]],
+    }
+    removed = sum(row["removed"] for row in summary["methods"])
+    figures = {"clusters": summary["clusters"], "removed": removed}
+    figures["removed_share"] = round(removed / max(manifest.flow.rows_in, 1), 4)
+    return materialized(manifest, recipe, CLUSTER_CHECKS, Show(charts, tables, figures))
+
+
+def _example(row: Mapping[str, Any]) -> dict[str, Any]:
+    others = ", ".join(name[:12] for name in row["documents"])
+    return {"method": row["method"], "size": row["size"], "kept": row["survivor"][:12], "others": others}
 
 
 @corpus_asset(
     "deduplicated",
-    deps=[minhash_signatures, duplicate_clusters],
+    deps=[document_signatures, duplicate_clusters],
     group=GROUP,
     kinds={"parquet"},
-    stage_version=stages.VERDICT_VERSION,
+    stage_version=verdicts.STAGE_VERSION,
     checks=VERDICT_CHECKS,
     bucketed=True,
 )
 def deduplicated(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
-    """Which documents of the bucket are left after near-duplicates, and of what each dropped one is a duplicate."""
-    manifest = stages.build_verdicts(workspace(context, store, recipe), context.partition_key)
+    """Which documents of the bucket are left without duplicates, and what stands for each dropped one."""
+    manifest = verdicts.build(workspace(context, store, recipe), context.partition_key)
     flow = manifest.flow
-    chart = bars("Documents", [("kept", flow.rows_out), ("near-duplicates", flow.rows_in - flow.rows_out)])
+    dropped = [(reason.replace("_", ": ", 1), count) for reason, count in sorted(flow.dropped.items())]
+    chart = bars("Documents", [("kept", flow.rows_out), *dropped])
     return materialized(manifest, recipe, VERDICT_CHECKS, Show({"verdicts": chart}))

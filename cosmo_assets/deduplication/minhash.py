@@ -1,37 +1,30 @@
-"""Near-duplicates by MinHash, through datatrove: signatures of one bucket, then clusters over all of them.
+"""Near-duplicates by MinHash: signatures of texts in datatrove's format, and who shares a band of them.
 
-Belongs here: driving datatrove's stages on local folders. Does not belong here: which documents are signed, and which
-one of a cluster survives (`stages`).
+Belongs here: signing, shingles, and links between documents. Does not belong here: which documents are signed
+(`signatures`), or which one of several is kept (`survivors`).
 
-Method: MinHash LSH (Broder 1997) as configured for Cosmopedia: word 5-grams, 14 bands of 8 hashes; two documents of
-similarity s share a band with probability 1 - (1 - s^8)^14.
+Method: MinHash LSH (Broder, 1997) as configured for Cosmopedia: word 5-grams, 14 bands of 8 hashes; two documents of
+similarity s share a band with probability 1 - (1 - s^8)^14. The signatures are datatrove's, byte for byte.
 """
 
-import contextlib
-import io
-import struct
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from datatrove.data import Document
-from datatrove.pipeline.dedup.minhash import (
-    MinhashConfig,
-    MinhashDedupBuckets,
-    MinhashDedupCluster,
-    MinhashDedupSignature,
-)
+import pyarrow as pa
+from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
 from datatrove.utils.text import ngrams, simplify_text
 from datatrove.utils.word_tokenizers import WordTokenizer
 from loguru import logger
 
-from cosmo_assets.recipe import Deduplication
+from cosmo_assets.deduplication.exact import first_of_equal
+from cosmo_assets.deduplication.records import Hashes, Records, write_records
+from cosmo_assets.recipe import MinHashMethod
 
 logger.disable("datatrove")
 
-Positions = npt.NDArray[np.int64]
+Ranks = npt.NDArray[np.int64]
 
 
 class SimplifiedWords(WordTokenizer):  # type: ignore[misc] # datatrove has no types
@@ -51,73 +44,62 @@ class SimplifiedWords(WordTokenizer):  # type: ignore[misc] # datatrove has no t
         return [(0, len(text))]
 
 
-def configuration(recipe: Deduplication) -> MinhashConfig:
+def configuration(method: MinHashMethod) -> MinhashConfig:
     return MinhashConfig(
-        n_grams=recipe.ngram, num_buckets=recipe.bands, hashes_per_bucket=recipe.rows, seed=recipe.seed
+        n_grams=method.ngram, num_buckets=method.bands, hashes_per_bucket=method.rows, seed=method.seed
     )
 
 
-def sign(texts: Iterable[str], recipe: Deduplication, folder: Path, rank: int) -> None:
-    """Write the signatures of some texts to `folder/bucket_<band>/<rank>.minhash.sig`, sorted.
+class MinHashSigner:
+    """Signatures of texts; one with fewer words than the n-gram has none, and no duplicates.
 
-    A text with fewer words than the n-gram has no signature and no duplicates. Cost: linear in the text.
+    Memory: 8 bytes for each hash of a signature.
     """
-    step = MinhashDedupSignature(str(folder), config=configuration(recipe), language=SimplifiedWords())
-    step.run((Document(text=text, id=str(position)) for position, text in enumerate(texts)), rank=rank)
+
+    def __init__(self, method: MinHashMethod) -> None:
+        self._method = method
+        self._step = MinhashDedupSignature("/nowhere", config=configuration(method), language=SimplifiedWords())
+        self._texts = 0
+        self._found: list[Hashes] = []
+        self._positions: list[int] = []
+
+    def add(self, texts: pa.Array) -> None:
+        """Cost: linear in the texts."""
+        for text in texts.to_pylist():
+            shingles = self._step.get_shingles(text)
+            if shingles.size:
+                self._found.append(np.array(self._step.get_signature(shingles), np.uint64).reshape(-1))
+                self._positions.append(self._texts)
+            self._texts += 1
+
+    def write(self, folder: Path) -> None:
+        """Write a file for each band (`band_name`), in which the position of a text is the number of texts that were
+        added before it."""
+        method = self._method
+        signatures = np.array(self._found, np.uint64).reshape(-1, method.bands, method.rows)
+        for band in range(method.bands):
+            write_records(signatures[:, band], np.array(self._positions, np.int64), folder / band_name(band))
 
 
-def signature_name(band: int) -> str:
+def band_name(band: int) -> str:
     """The name of a band's signatures of one bucket of the corpus."""
     return f"bucket_{band:03d}.minhash.sig"
 
 
-def renumber(parts: Sequence[tuple[Path, Positions]], recipe: Deduplication, target: Path) -> None:
-    """Write the signatures of one band, gathered from several files, to `target`, in the order in which `sign` would
-    have written them at once. Each file comes with the new position of each of its documents, -1 for those left out.
+def linked(bands: Iterable[tuple[Records, Ranks]]) -> Iterator[tuple[Ranks, Ranks]]:
+    """For each band the ranks of documents that are equal in it to a better one, and that one's ranks.
 
-    Cost: reading and sorting the signatures, 68 bytes each at 8 hashes a band.
+    `bands` gives the records of each, with the rank of the document of each record. Cost: sorting the records.
     """
-    hashes = np.dtype(f"<{configuration(recipe).hash_config.struct_format}")
-    kind = np.dtype([("hashes", hashes, (recipe.rows,)), ("position", "<u4")])
-    gathered = []
-    for path, positions in parts:
-        records = np.fromfile(path, kind)
-        moved = positions[records["position"]]
-        records["position"] = np.maximum(moved, 0)
-        gathered.append(records[moved >= 0])
-    records = np.concatenate(gathered)
-    keys = [records["hashes"][:, column] for column in range(recipe.rows)]
-    order = np.lexsort((records["position"], *reversed(keys)))
-    records[order].tofile(target)
+    for records, ranks in bands:
+        by_rank = np.argsort(ranks)
+        ranks, hashes = ranks[by_rank], records["hashes"][by_rank]
+        first = first_of_equal(hashes)
+        later = first != np.arange(len(first))
+        yield ranks[later], ranks[first[later]]
 
 
-def shingles(text: str, recipe: Deduplication) -> set[str]:
+def shingles(text: str, method: MinHashMethod) -> set[str]:
     """The word n-grams that a signature is made of."""
-    words = simplify_text(text, configuration(recipe).norm_config).split()
-    return {" ".join(gram) for gram in ngrams(words, recipe.ngram)}
-
-
-def clusters(signatures: Path, recipe: Deduplication, work: Path) -> list[list[tuple[int, int]]]:
-    """Groups of near-duplicates among all signatures under `signatures`, each a sorted list of (rank, position).
-
-    The groups come sorted, whatever the number of ranks. Cost: linear in the signatures, plus their sorting.
-    """
-    config = configuration(recipe)
-    buckets = MinhashDedupBuckets(str(signatures), str(work / "pairs"), config=config)
-    for band in range(config.num_buckets):
-        buckets.run(None, rank=band, world_size=config.num_buckets)
-    found = work / "clusters"
-    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar cannot be switched off
-        MinhashDedupCluster(str(work / "pairs"), str(found), config=config, save_cluster_id=True).run(None, 0, 1)
-    members: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for path in sorted(found.glob("*.clusters")):
-        rank = int(path.name.split(".")[0])
-        for position, cluster in struct.iter_unpack("<II", path.read_bytes()):
-            members[cluster].append((rank, position))
-    return sorted(sorted(group) for group in members.values())
-
-
-def near_duplicate_groups(texts: Sequence[str], recipe: Deduplication, work: Path) -> list[list[int]]:
-    """Groups of near-duplicates in one list of texts, as sorted positions."""
-    sign(texts, recipe, work / "signatures", 0)
-    return [[position for _, position in group] for group in clusters(work / "signatures", recipe, work)]
+    words = simplify_text(text, configuration(method).norm_config).split()
+    return {" ".join(gram) for gram in ngrams(words, method.ngram)}

@@ -7,7 +7,7 @@ import dagster as dg
 
 from cosmo_assets.charts import bars
 from cosmo_assets.decontamination.assets import benchmark_index, decontaminated
-from cosmo_assets.deduplication.assets import deduplicated, duplicate_clusters, minhash_signatures
+from cosmo_assets.deduplication.assets import deduplicated, document_signatures, duplicate_clusters
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
 from cosmo_assets.mixture.assets import mixture
@@ -47,7 +47,7 @@ from cosmo_resources.tracking import Work
         generation_quality,
         benchmark_index,
         decontaminated,
-        minhash_signatures,
+        document_signatures,
         duplicate_clusters,
         deduplicated,
         mixture,

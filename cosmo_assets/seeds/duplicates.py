@@ -23,10 +23,10 @@ import numpy.typing as npt
 from datatrove.pipeline.dedup.minhash import MinhashDedupSignature
 
 from cosmo_assets.deduplication.minhash import SimplifiedWords, configuration
-from cosmo_assets.recipe import Deduplication
+from cosmo_assets.recipe import MinHashMethod
 from cosmo_resources.storage.digest import digest
 
-MINHASH = Deduplication()
+MINHASH = MinHashMethod()
 BANDS = MINHASH.bands
 BATCH_CHARS = 64_000_000
 """Characters of candidates' texts that are compared at a time; a larger component is compared as a whole."""

@@ -3,6 +3,7 @@
 Belongs here: the stage. Does not belong here: the embedding model (`cosmo_resources.embedding`).
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -56,6 +57,12 @@ def matrix(table: pa.Table) -> npt.NDArray[np.float32]:
     return flat.reshape(-1, EMBEDDING_DIMENSION)
 
 
+def as_column(vectors: Sequence[npt.NDArray[np.float16]]) -> pa.Array:
+    """Vectors as a column of a table."""
+    stacked = np.array(vectors, np.float16).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(stacked, pa.float16()), EMBEDDING_DIMENSION)
+
+
 def _produce(writer: DatasetWriter, workspace: Workspace, embedder: Embedder, seeds: Dataset, earlier: Earlier) -> None:
     total, done = seeds.manifest.rows, 0
     for table in seeds.tables(["seed_id", "title", "text"]):
@@ -67,8 +74,7 @@ def _produce(writer: DatasetWriter, workspace: Workspace, embedder: Embedder, se
             new = [row for row in rows if row["seed_id"] not in vector_of]
             vectors = embedder.encode([embedded_text(row["title"], row["text"]) for row in new]).astype(np.float16)
             vector_of.update(zip((row["seed_id"] for row in new), vectors, strict=True))
-            stacked = np.array([vector_of[row["seed_id"]] for row in rows], np.float16).reshape(-1)
-            embeddings = pa.FixedSizeListArray.from_arrays(pa.array(stacked, pa.float16()), EMBEDDING_DIMENSION)
+            embeddings = as_column([vector_of[row["seed_id"]] for row in rows])
             ids = pa.array([row["seed_id"] for row in rows], pa.string())
             writer.write(pa.table({"seed_id": ids, "embedding": embeddings}, schema=SEED_EMBEDDINGS))
             done += len(rows)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cosmo_assets.decontamination import stage as decontamination
-from cosmo_assets.deduplication import stages as deduplication
+from cosmo_assets.deduplication import clusters, signatures, verdicts
 from cosmo_assets.generation.generate import generate
 from cosmo_assets.generation.worker import Worker
 from cosmo_assets.ids import bucket_name
@@ -120,9 +120,9 @@ def stages(space: Workspace, words: int, embed: bool) -> dict[str, Callable[[], 
         "generation_quality": lambda: [quality.build(space, name) for name in names],
         "benchmark_index": lambda: [decontamination.build_benchmarks(space)],
         "decontaminated": lambda: [decontamination.build(space, name) for name in names],
-        "minhash_signatures": lambda: [deduplication.build_signatures(space, name) for name in names],
-        "duplicate_clusters": lambda: [deduplication.build_clusters(space)],
-        "deduplicated": lambda: [deduplication.build_verdicts(space, name) for name in names],
+        "document_signatures": lambda: [signatures.build(space, name) for name in names],
+        "duplicate_clusters": lambda: [clusters.build(space)],
+        "deduplicated": lambda: [verdicts.build(space, name) for name in names],
         "mixture": lambda: [mixture.build(space)],
         "tokenized_shards": lambda: [shards.build(space, tokenizer)],
         "token_lineage": lambda: [index.build(space)],

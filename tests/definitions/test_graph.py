@@ -12,7 +12,7 @@ import pytest
 from dagster._core.instance.ref import InstanceRef
 
 from cosmo_assets.build import ASSETS, ON_REQUEST, STEPS, assets_of, build_defs, steps_of
-from cosmo_assets.recipe import Recipe, TopicTree, load_recipe
+from cosmo_assets.recipe import Deduplication, Recipe, SemanticMethod, TopicTree, load_recipe
 from cosmo_assets.schemas import TABLES
 from cosmo_resources.deployments import deployment, settings
 from tests.corpora import ROOT
@@ -23,7 +23,8 @@ GOLDEN_TOPIC_FIRST = Path(__file__).parent / "graph_topic_first.json"
 
 DEMO = load_recipe("demo")
 TOPIC_FIRST = DEMO.model_copy(update={"topics": DEMO.topics.model_copy(update={"tree": TopicTree(path="general")})})
-ALL_ASSETS = assets_of(TOPIC_FIRST)
+COMPARING = TOPIC_FIRST.model_copy(update={"deduplication": Deduplication(methods=(SemanticMethod(),))})
+ALL_ASSETS = assets_of(COMPARING)
 
 
 def picture(recipe: Recipe = DEMO) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:
     assert [asset.key.to_user_string() for asset in ALL_ASSETS] == list(TABLES)
     plain = DEMO.model_copy(update={"prompts": DEMO.prompts.model_copy(update={"outlines": None})})
     assert (assets_of(plain), steps_of(plain)) == (ASSETS, STEPS)
-    for recipe in (DEMO, TOPIC_FIRST, plain):
+    for recipe in (DEMO, TOPIC_FIRST, COMPARING, plain):
         names = [asset.key.to_user_string() for asset in assets_of(recipe)]
         placed = [name for step, _ in steps_of(recipe) for name in step]
         assert sorted([*placed, *ON_REQUEST]) == sorted(names)

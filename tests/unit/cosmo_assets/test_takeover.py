@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cosmo_assets.decontamination import stage as decontamination
-from cosmo_assets.deduplication import stages as deduplication
+from cosmo_assets.deduplication import signatures
 from cosmo_assets.ids import uniform
 from cosmo_assets.quality import stage as quality
 from cosmo_assets.stage import Workspace
@@ -26,7 +26,7 @@ QUESTION = "Which lamp did the keeper of the far island light every evening befo
 STAGES = {
     "generation_quality": "b000",
     "decontaminated": "b000",
-    "minhash_signatures": "b000",
+    "document_signatures": "b000",
     "tokenized_shards": ALL,
 }
 COUNT = 24
@@ -69,9 +69,9 @@ class Corpus:
         manifests = [
             quality.build(space, "b000"),
             decontamination.build(space, "b000"),
-            deduplication.build_signatures(space, "b000"),
+            signatures.build(space, "b000"),
         ]
-        kept = space.store.open("minhash_signatures", "b000").table(["doc_id"])["doc_id"].to_pylist()
+        kept = space.store.open("document_signatures", "b000").table(["doc_id"])["doc_id"].to_pylist()
         copies = {key: 1 + int(self.most_copies * uniform("copies", key)) for key in kept}
         mixed = [{"doc_id": key, "bucket": "b000", "tokens": 30, "copies": copies[key]} for key in kept]
         summary = {"copies": sum(copies.values())}
@@ -217,7 +217,7 @@ def test_back_to_an_older_recipe_takes_over_what_that_one_made(tmp_path: Path) -
 MODULES: dict[str, tuple[Any, str]] = {
     "generation_quality": (quality, "STAGE_VERSION"),
     "decontaminated": (decontamination, "STAGE_VERSION"),
-    "minhash_signatures": (deduplication, "SIGNATURE_VERSION"),
+    "document_signatures": (signatures, "STAGE_VERSION"),
     "tokenized_shards": (shards, "STAGE_VERSION"),
 }
 

@@ -13,7 +13,7 @@ import pytest
 import tokenizers
 
 from cosmo_assets.decontamination import stage as decontamination
-from cosmo_assets.deduplication import stages as deduplication
+from cosmo_assets.deduplication import clusters, signatures, verdicts
 from cosmo_assets.generation.generate import generate
 from cosmo_assets.generation.worker import Worker
 from cosmo_assets.ids import bucket_name, uniform
@@ -173,10 +173,10 @@ def build_corpus(folder: Path) -> Workspace:
         generate(workspace, FakePool(), bucket)
         quality.build(workspace, bucket)
         decontamination.build(workspace, bucket)
-        deduplication.build_signatures(workspace, bucket)
-    deduplication.build_clusters(workspace)
+        signatures.build(workspace, bucket)
+    clusters.build(workspace)
     for bucket in buckets:
-        deduplication.build_verdicts(workspace, bucket)
+        verdicts.build(workspace, bucket)
     mixture.build(workspace)
     shards.build(workspace, tokenizer)
     index.build(workspace)

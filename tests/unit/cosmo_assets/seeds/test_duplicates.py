@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmo_assets.deduplication.minhash import near_duplicate_groups, shingles
+from cosmo_assets.deduplication.minhash import shingles
 from cosmo_assets.seeds.duplicates import (
     BANDS,
     BATCH_CHARS,
@@ -26,6 +26,7 @@ from cosmo_assets.seeds.duplicates import (
     twins,
 )
 from tests.doubles.replay_server import prose
+from tests.unit.cosmo_assets.deduplication.corpus import groups
 
 
 def bands_of(texts: list[str]) -> Iterator[tuple[Rows, Hashes]]:
@@ -53,9 +54,9 @@ def articles(samples_folder: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.samples
-def test_the_candidates_are_those_of_datatrove(articles: list[tuple[str, str]], tmp_path: Path) -> None:
+def test_the_candidates_are_those_of_generated_texts(articles: list[tuple[str, str]]) -> None:
     texts = [text for _, text in articles]
-    expected = near_duplicate_groups(texts, MINHASH, tmp_path)
+    expected = groups(texts, MINHASH)
     assert [list(component.rows) for component in components(bands_of(texts))] == expected
     assert len(expected) >= 10
 
