@@ -115,9 +115,9 @@ def test_components_are_what_shared_bands_connect(signatures: list[list[int]]) -
     expected = sorted({tuple(sorted(group)) for group in reach.values() if len(group) > 1})
     assert [component.rows for component in found] == expected
     for component in found:
-        for row, groups in zip(component.rows, component.groups, strict=True):
+        for row, held in zip(component.rows, component.groups, strict=True):
             sharing = {
-                other for other, theirs in zip(component.rows, component.groups, strict=True) if {*groups} & {*theirs}
+                other for other, theirs in zip(component.rows, component.groups, strict=True) if {*held} & {*theirs}
             }
             same = {
                 other
