@@ -48,6 +48,24 @@ def signatures(texts: pa.Array, config: MinhashConfig) -> Signed:
     return found.reshape(len(texts), config.num_buckets, config.hashes_per_bucket), shingles > 0
 
 
+def signature_batches(texts: Iterable[str], config: MinhashConfig, threads: int | None = None) -> Iterator[Signed]:
+    """The signatures of the texts, batch by batch in their order. On as many threads as the process has cores, unless
+    told; texts are read one batch a thread ahead of what is asked for.
+
+    Raises:
+        UnicodeEncodeError: a text has half a surrogate pair, which no UTF-8 can hold.
+    """
+    threads = threads or _cores()
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Signed]] = deque()
+        for batch in _batches(texts):
+            waiting.append(pool.submit(signatures, batch, config))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
 def shingle_hashes(text: str, config: MinhashConfig) -> Hashes:
     """The XXH64 of each shingle of a text, in order."""
     data, table = np.frombuffer(bytearray(text.encode()), np.uint8), spelling()
@@ -61,14 +79,11 @@ def write_signatures(
     """Write signatures to `folder/bucket_<band>/<rank>.minhash.sig`: for each text that has one the hashes of the band
     and the text's position, sorted.
 
-    Texts are read once, a batch at a time. Memory: all signatures (896 bytes a text at 14 bands of 8) and, while a band
-    is sorted, twice its share. On as many threads as the process has cores, unless told.
-
-    Raises:
-        UnicodeEncodeError: a text has half a surrogate pair, which no UTF-8 can hold.
+    Cost: as `signature_batches`, plus sorting. Memory: all signatures (896 bytes a text at 14 bands of 8) and, while a
+    band is sorted, four times its share; of the texts a few batches.
     """
     parts, positions, start = [], [], 0
-    for found, signed in _signed(texts, config, threads or _cores()):
+    for found, signed in signature_batches(texts, config, threads):
         parts.append(found[signed])
         positions.append(start + np.flatnonzero(signed))
         start += len(signed)
@@ -113,18 +128,6 @@ def parameters(config: MinhashConfig) -> tuple[Hashes, Hashes]:
     if config != known:
         raise ValueError(f"only datatrove's default words and 64-bit xxhash are signed here, not {config!r}")
     return _parameters(config.seed, config.num_buckets * config.hashes_per_bucket)
-
-
-def _signed(texts: Iterable[str], config: MinhashConfig, threads: int) -> Iterator[Signed]:
-    """The signatures of the texts, batch by batch in their order, a few batches ahead of what is asked for."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Signed]] = deque()
-        for batch in _batches(texts):
-            waiting.append(pool.submit(signatures, batch, config))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _batches(texts: Iterable[str]) -> Iterator[pa.Array]:
