@@ -56,6 +56,7 @@ def signature_batches(texts: Iterable[str], config: MinhashConfig, threads: int 
         UnicodeEncodeError: a text has half a surrogate pair, which no UTF-8 can hold.
     """
     threads = threads or _cores()
+    spelling()  # before the threads, each of which would make it
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Signed]] = deque()
         for batch in _batches(texts):

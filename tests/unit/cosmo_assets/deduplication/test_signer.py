@@ -29,7 +29,7 @@ from cosmo_assets.deduplication.signer import (
 from cosmo_assets.deduplication.spelling import spelling
 from cosmo_assets.recipe import Deduplication
 from cosmo_assets.seeds.duplicates import MINHASH, band_hashes
-from tests.doubles.datatrove_signer import datatrove_sign, datatrove_signer
+from tests.doubles.datatrove_minhash import SimplifiedWords, datatrove_sign, datatrove_signer
 from tests.doubles.replay_server import prose
 
 CONFIG = configuration(Deduplication())
@@ -133,7 +133,7 @@ def test_texts_from_every_block_are_signed_as_by_datatrove(tmp_path: Path) -> No
 )
 def test_known_traps_are_signed_as_by_datatrove(text: str, tmp_path: Path) -> None:
     assert_identical([text, text.swapcase()], tmp_path)
-    signer = datatrove_signer(CONFIG, tmp_path)
+    signer = datatrove_signer(CONFIG, tmp_path, SimplifiedWords())
     assert shingle_hashes(text, CONFIG).tolist() == signer.get_shingles(text).ravel().tolist() != []
 
 
@@ -278,7 +278,7 @@ def test_bands_of_a_seed_are_the_hashes_that_are_stored(tmp_path: Path) -> None:
     text = "The quick brown fox jumps over 12.5 lazy dogs, and \u039f\u0394\u039f\u03a3 is a road."
     found = band_hashes(text) or []
     assert found[:3] == [6983491892444852300, 14246012001912398715, 13823365669053588409]
-    signer = datatrove_signer(configuration(MINHASH), tmp_path)
+    signer = datatrove_signer(configuration(MINHASH), tmp_path, SimplifiedWords())
     for words in (prose("seed", 200), text, "a b c d e"):
         bands = np.array(signer.get_signature(signer.get_shingles(words)), "<u8")
         stored = [int.from_bytes(hashlib.blake2b(band.tobytes(), digest_size=8).digest(), "little") for band in bands]
