@@ -39,7 +39,7 @@ MIN_BLOCK = 6
 
 
 @compiled
-def _code_point(text: Bytes, at: int) -> tuple[np.int64, int]:
+def code_point(text: Bytes, at: int) -> tuple[np.int64, int]:
     """The code point that begins at a byte, and its length in bytes. The text is UTF-8."""
     first = np.int64(text[at])
     if first < 0x80:
@@ -77,7 +77,7 @@ def hash_words(
                 value = (value ^ np.uint64(letter)) * _STEP if is_letter else _SEED
                 at += 1
             else:
-                point, width = _code_point(text, at)
+                point, width = code_point(text, at)
                 for place in range(starts[point], starts[point + 1]):
                     letter = letters[place]
                     words[count] = value
@@ -237,7 +237,7 @@ def spell(text: Bytes, ascii_letters: Points, starts: Ints, letters: Points, spe
     """Write the words of one text, one space between them, as code points. Returns how many."""
     count, at = 0, 0
     while at < len(text):
-        point, width = _code_point(text, at)
+        point, width = code_point(text, at)
         for place in range(starts[point], starts[point + 1]):
             letter = letters[place]
             if letter != _SPACE or (count and spelled[count - 1] != _SPACE):

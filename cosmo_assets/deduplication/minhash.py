@@ -13,35 +13,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
+from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.utils.text import ngrams, simplify_text
-from datatrove.utils.word_tokenizers import WordTokenizer
 from loguru import logger
 
 from cosmo_assets.deduplication.exact import first_of_equal
 from cosmo_assets.deduplication.records import Hashes, Records, write_records
+from cosmo_assets.deduplication.signer import signatures_in_parts
 from cosmo_assets.recipe import MinHashMethod
 
 logger.disable("datatrove")
 
 Ranks = npt.NDArray[np.int64]
-
-
-class SimplifiedWords(WordTokenizer):  # type: ignore[misc] # datatrove has no types
-    """Words of a text that datatrove has simplified already (lower case, no punctuation): what stands between spaces.
-    datatrove's own English tokenizer needs spaCy and takes 95 % of a signature's time to find nearly the same words."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def word_tokenize(self, text: str) -> list[str]:
-        return text.split()
-
-    def sent_tokenize(self, text: str) -> list[str]:
-        return [text]
-
-    def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        return [(0, len(text))]
 
 
 def configuration(method: MinHashMethod) -> MinhashConfig:
@@ -58,27 +41,25 @@ class MinHashSigner:
 
     def __init__(self, method: MinHashMethod) -> None:
         self._method = method
-        self._step = MinhashDedupSignature("/nowhere", config=configuration(method), language=SimplifiedWords())
         self._texts = 0
         self._found: list[Hashes] = []
-        self._positions: list[int] = []
+        self._positions: list[Ranks] = []
 
     def add(self, texts: pa.Array) -> None:
         """Cost: linear in the texts."""
-        for text in texts.to_pylist():
-            shingles = self._step.get_shingles(text)
-            if shingles.size:
-                self._found.append(np.array(self._step.get_signature(shingles), np.uint64).reshape(-1))
-                self._positions.append(self._texts)
-            self._texts += 1
+        found, signed = signatures_in_parts(texts, configuration(self._method))
+        self._found.append(found[signed])
+        self._positions.append(self._texts + np.flatnonzero(signed))
+        self._texts += len(texts)
 
     def write(self, folder: Path) -> None:
         """Write a file for each band (`band_name`), in which the position of a text is the number of texts that were
         added before it."""
         method = self._method
-        signatures = np.array(self._found, np.uint64).reshape(-1, method.bands, method.rows)
+        positions = np.concatenate([np.empty(0, np.int64), *self._positions])
         for band in range(method.bands):
-            write_records(signatures[:, band], np.array(self._positions, np.int64), folder / band_name(band))
+            hashes = [np.empty((0, method.rows), np.uint64), *(part[:, band] for part in self._found)]
+            write_records(np.concatenate(hashes), positions, folder / band_name(band))
 
 
 def band_name(band: int) -> str:

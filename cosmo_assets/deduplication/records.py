@@ -51,5 +51,17 @@ def merge_records(parts: Sequence[tuple[Path, Positions]], hashes: int, target: 
 
 
 def _sorted(records: Records) -> Records:
-    keys = [records["hashes"][:, column] for column in range(records["hashes"].shape[1])]
-    return records[np.lexsort((records["position"], *reversed(keys)))]
+    return records[record_order(records["hashes"], records["position"])]
+
+
+def record_order(hashes: Hashes, positions: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """The order of records by all hashes of a band, then by position. Few agree in their first hash: only these are
+    compared in the others."""
+    order = np.argsort(hashes[:, 0])
+    first = hashes[order, 0]
+    equal = first[1:] == first[:-1]
+    tied = np.concatenate([equal, [False]]) | np.concatenate([[False], equal]) if len(order) else equal
+    some = order[tied]
+    keys = [hashes[some, column] for column in range(hashes.shape[1])]
+    order[tied] = some[np.lexsort((positions[some], *reversed(keys)))]
+    return order

@@ -11,18 +11,17 @@ for generated texts). In order, a row is compared with what stayed of its candid
 the row that it was similar to. It falls if its Jaccard similarity of word 5-grams to one of them exceeds the threshold.
 """
 
-import functools
 import hashlib
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from datatrove.pipeline.dedup.minhash import MinhashDedupSignature
+import pyarrow as pa
 
-from cosmo_assets.deduplication.minhash import SimplifiedWords, configuration
+from cosmo_assets.deduplication import signer
+from cosmo_assets.deduplication.minhash import configuration
 from cosmo_assets.recipe import MinHashMethod
 from cosmo_resources.storage.digest import digest
 
@@ -35,27 +34,21 @@ Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 
 
-@functools.cache
-def _signer() -> MinhashDedupSignature:
-    """datatrove's hash functions; it is given a folder that it never writes to."""
-    return MinhashDedupSignature(tempfile.gettempdir(), config=configuration(MINHASH), language=SimplifiedWords())
-
-
 def shingle_hashes(text: str) -> Hashes:
     """The word 5-grams of a text as sorted distinct 64-bit hashes: sets of them are as similar as the sets of 5-grams,
     but for collisions (one in 10^13 for two texts of 1,000 words)."""
-    hashes: Hashes = np.unique(_signer().get_shingles(text))
+    hashes: Hashes = np.unique(signer.shingle_hashes(text, configuration(MINHASH)))
     return hashes
 
 
 def band_hashes(text: str) -> list[int] | None:
     """One 64-bit hash per band of the text's MinHash signature: equal where all hashes of the band are. None for a
     text with fewer words than a shingle. Cost: linear in the text."""
-    shingles = _signer().get_shingles(text)
-    if not shingles.size:
+    (signature,), (signed,) = signer.signatures(pa.array([text]), configuration(MINHASH))
+    if not signed:
         return None
-    signature = np.array(_signer().get_signature(shingles), dtype="<u8")
-    return [int.from_bytes(hashlib.blake2b(band.tobytes(), digest_size=8).digest(), "little") for band in signature]
+    bands = signature.astype("<u8")
+    return [int.from_bytes(hashlib.blake2b(band.tobytes(), digest_size=8).digest(), "little") for band in bands]
 
 
 def repeated(high: Hashes, low: Hashes) -> npt.NDArray[np.bool_]:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from cosmo_assets.deduplication.canary import PAIRS, planted_recall
-from cosmo_assets.deduplication.minhash import MinHashSigner, band_name, shingles
+from cosmo_assets.deduplication.minhash import MinHashSigner, band_name, configuration, shingles
 from cosmo_assets.deduplication.records import merge_records, read_records, write_records
 from cosmo_assets.recipe import ExactMethod, MinHashMethod, PassagesMethod
-from tests.doubles.datatrove_clusters import datatrove_clusters
+from tests.doubles.datatrove_minhash import datatrove_clusters, datatrove_pairs, gathered
 from tests.unit.cosmo_assets.deduplication.corpus import groups
 from tests.unit.cosmo_assets.deduplication.texts import METHOD, articles, changed, similarity, text
 
@@ -24,6 +24,12 @@ def signed(texts: Sequence[str], method: MinHashMethod, folder: Path) -> None:
     signer = MinHashSigner(method)
     signer.add(pa.array(texts, pa.large_string()))
     signer.write(folder)
+
+
+def by_datatrove(folders: Sequence[Path], method: MinHashMethod, work: Path) -> list[list[tuple[int, int]]]:
+    """Groups of (folder, position) as datatrove makes them of the same files."""
+    datatrove_pairs(gathered(folders, method.bands, work / "signatures"), configuration(method), work)
+    return datatrove_clusters(configuration(method), work)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def test_datatrove_finds_the_same_groups_in_the_same_files(planted: Planted, tmp
     texts, expected = planted
     for rank in range(ranks):
         signed(texts[rank::ranks], METHOD, tmp_path / f"{rank}")
-    found = datatrove_clusters([tmp_path / f"{rank}" for rank in range(ranks)], METHOD, tmp_path / "work")
+    found = by_datatrove([tmp_path / f"{rank}" for rank in range(ranks)], METHOD, tmp_path / "work")
     assert sorted(sorted(rank + ranks * position for rank, position in group) for group in found) == expected
 
 
@@ -62,7 +68,7 @@ def test_datatrove_finds_the_same_groups_in_random_families(tmp_path: Path, seed
         texts.append(changed(" ".join(words), *draw.sample(range(len(words)), draw.randint(0, len(words) // 20))))
     method = MinHashMethod(bands=draw.randint(2, 20), rows=draw.randint(2, 8), ngram=draw.randint(1, 6))
     signed(texts, method, tmp_path / "0")
-    found = datatrove_clusters([tmp_path / "0"], method, tmp_path / "work")
+    found = by_datatrove([tmp_path / "0"], method, tmp_path / "work")
     assert groups(texts, method) == sorted(sorted(position for _, position in group) for group in found)
     assert len(found) > 3
 
@@ -150,7 +156,7 @@ def test_exactly_the_true_pairs_of_the_articles_are_found(samples: Path, tmp_pat
     found = groups(texts, METHOD)
     assert {frozenset(names[position] for position in group) for group in found} == expected
     signed(texts, METHOD, tmp_path / "0")
-    theirs = datatrove_clusters([tmp_path / "0"], METHOD, tmp_path / "work")
+    theirs = by_datatrove([tmp_path / "0"], METHOD, tmp_path / "work")
     assert found == sorted(sorted(position for _, position in group) for group in theirs)
 
 
