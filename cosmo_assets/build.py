@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from cosmo_assets.decontamination.assets import benchmark_index, decontaminated
+from cosmo_assets.decontamination.assets import benchmark_index, contaminated_seeds, decontaminated
 from cosmo_assets.deduplication.assets import deduplicated, duplicate_clusters, minhash_signatures
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
@@ -50,6 +50,7 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     generations,
     generation_quality,
     benchmark_index,
+    contaminated_seeds,
     decontaminated,
     minhash_signatures,
     duplicate_clusters,
@@ -83,6 +84,7 @@ UP_TO_PROMPTS = (
     "seed_extracts",
     "prompt_table",
     "benchmark_index",
+    "contaminated_seeds",
 )
 PER_BUCKET = ("generations", "generation_quality", "decontaminated", "minhash_signatures")
 TO_THE_END = ("mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")

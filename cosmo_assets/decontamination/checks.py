@@ -1,11 +1,17 @@
 """Checks of decontamination.
 
-Belongs here: what must hold of the index and of a bucket's verdicts. Does not belong here: the rules (`rules`).
+Belongs here: what must hold of the index, of the seeds and of a bucket's verdicts. Does not belong here: the rules
+(`rules`).
 """
+
+from collections.abc import Callable
 
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict, share_at_most
 from cosmo_resources.storage.manifest import Manifest
+
+NONE_IS_SUSPICIOUS = 20_000
+"""Documents or seeds among which at least one is contaminated, if anything is looked for and found at all."""
 
 
 def _benchmarks(manifest: Manifest, recipe: Recipe) -> Verdict:
@@ -17,10 +23,28 @@ def _benchmarks(manifest: Manifest, recipe: Recipe) -> Verdict:
     }
 
 
-def _some_removed(manifest: Manifest, recipe: Recipe) -> Verdict:
-    share = sum(manifest.flow.dropped.values()) / max(manifest.flow.rows_in, 1)
-    bound = recipe.limits.min_contaminated
-    return share >= bound, {"share": round(share, 4), "limit": bound, "recipe field": "limits.min_contaminated"}
+def _removed(manifest: Manifest) -> int:
+    return sum(manifest.flow.dropped.values())
+
+
+def _contaminated(manifest: Manifest) -> int:
+    return int(manifest.summary["contaminated"])
+
+
+def _at_least(name: str, description: str, part: Callable[[Manifest], int], limit: str) -> Check:
+    """A check that a share is not below a limit of the recipe; without one, that it is not 0 of very many."""
+
+    def test(manifest: Manifest, recipe: Recipe) -> Verdict:
+        found, whole, bound = part(manifest), manifest.flow.rows_in, getattr(recipe.limits, limit)
+        share = found / max(whole, 1)
+        if bound is not None:
+            passed, shown = share >= bound, bound
+        else:
+            passed = found > 0 or whole < NONE_IS_SUSPICIOUS or not recipe.decontamination.benchmarks
+            shown = f"one of {NONE_IS_SUSPICIOUS:,}"
+        return passed, {"share": round(share, 4), "limit": shown, "recipe field": f"limits.{limit}"}
+
+    return Check(name, description, test)
 
 
 def _searchable(manifest: Manifest, _: Recipe) -> Verdict:
@@ -36,9 +60,29 @@ CHECKS = (
     share_at_most(
         "removed_at_most",
         "The share of contaminated documents is within the recipe's upper limit.",
-        lambda manifest: sum(manifest.flow.dropped.values()),
+        _removed,
         lambda manifest: manifest.flow.rows_in,
         "max_contaminated",
     ),
-    Check("removed_at_least", "As many documents are contaminated as the recipe expects at least.", _some_removed),
+    _at_least(
+        "removed_at_least",
+        "As many documents are contaminated as the recipe expects at least; of very many, one.",
+        _removed,
+        "min_contaminated",
+    ),
+)
+SEED_CHECKS = (
+    share_at_most(
+        "found_at_most",
+        "The share of contaminated seeds is within the recipe's upper limit.",
+        _contaminated,
+        lambda manifest: manifest.flow.rows_in,
+        "max_contaminated_seeds",
+    ),
+    _at_least(
+        "found_at_least",
+        "As many seeds are contaminated as the recipe expects at least; of very many, one.",
+        _contaminated,
+        "min_contaminated_seeds",
+    ),
 )
