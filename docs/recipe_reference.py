@@ -282,7 +282,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "max_low_quality": "Share of texts that break a quality rule (`generation_quality: low_quality`)",
         "max_contaminated": "Share of contaminated documents at most (`decontaminated: removed_at_most`)",
         "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`); `null`: "
-        "one at all, once a bucket has 20,000 documents",
+        "one at all, once a bucket, or the corpus (`corpus_report: any_contaminated`), has 250,000 documents",
         "max_contaminated_seeds": "Share of contaminated seeds at most (`contaminated_seeds: found_at_most`)",
         "min_contaminated_seeds": "Share of contaminated seeds at least (`contaminated_seeds: found_at_least`); "
         "`null`: one at all, once there are 20,000 seeds",

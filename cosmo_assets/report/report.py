@@ -85,7 +85,9 @@ def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
     writer.artifact(mapping.PAGE, partial(link_or_copy, corpus.one("topic_map").folder / mapping.PAGE))
     documents = corpus.one("mixture").manifest.rows
     writer.flow("documents", documents, documents)
-    writer.summary = dict(sections[0].figures)
+    searched = corpus.flow("decontaminated")
+    found = {"searched": searched.rows_in, "contaminated": searched.rows_in - searched.rows_out}
+    writer.summary = {**sections[0].figures, **found}
 
 
 def _versions(corpus: Corpus) -> Table:

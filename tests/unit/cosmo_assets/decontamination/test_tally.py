@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.decontamination.checks import CHECKS, NONE_IS_SUSPICIOUS, SEED_CHECKS
+from cosmo_assets.decontamination.checks import CHECKS, ENOUGH_DOCUMENTS, ENOUGH_SEEDS, SEED_CHECKS
 from cosmo_assets.decontamination.tally import Tally, removed_since, split_table
 from cosmo_assets.recipe import Recipe
+from cosmo_assets.report.checks import REPORT_CHECKS
 from cosmo_assets.reporting import Check
 from cosmo_resources.storage.manifest import Flow, Manifest, Tokens
 from tests.unit.cosmo_assets.synthetic import recipe
@@ -84,9 +85,27 @@ def test_what_was_removed_is_compared_with_the_version_before() -> None:
 
 def holds(check: Check, whole: int, part: int, chosen: Recipe) -> bool:
     counted = Flow(unit="documents", rows_in=whole, rows_out=whole - part, dropped={"contaminated_arc": part})
-    passed, shown = check.test(manifest("1", counted, {"contaminated": part}), chosen)
-    assert shown["recipe field"].startswith("limits.m")
+    passed, shown = check.test(manifest("1", counted, {"contaminated": part, "searched": whole}), chosen)
+    assert shown
     return passed
+
+
+@pytest.mark.parametrize(
+    ("check", "field", "enough"),
+    [
+        (CHECKS[-1], "min_contaminated", ENOUGH_DOCUMENTS),
+        (SEED_CHECKS[-1], "min_contaminated_seeds", ENOUGH_SEEDS),
+        (REPORT_CHECKS[-1], "min_contaminated", ENOUGH_DOCUMENTS),
+    ],
+    ids=["documents", "seeds", "whole corpus"],
+)
+def test_none_at_all_of_very_many_is_suspicious(check: Check, field: str, enough: int) -> None:
+    plain = recipe(decontamination={"benchmarks": [BENCH]})
+    assert holds(check, enough - 1, 0, plain)
+    assert not holds(check, enough, 0, plain)
+    assert holds(check, enough, 1, plain)
+    assert holds(check, enough, 0, recipe()), "no benchmark, nothing to be found"
+    assert holds(check, enough, 0, recipe(decontamination={"benchmarks": [BENCH]}, limits={field: 0.0}))
 
 
 @pytest.mark.parametrize(
@@ -94,13 +113,7 @@ def holds(check: Check, whole: int, part: int, chosen: Recipe) -> bool:
     [(CHECKS[-1], "min_contaminated"), (SEED_CHECKS[-1], "min_contaminated_seeds")],
     ids=["documents", "seeds"],
 )
-def test_none_at_all_of_very_many_is_suspicious(check: Check, field: str) -> None:
-    plain = recipe(decontamination={"benchmarks": [BENCH]})
-    assert holds(check, NONE_IS_SUSPICIOUS - 1, 0, plain)
-    assert not holds(check, NONE_IS_SUSPICIOUS, 0, plain)
-    assert holds(check, NONE_IS_SUSPICIOUS, 1, plain)
-    assert holds(check, NONE_IS_SUSPICIOUS, 0, recipe()), "no benchmark, nothing to be found"
-    assert holds(check, NONE_IS_SUSPICIOUS, 0, recipe(decontamination={"benchmarks": [BENCH]}, limits={field: 0.0}))
+def test_as_many_as_the_recipe_expects(check: Check, field: str) -> None:
     expecting = recipe(decontamination={"benchmarks": [BENCH]}, limits={field: 0.01})
     assert not holds(check, 100, 0, expecting)
     assert holds(check, 100, 1, expecting)

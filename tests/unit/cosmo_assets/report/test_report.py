@@ -83,7 +83,12 @@ def test_figures_equal_the_manifests(workspace: Workspace, built: Dataset, page:
     assert headline["tokens"] == lineage.summary["tokens"]
     assert headline["shards"] == len(store.open("tokenized_shards").manifest.summary["shards"])
     assert headline["share_kept"] == pytest.approx(headline["documents"] / headline["prompts"], abs=1e-6)
-    assert built.manifest.summary == headline
+    searched = [store.open("decontaminated", bucket).manifest.flow for bucket in ("b000", "b001")]
+    found = {
+        "searched": sum(flow.rows_in for flow in searched),
+        "contaminated": sum(sum(flow.dropped.values()) for flow in searched),
+    }
+    assert built.manifest.summary == {**headline, **found}
     assert funnel["generations.in"] == sum(manifest.flow.rows_in for manifest in answered)
     assert (
         funnel["generations.failed.refused"] == sum(manifest.flow.failed.get("refused", 0) for manifest in answered) > 0
