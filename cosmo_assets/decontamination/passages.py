@@ -51,6 +51,8 @@ def _cut(text: str, places: Sequence[tuple[int, int]], middle: int) -> Pieces:
     """The pieces of a text within sight of one of the places."""
     start, end = places[middle] if places else (0, 0)
     low, high = max(0, start - CONTEXT_CHARS), min(len(text), end + CONTEXT_CHARS, start + MAX_CHARS)
+    low = text.find(" ", low, start) + 1 or low if low else 0  # at a word, where there are spaces
+    high = high if high == len(text) else max(text.rfind(" ", start, high), min(end, high))
     pieces: Pieces = [["… ", False]] if low else []
     at = low
     for first, last in places:

@@ -31,6 +31,7 @@ def decontamination(corpus: Corpus) -> Section:
         splits.add(row["source"], row["benchmark"], found_items(row))
     searched = corpus.scan("decontaminated").group_by("source").len().collect()
     by_split = split_table(splits.cells(), dict(searched.iter_rows()))
+    benchmarks = [*by_split[0]][2:-1]
     index, flow = corpus.summary("benchmark_index"), corpus.flow("decontaminated")
     tokens = Counter[str]()
     for manifest in corpus.manifests("decontaminated"):
@@ -47,7 +48,7 @@ def decontamination(corpus: Corpus) -> Section:
     )
     content = {
         "decontamination_lead": lead,
-        "splits": Table(tuple(name.capitalize() for name in by_split[0]), [tuple(row.values()) for row in by_split]),
+        "splits": Table(("Split", "Documents", *benchmarks, "All"), [tuple(row.values()) for row in by_split]),
         "benchmarks": Table(("Benchmark", "Items", "Documents removed", "Tokens removed", "Items found in them"), rows),
         "cases": _cases(corpus),
         "seed_cases": [_case(case, f"Seed {case['key']}") for case in corpus.summary("contaminated_seeds")["cases"]][
@@ -65,8 +66,8 @@ def _seeds(corpus: Corpus) -> str:
     found, total = corpus.summary("contaminated_seeds")["contaminated"], corpus.flow("contaminated_seeds").rows_in
     marked = _marked(corpus)
     return (
-        f"Of {total:,} seeds {found:,} hold an item ({found / max(total, 1):.2%}); {sum(marked.values()):,} documents "
-        f"come from them, of which {marked['of_contaminated_seeds.kept']:,} are kept, marked with their seed's item."
+        f"Seeds that hold an item: {found:,} of {total:,} ({found / max(total, 1):.2%}); documents made of them: "
+        f"{sum(marked.values()):,}, of which {marked['of_contaminated_seeds.kept']:,} are kept, marked with the item."
     )
 
 

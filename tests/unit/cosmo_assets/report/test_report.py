@@ -132,7 +132,7 @@ def test_cosmopedias_table_adds_up_over_the_buckets(workspace: Workspace, built:
         table_of(page, "decontamination"),
         table_of(page, "decontamination", 1)[1],
     )
-    assert header == ["Split", "Documents", "Bench", "All"]
+    assert header == ["Split", "Documents", "bench", "All"]
     assert [row[0] for row in (*splits, total)] == ["maths", "pages", "all"]
     assert (name, items, unique) == ("bench", "1", "1")
     manifests = [workspace.store.open("decontaminated", bucket).manifest for bucket in ("b000", "b001")]
