@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from cosmo_assets.decontamination.assets import benchmark_index, decontaminated
+from cosmo_assets.decontamination.assets import benchmark_index, contaminated_seeds, decontaminated
 from cosmo_assets.deduplication.assets import (
     deduplicated,
     document_embeddings,
@@ -55,6 +55,7 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     generations,
     generation_quality,
     benchmark_index,
+    contaminated_seeds,
     decontaminated,
     document_signatures,
     duplicate_clusters,
@@ -91,6 +92,7 @@ UP_TO_PROMPTS = (
     "seed_extracts",
     "prompt_table",
     "benchmark_index",
+    "contaminated_seeds",
 )
 PER_BUCKET = ("generations", "generation_quality", "decontaminated", "document_signatures")
 TO_THE_END = ("mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")

@@ -421,6 +421,8 @@ class Decontamination(Section):
         CoverageRule(),
         ShortRule(),
     )
+    seeds: Literal["mark", "drop"] = "mark"
+    """What becomes of a document whose seed holds an item that stands neither in its prompt nor in its text."""
 
     @pydantic.model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -518,7 +520,10 @@ class Limits(Section):
     max_repetitive: Share = 0.1
     max_low_quality: Share = 0.3
     max_contaminated: Share = 0.05
-    min_contaminated: Share = 0.0
+    min_contaminated: Share | None = None
+    """null: any, once there are enough documents for none at all to be suspicious."""
+    max_contaminated_seeds: Share = 0.05
+    min_contaminated_seeds: Share | None = None
     max_duplicates: Share = 0.05
     max_bad_seed_rows: Share = 0.02
     max_unexpanded: Share = 0.1

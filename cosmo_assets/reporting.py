@@ -4,6 +4,7 @@ Belongs here: everything that every stage's thin `assets.py` shares. Does not be
 checks it has (its `checks.py`), or how a chart is drawn (`charts`).
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from cosmo_assets.charts import markdown
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import TABLES, description, origins
 from cosmo_assets.stage import Figures, Workspace
+from cosmo_resources.errors import CosmoError
 from cosmo_resources.resources import StoreResource
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 else:  # Dagster reads the annotation of an asset, and knows the plain class only
     Result = dg.MaterializeResult
 Verdict = tuple[bool, Mapping[str, Any]]
+Sides = tuple[str, Sequence[Sequence[Any]], Sequence[Sequence[Any]]]
+"""Caption, item, text: the latter two cut into pieces, each with whether it is set off."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Show:
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
     quotes: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     """Texts to be read, by name: (caption, text)."""
+    sides: Mapping[str, Sequence[Sides]] = field(default_factory=dict)
+    """Benchmark items beside texts that hold them, by name."""
 
 
 def _conserved(manifest: Manifest, _: Recipe) -> Verdict:
@@ -132,6 +138,16 @@ def workspace(context: dg.AssetExecutionContext, store: StoreResource, recipe: R
     return Workspace(store.create(), recipe, context.run_id, Observer(context))
 
 
+def built_before(store: StoreResource, asset: str, bucket: str = ALL) -> Manifest | None:
+    """The version that is there before an asset is built, for those who compare; None where there is none, or it is
+    damaged."""
+    try:
+        dataset = store.create().current(asset, bucket)
+    except CosmoError:
+        return None
+    return dataset.manifest if dataset else None
+
+
 class Observer:
     """Turns progress into observations of the asset, at most one every `OBSERVE_SECONDS` (each costs an event)."""
 
@@ -190,6 +206,11 @@ def metadata_of(manifest: Manifest, show: Show) -> dict[str, Any]:
     for name, quotes in show.quotes.items():
         if quotes:
             metadata[name] = dg.MetadataValue.md("\n\n".join(_quote(caption, text) for caption, text in quotes))
+    for name, pairs in show.sides.items():
+        if pairs:
+            lines = ["| case | item | text |", "| --- | --- | --- |"]
+            lines += [f"| {_cell(caption)} | {_set_off(item)} | {_set_off(text)} |" for caption, item, text in pairs]
+            metadata[name] = dg.MetadataValue.md("\n".join(lines))
     lost = {**flow.dropped, **flow.failed}
     if lost:
         metadata["lost"] = dg.MetadataValue.md(markdown_table([{"reason": key, "rows": lost[key]} for key in lost]))
@@ -214,6 +235,15 @@ def columns(rows: Sequence[Mapping[str, Any]], *names: str) -> list[dict[str, An
 def _quote(caption: str, text: str) -> str:
     lines = text.replace("<", "&lt;").splitlines() or [""]
     return f"**{caption}**\n\n" + "\n".join(f"> {line}" for line in lines)
+
+
+def _set_off(pieces: Sequence[Sequence[Any]]) -> str:
+    """A text as a cell, with pieces of it in bold; nothing else in it is Markdown or HTML."""
+    shown = []
+    for text, bold in pieces:
+        plain = re.sub(r"([\\`*_\[\]|~!#$&<])", r"\\\1", " ".join(text.split("\n")))
+        shown.append(f"**{plain}**" if bold else plain)
+    return "".join(shown)
 
 
 def _cell(value: Any) -> str:

@@ -356,22 +356,47 @@ BENCHMARK_INDEX = pa.schema(
     ]
 )
 
+CONTAMINATED_SEEDS = pa.schema(
+    [
+        _column("seed_id", TEXT, "The seed; one that holds no item has no row", source="seed_documents.seed_id"),
+        _column("rule", TEXT, "The rule that found the item"),
+        _column("benchmark", TEXT, "The benchmark"),
+        _column("item", TEXT, "The benchmark's item, of several the one with the highest ratio"),
+        _column("ratio", REAL, "The part of the item that was found, as its rule measures it"),
+        _column(
+            "span",
+            TEXT,
+            "The longest matched run of words",
+            source="seed_documents.title,seed_documents.text,benchmark_index.text",
+        ),
+        _column("items", pa.list_(TEXT), "All items found in it, as benchmark:item"),
+    ]
+)
+
 DECONTAMINATED = pa.schema(
     [
         _column("doc_id", TEXT, "The document", source="generation_quality.doc_id"),
         _column(
             "keep",
             FLAG,
-            "Whether no benchmark item stands in it",
-            source="generations.text,prompt_table.prompt,benchmark_index.text",
+            "Whether no benchmark item stands in it; with decontamination.seeds: drop, nor in its seed",
+            source="generations.text,prompt_table.prompt,benchmark_index.text,contaminated_seeds.item",
         ),
-        _column("place", TEXT, "Where the item was found: text or prompt", null=True),
+        _column("source", TEXT, "Source of the seed", source="prompt_table.source"),
+        _column("place", TEXT, "Where the item was found: text, prompt or seed", null=True),
         _column("rule", TEXT, "The rule that found it", null=True),
         _column("benchmark", TEXT, "The benchmark", null=True),
         _column("item", TEXT, "The benchmark's item, of several the one with the highest ratio", null=True),
         _column("ratio", REAL, "The part of the item that was found, as its rule measures it", null=True),
         _column("span", TEXT, "The longest matched run of words", source="generations.text", null=True),
         _column("items", pa.list_(TEXT), "All items found in text and prompt, as benchmark:item"),
+        _column(
+            "seed_item",
+            TEXT,
+            "Where its seed is contaminated: the seed's item, as benchmark:item",
+            source="contaminated_seeds.benchmark,contaminated_seeds.item",
+            null=True,
+        ),
     ]
 )
 
@@ -526,6 +551,7 @@ TABLES: dict[str, pa.Schema] = {
     "generations": GENERATIONS,
     "generation_quality": GENERATION_QUALITY,
     "benchmark_index": BENCHMARK_INDEX,
+    "contaminated_seeds": CONTAMINATED_SEEDS,
     "decontaminated": DECONTAMINATED,
     "document_signatures": DOCUMENT_SIGNATURES,
     "document_embeddings": DOCUMENT_EMBEDDINGS,

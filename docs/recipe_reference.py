@@ -223,6 +223,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "benchmarks": "The benchmarks to keep out",
         "rules": "The rules by which a text that holds an item is found, each at most once: `cosmopedia`, `coverage`, "
         "`ngram`, `label`, `short`; one is enough to condemn a document",
+        "seeds": "What becomes of a document whose seed holds an item that stands neither in its prompt nor in its "
+        "text: `mark` keeps it and says so in its row, `drop` removes it",
     },
     "CosmopediaRule": {
         "rule": "A shared n-gram makes a candidate, the matched share of the item condemns",
@@ -297,7 +299,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "max_repetitive": "Share of answers that repeat themselves (`generations: repetitive`)",
         "max_low_quality": "Share of texts that break a quality rule (`generation_quality: low_quality`)",
         "max_contaminated": "Share of contaminated documents at most (`decontaminated: removed_at_most`)",
-        "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`)",
+        "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`); `null`: "
+        "one at all, once a bucket, or the corpus (`corpus_report: any_contaminated`), has 250,000 documents",
+        "max_contaminated_seeds": "Share of contaminated seeds at most (`contaminated_seeds: found_at_most`)",
+        "min_contaminated_seeds": "Share of contaminated seeds at least (`contaminated_seeds: found_at_least`); "
+        "`null`: one at all, once there are 20,000 seeds",
         "max_duplicates": "Share of duplicates (`deduplicated: duplicates`)",
         "max_bad_seed_rows": "Share of source rows that could not be read (`seed_documents: bad_rows`)",
         "max_near_duplicate_prompts": "Share of prompts that were near-duplicates, over all and of any template "

@@ -1,18 +1,32 @@
-"""The decontamination assets: the index of all benchmarks, and the verdicts per bucket.
+"""The decontamination assets: the index of all benchmarks, the seeds that hold items, and the verdicts per bucket.
 
 Belongs here: their definitions and what they show. Does not belong here: the rules (`rules`).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from cosmo_assets.charts import bars
-from cosmo_assets.decontamination import stage
-from cosmo_assets.decontamination.checks import CHECKS, INDEX_CHECKS
+from cosmo_assets.decontamination import seeds, stage
+from cosmo_assets.decontamination.checks import CHECKS, INDEX_CHECKS, SEED_CHECKS
+from cosmo_assets.decontamination.tally import removed_since, split_table
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.quality.assets import generation_quality
 from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
+from cosmo_assets.reporting import (
+    Result,
+    Show,
+    Sides,
+    built_before,
+    columns,
+    corpus_asset,
+    materialized,
+    workspace,
+)
+from cosmo_assets.seeds.assets import seed_documents
 from cosmo_resources.resources import StoreResource
 
 GROUP = "decontamination"
@@ -47,8 +61,38 @@ def benchmark_index(
 
 
 @corpus_asset(
+    "contaminated_seeds",
+    deps=[seed_documents, benchmark_index],
+    group=GROUP,
+    kinds={"parquet"},
+    stage_version=seeds.STAGE_VERSION,
+    checks=SEED_CHECKS,
+)
+def contaminated_seeds(
+    context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
+) -> Result:
+    """The seeds that hold a benchmark item. What is made of them is marked; no prompt waits for this."""
+    manifest = seeds.build(workspace(context, store, recipe))
+    sources = columns(manifest.summary["sources"], "source", "seeds", "contaminated")
+    benchmarks = columns(manifest.summary["benchmarks"], "benchmark", "seeds", "unique_items")
+    found, total = manifest.summary["contaminated"], manifest.flow.rows_in
+    by_benchmark = [(row["benchmark"], row["seeds"]) for row in benchmarks]
+    return materialized(
+        manifest,
+        recipe,
+        SEED_CHECKS,
+        Show(
+            {"contaminated": bars("Contaminated seeds by benchmark", by_benchmark, unit="seeds")},
+            {"sources": sources, "benchmarks": benchmarks},
+            {"contaminated_seeds": found, "contaminated_share": found / max(total, 1)},
+            sides={"worst_cases": [_sides(case, "seed") for case in manifest.summary["cases"]]},
+        ),
+    )
+
+
+@corpus_asset(
     "decontaminated",
-    deps=[generation_quality, generations, prompt_table, benchmark_index],
+    deps=[generation_quality, generations, prompt_table, contaminated_seeds, benchmark_index],
     group=GROUP,
     kinds={"parquet"},
     stage_version=stage.STAGE_VERSION,
@@ -56,17 +100,36 @@ def benchmark_index(
     bucketed=True,
 )
 def decontaminated(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
-    """Whether a benchmark item stands in a kept text or in the prompt that made it, by any rule of the recipe."""
+    """Whether a benchmark item stands in a kept text or in the prompt that made it, by any rule of the recipe; and
+    whether one stands in its seed."""
+    before = built_before(store, "decontaminated", context.partition_key)
     manifest = stage.build(workspace(context, store, recipe), context.partition_key)
-    benchmarks = columns(manifest.summary["benchmarks"], "benchmark", "items", "removed", "unique_items")
-    cases = columns(manifest.summary["cases"], "rule", "benchmark", "item", "ratio", "place", "doc_id", "span")
+    summary = manifest.summary
+    benchmarks = columns(summary["benchmarks"], "benchmark", "items", "removed", "tokens", "unique_items")
     removed = [(row["benchmark"], row["removed"]) for row in benchmarks]
+    marked = sum(summary["of_contaminated_seeds"].values())
     return materialized(
         manifest,
         recipe,
         CHECKS,
         Show(
             {"removed": bars("Documents removed by benchmark", removed, unit="documents")},
-            {"benchmarks": benchmarks, "worst_cases": cases},
+            {
+                "removed_by_split": split_table(summary["splits"], summary["sources"]),
+                "benchmarks": benchmarks,
+                "since_the_last_version": removed_since(before, manifest),
+            },
+            {
+                "of_contaminated_seeds": marked,
+                "of_contaminated_seeds_share": marked / max(manifest.flow.rows_in, 1),
+                "of_contaminated_seeds_kept": summary["of_contaminated_seeds"]["kept"],
+            },
+            sides={"worst_cases": [_sides(case, f"the {case['place']} of") for case in summary["cases"]]},
         ),
     )
+
+
+def _sides(case: Mapping[str, Any], where: str) -> Sides:
+    """A case to look at: what was found, the item, and the text that holds it."""
+    caption = f"{case['benchmark']}:{case['item']}, {case['ratio']:.0%} by {case['rule']}, in {where} {case['key']}"
+    return caption, case["pieces_of_item"], case["pieces_of_text"]

@@ -1,11 +1,18 @@
 """Checks of decontamination.
 
-Belongs here: what must hold of the index and of a bucket's verdicts. Does not belong here: the rules (`rules`).
+Belongs here: what must hold of the index, of the seeds and of a bucket's verdicts. Does not belong here: the rules
+(`rules`).
 """
+
+from collections.abc import Callable
 
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict, share_at_most
 from cosmo_resources.storage.manifest import Manifest
+
+ENOUGH_DOCUMENTS, ENOUGH_SEEDS = 250_000, 20_000
+"""Of so many, none at all is suspicious. Cosmopedia removed 587 of its 31 million documents: one in 53,000, so that
+250,000 hold none once in a hundred times. Real web pages, books and articles hold one in 300 to 400."""
 
 
 def _benchmarks(manifest: Manifest, recipe: Recipe) -> Verdict:
@@ -17,10 +24,32 @@ def _benchmarks(manifest: Manifest, recipe: Recipe) -> Verdict:
     }
 
 
-def _some_removed(manifest: Manifest, recipe: Recipe) -> Verdict:
-    share = sum(manifest.flow.dropped.values()) / max(manifest.flow.rows_in, 1)
-    bound = recipe.limits.min_contaminated
-    return share >= bound, {"share": round(share, 4), "limit": bound, "recipe field": "limits.min_contaminated"}
+def _removed(manifest: Manifest) -> int:
+    return sum(manifest.flow.dropped.values())
+
+
+def _contaminated(manifest: Manifest) -> int:
+    return int(manifest.summary["contaminated"])
+
+
+def none_is_suspicious(found: int, whole: int, enough: int, recipe: Recipe) -> bool:
+    """Whether nothing was found among enough rows, though there are benchmarks."""
+    return found == 0 and whole >= enough and bool(recipe.decontamination.benchmarks)
+
+
+def _at_least(name: str, description: str, part: Callable[[Manifest], int], limit: str, enough: int) -> Check:
+    """A check that a share is not below a limit of the recipe; without one, that it is not 0 of enough rows."""
+
+    def test(manifest: Manifest, recipe: Recipe) -> Verdict:
+        found, whole, bound = part(manifest), manifest.flow.rows_in, getattr(recipe.limits, limit)
+        share = found / max(whole, 1)
+        if bound is not None:
+            passed, shown = share >= bound, bound
+        else:
+            passed, shown = not none_is_suspicious(found, whole, enough, recipe), f"one of {enough:,}"
+        return passed, {"share": round(share, 4), "limit": shown, "recipe field": f"limits.{limit}"}
+
+    return Check(name, description, test)
 
 
 def _searchable(manifest: Manifest, _: Recipe) -> Verdict:
@@ -36,9 +65,31 @@ CHECKS = (
     share_at_most(
         "removed_at_most",
         "The share of contaminated documents is within the recipe's upper limit.",
-        lambda manifest: sum(manifest.flow.dropped.values()),
+        _removed,
         lambda manifest: manifest.flow.rows_in,
         "max_contaminated",
     ),
-    Check("removed_at_least", "As many documents are contaminated as the recipe expects at least.", _some_removed),
+    _at_least(
+        "removed_at_least",
+        "As many documents are contaminated as the recipe expects at least; of very many, one.",
+        _removed,
+        "min_contaminated",
+        ENOUGH_DOCUMENTS,
+    ),
+)
+SEED_CHECKS = (
+    share_at_most(
+        "found_at_most",
+        "The share of contaminated seeds is within the recipe's upper limit.",
+        _contaminated,
+        lambda manifest: manifest.flow.rows_in,
+        "max_contaminated_seeds",
+    ),
+    _at_least(
+        "found_at_least",
+        "As many seeds are contaminated as the recipe expects at least; of very many, one.",
+        _contaminated,
+        "min_contaminated_seeds",
+        ENOUGH_SEEDS,
+    ),
 )

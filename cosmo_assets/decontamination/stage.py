@@ -1,24 +1,26 @@
 """Decontamination: the index of all benchmarks of the recipe, and each bucket's texts and prompts against it.
 
-Belongs here: the two stages and their inputs. Does not belong here: rules and index (`rules`, `index`).
+Belongs here: the two stages and their inputs. Does not belong here: rules and index (`rules`, `index`), seeds
+(`seeds`).
 """
 
-import os
 import tempfile
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cosmo_assets.decontamination.benchmarks import read_items
-from cosmo_assets.decontamination.index import BenchmarkIndex, Match, build_index
+from cosmo_assets.decontamination.index import Match, build_index
+from cosmo_assets.decontamination.passages import Cases
 from cosmo_assets.decontamination.rules import rules_of
-from cosmo_assets.quality.stage import prompt_texts
+from cosmo_assets.decontamination.search import CLEAN, Search, names, open_search
+from cosmo_assets.decontamination.tally import Tally
 from cosmo_assets.recipe import Decontamination, Recipe
 from cosmo_assets.schemas import DECONTAMINATED
 from cosmo_assets.stage import Workspace
@@ -27,12 +29,11 @@ from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.files import link_or_copy
 from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import Dataset
-from cosmo_resources.storage.writer import DatasetWriter, read_table
+from cosmo_resources.storage.writer import DatasetWriter
 
 INDEX_VERSION = "1"
-STAGE_VERSION = "2"
-MAX_CASES, MAX_UNCHECKED = 5, 20
-TEXTS_AT_ONCE = 256
+STAGE_VERSION = "3"
+MAX_UNCHECKED = 20
 
 
 def build_benchmarks(workspace: Workspace) -> Manifest:
@@ -45,7 +46,7 @@ def build_benchmarks(workspace: Workspace) -> Manifest:
         inputs=tuple(
             InputRef(asset=f"benchmarks/{name}", bucket="all", version=file_digest(path)) for name, path in files
         ),
-        params={**_rules(workspace.recipe), "unicode": unicodedata.unidata_version},
+        params={**rule_params(workspace.recipe), "unicode": unicodedata.unidata_version},
     )
 
 
@@ -54,17 +55,19 @@ def build(workspace: Workspace, bucket: str) -> Manifest:
     the same benchmarks, plus their candidates; reading the others. The index is mapped into memory."""
     store = workspace.store
     quality, generations = store.open("generation_quality", bucket), store.open("generations", bucket)
-    prompts, index = store.open("prompt_table"), store.open("benchmark_index")
+    prompts, seeds, index = (store.open(asset) for asset in ("prompt_table", "contaminated_seeds", "benchmark_index"))
+    read = (quality, generations, prompts, seeds, index)
     return workspace.build_rows(
         "decontaminated",
-        lambda writer, earlier: _produce(writer, workspace, (quality, generations, prompts, index), bucket, earlier),
+        lambda writer, earlier: _produce(writer, workspace, read, bucket, earlier),
         key="doc_id",
         sources=[RowSource(generations, ("text",))],
         bucket=bucket,
         stage_version=STAGE_VERSION,
-        inputs=(quality.ref(), generations.ref(), prompts.ref(bucket)),
+        inputs=(quality.ref(), generations.ref(), prompts.ref(bucket), seeds.ref()),
         fixed=(index.ref(),),
-        params=_rules(workspace.recipe),
+        params={**rule_params(workspace.recipe), "seeds": workspace.recipe.decontamination.seeds},
+        depends=lambda params: params["rules"],
     )
 
 
@@ -77,7 +80,8 @@ def benchmark_files(recipe: Recipe) -> list[tuple[str, Path]]:
     ]
 
 
-def _rules(recipe: Recipe) -> dict[str, Any]:
+def rule_params(recipe: Recipe) -> dict[str, Any]:
+    """The rules, as a stage's parameters."""
     return {"rules": [rule.model_dump() for rule in recipe.decontamination.rules]}
 
 
@@ -104,20 +108,15 @@ def _index(writer: DatasetWriter, recipe: Decontamination, files: Sequence[tuple
 
 
 def _produce(
-    writer: DatasetWriter,
-    workspace: Workspace,
-    inputs: tuple[Dataset, Dataset, Dataset, Dataset],
-    bucket: str,
-    earlier: Earlier,
+    writer: DatasetWriter, workspace: Workspace, inputs: Sequence[Dataset], bucket: str, earlier: Earlier
 ) -> None:
-    quality, generations, prompts, benchmarks = inputs
-    search = _Search(_open(benchmarks, workspace.recipe.decontamination), prompt_texts(prompts, bucket))
+    quality, generations, prompts, seeds, benchmarks = inputs
+    columns = ["prompt_id", "prompt", "seed_id", "source"]
+    asked = {row["prompt_id"]: row for row in prompts.table(columns, bucket=bucket).to_pylist()}
+    search = _Documents(open_search(benchmarks, workspace.recipe.decontamination), asked)
+    marks = _Marks(workspace.recipe.decontamination.seeds == "drop", _seeds(seeds, asked))
     kept = {row["doc_id"] for table in quality.tables(["doc_id", "keep"]) for row in table.to_pylist() if row["keep"]}
-    removed: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
-    items: dict[str, set[str]] = defaultdict(set)
-    cases: list[dict[str, Any]] = []
-    done = 0
+    tally, cases = Tally(), Cases()
     for table in generations.tables(["doc_id", "prompt_id", "text", "completion_tokens"]):
         documents = [row for row in table.to_pylist() if row["doc_id"] in kept]
         known = earlier.take([document["doc_id"] for document in documents])
@@ -125,97 +124,76 @@ def _produce(
         searched = search.rows([document for document in documents if document["doc_id"] not in known])
         rows = []
         for document in documents:
-            key = document["doc_id"]
-            row = known[key][0] if key in known else searched[key]
-            name = row["benchmark"]
-            for item in row["items"]:
-                items[item.split(":", 1)[0]].add(item)
+            key, prompt = document["doc_id"], asked[document["prompt_id"]]
+            row = marks.applied(known[key][0] if key in known else searched[key], prompt)
+            tally.add(row, document["completion_tokens"])
             if not row["keep"]:
-                removed[name] += 1
-                cases.append({column: value for column, value in row.items() if column not in ("keep", "items")})
-                writer.reject(key, f"contaminated_{name}", field=row["place"], detail=row["item"])
-            tokens["keep" if row["keep"] else f"contaminated_{name}"] += document["completion_tokens"]
+                writer.reject(key, f"contaminated_{row['benchmark']}", field=row["place"], detail=row["item"])
+                text = {"text": document["text"], "prompt": prompt["prompt"]}.get(row["place"])
+                if text is not None:  # a seed's text is shown by contaminated_seeds
+                    cases.add([({"key": key, **{name: row[name] for name in ("place", *CLEAN)}}, text)])
             rows.append(row)
-        done += len(rows)
         writer.write(pa.Table.from_pylist(rows, schema=DECONTAMINATED))
-        workspace.progress(done, len(kept), "documents")
-    dropped = {f"contaminated_{name}": count for name, count in removed.items()}
+        workspace.progress(tally.documents, len(kept), "documents")
     flow = quality.manifest.flow
-    kept_now = done - sum(removed.values())
-    writer.flow("documents", flow.rows_out, kept_now, dropped=dropped, tokens=flow.tokens_through(tokens))
-    cases.sort(key=lambda case: (-case["ratio"], case["doc_id"]))
-    writer.summary = {
-        "benchmarks": [
-            {
-                "benchmark": row["benchmark"],
-                "items": row["items"],
-                "removed": removed[row["benchmark"]],
-                "unique_items": len(items[row["benchmark"]]),
-            }
-            for row in benchmarks.manifest.summary["benchmarks"]
-        ],
-        "cases": cases[:MAX_CASES],
-    }
+    dropped = {f"contaminated_{name}": count for name, count in tally.removed.items()}
+    kept_now = tally.documents - sum(tally.removed.values())
+    writer.flow("documents", flow.rows_out, kept_now, dropped=dropped, tokens=flow.tokens_through(tally.tokens))
+    sizes = {row["benchmark"]: row["items"] for row in benchmarks.manifest.summary["benchmarks"]}
+    writer.summary = {**tally.summary(sizes), "cases": cases.shown(benchmarks)}
 
 
-def _open(benchmarks: Dataset, recipe: Decontamination) -> BenchmarkIndex:
-    return _mapped(tuple(benchmarks.paths()), tuple(benchmarks.paths(role="artifact")), recipe)
+def _seeds(seeds: Dataset, asked: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The contaminated ones among the seeds of these prompts, by their ids."""
+    wanted = pa.array(sorted({prompt["seed_id"] for prompt in asked.values()}), pa.string())
+    tables = (table.filter(pc.is_in(table["seed_id"], value_set=wanted)) for table in seeds.tables())
+    return {row["seed_id"]: row for table in tables for row in table.to_pylist()}
 
 
-@lru_cache(maxsize=1)
-def _mapped(items: tuple[Path, ...], arrays: tuple[Path, ...], recipe: Decontamination) -> BenchmarkIndex:
-    """The index, opened once for all buckets that a process builds."""
-    table = pa.concat_tables(read_table(path) for path in items)
-    return BenchmarkIndex.open(rules_of(recipe), table, arrays)
+class _Documents:
+    """Searches documents of one bucket, and each of their prompts once."""
 
-
-class _Search:
-    """Searches documents of one bucket, and each of their prompts once, on all cores."""
-
-    def __init__(self, index: BenchmarkIndex, prompts: Mapping[str, str]) -> None:
-        self._index = index
+    def __init__(self, search: Search, prompts: Mapping[str, Mapping[str, Any]]) -> None:
+        self._search = search
         self._prompts = prompts
-        self._order = {name: number for number, name in enumerate(index.rules)}
         self._of_prompt: dict[str, list[Match]] = {}
 
     def rows(self, documents: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """The rows of documents, by their ids."""
         asked = [key for key in dict.fromkeys(row["prompt_id"] for row in documents) if key not in self._of_prompt]
-        found = self._found([*(row["text"] for row in documents), *(self._prompts[key] for key in asked)])
+        prompts = (self._prompts[key]["prompt"] for key in asked)
+        found = self._search.matches([*(row["text"] for row in documents), *prompts])
         self._of_prompt |= {key: found[len(documents) + number] for number, key in enumerate(asked)}
         return {
             row["doc_id"]: self._row(row["doc_id"], found[number], self._of_prompt[row["prompt_id"]])
             for number, row in enumerate(documents)
         }
 
-    def _found(self, texts: Sequence[str]) -> list[list[Match]]:
-        """The matches of each text."""
-        found: list[list[Match]] = [[] for _ in texts]
-        parts = range(0, len(texts), TEXTS_AT_ONCE)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start, matches in zip(parts, pool.map(partial(self._part, texts), parts), strict=True):
-                for match in matches:
-                    found[start + match.text].append(match)
-        return found
-
-    def _part(self, texts: Sequence[str], start: int) -> list[Match]:
-        return list(self._index.matches(pa.array(texts[start : start + TEXTS_AT_ONCE], pa.large_string())))
-
     def _row(self, key: str, of_text: Sequence[Match], of_prompt: Sequence[Match]) -> dict[str, Any]:
         place, matches = ("text", of_text) if of_text else ("prompt", of_prompt)
-        worst = min(matches, key=self._rank) if matches else None
         return {
             "doc_id": key,
-            "keep": worst is None,
-            "place": place if worst else None,
-            "rule": worst.rule if worst else None,
-            "benchmark": worst.benchmark if worst else None,
-            "item": worst.item if worst else None,
-            "ratio": round(worst.ratio, 4) if worst else None,
-            "span": worst.span if worst else None,
-            "items": sorted({f"{match.benchmark}:{match.item}" for match in (*of_text, *of_prompt)}),
+            "keep": not matches,
+            "place": place if matches else None,
+            **self._search.worst(matches),
+            "items": names([*of_text, *of_prompt]),
         }
 
-    def _rank(self, match: Match) -> tuple[float, int, str, str]:
-        """Matches with the highest ratio come first; of equals the first by rule, benchmark and item."""
-        return -match.ratio, self._order[match.rule], match.benchmark, match.item
+
+class _Marks:
+    """What rows say about the seeds of their documents. It is of today for every row: one that was taken over may have
+    been marked, or dropped, for a seed that holds another item now, or none."""
+
+    def __init__(self, drop: bool, seeds: Mapping[str, Mapping[str, Any]]) -> None:
+        self._drop = drop
+        self._seeds = seeds
+
+    def applied(self, row: Mapping[str, Any], prompt: Mapping[str, Any]) -> dict[str, Any]:
+        """A row with its source and its seed's item; dropped for that item where the recipe says so."""
+        seed = self._seeds.get(prompt["seed_id"])
+        found_in_itself = row if row["place"] != "seed" else {**row, "keep": True, "place": None, **CLEAN}
+        item = f"{seed['benchmark']}:{seed['item']}" if seed else None
+        marked = {**found_in_itself, "source": prompt["source"], "seed_item": item}
+        if seed and self._drop and marked["keep"]:
+            marked |= {"keep": False, "place": "seed", **{name: seed[name] for name in CLEAN}}
+        return marked

@@ -46,6 +46,21 @@ def words_of(text: str, alphabet: AlphabetName) -> list[str]:
     return text.translate(_translation(alphabet)).split()
 
 
+def located_words(text: str, alphabet: AlphabetName) -> list[tuple[str, int, int]]:
+    """The words of a text, normalized, each with where it begins and ends in the text."""
+    letters_of = _translation(alphabet)
+    found: list[tuple[str, int, int]] = []
+    word, start, end = "", 0, 0
+    for position, char in enumerate(text):
+        for letter in letters_of[ord(char)]:
+            if letter != " ":
+                word, start, end = word + letter, start if word else position, position + 1
+            elif word:
+                found.append((word, start, end))
+                word = ""
+    return [*found, (word, start, end)] if word else found
+
+
 @lru_cache
 def alphabet_table(alphabet: AlphabetName) -> Alphabet:
     """The table of an alphabet, as this Python's Unicode version has it. Cost: half a second, once a process."""

@@ -6,7 +6,7 @@ Belongs here: definitions and what they show. Does not belong here: writing them
 import dagster as dg
 
 from cosmo_assets.charts import bars
-from cosmo_assets.decontamination.assets import benchmark_index, decontaminated
+from cosmo_assets.decontamination.assets import benchmark_index, contaminated_seeds, decontaminated
 from cosmo_assets.deduplication.assets import deduplicated, document_signatures, duplicate_clusters
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
@@ -15,9 +15,10 @@ from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.quality.assets import generation_quality
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.report import export, report
+from cosmo_assets.report.changes import changes
 from cosmo_assets.report.checks import EXPORT_CHECKS, REPORT_CHECKS
 from cosmo_assets.report.figures import funnel_chart
-from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_assets.reporting import Result, Show, built_before, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
@@ -46,6 +47,7 @@ from cosmo_resources.tracking import Work
         generations,
         generation_quality,
         benchmark_index,
+        contaminated_seeds,
         decontaminated,
         document_signatures,
         duplicate_clusters,
@@ -67,6 +69,7 @@ def corpus_report(
 ) -> Result:
     """One self-contained page on the whole corpus: figures, funnel, topics, quality, contamination, mixture, samples,
     worked traces."""
+    before = built_before(store, "corpus_report")
     manifest = report.build(workspace(context, store, recipe))
     dataset = store.create().open("corpus_report")
     figures = dataset.table().to_pylist()
@@ -89,7 +92,10 @@ def corpus_report(
         manifest,
         recipe,
         REPORT_CHECKS,
-        Show({"funnel": funnel_chart(funnel)}, {"figures": headline}),
+        Show(
+            {"funnel": funnel_chart(funnel)},
+            {"figures": headline, "since_the_last_version": changes(store.create(), before, manifest)},
+        ),
     )
     return result._replace(metadata={**(result.metadata or {}), "page": page})
 

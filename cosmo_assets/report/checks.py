@@ -3,6 +3,7 @@
 Belongs here: what must hold of what people read and download. Does not belong here: writing it (`report`, `export`).
 """
 
+from cosmo_assets.decontamination.checks import ENOUGH_DOCUMENTS, none_is_suspicious
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict
 from cosmo_resources.storage.manifest import Manifest
@@ -20,5 +21,19 @@ def _all_documents(manifest: Manifest, _: Recipe) -> Verdict:
     }
 
 
-REPORT_CHECKS = (Check("one_page", "The report is one file that stands by itself.", _one_page),)
+def _some_removed(manifest: Manifest, recipe: Recipe) -> Verdict:
+    removed, searched = manifest.summary["contaminated"], manifest.summary["searched"]
+    suspicious = none_is_suspicious(removed, searched, ENOUGH_DOCUMENTS, recipe)
+    expected = recipe.limits.min_contaminated
+    return not suspicious or expected == 0, {"documents searched": searched, "contaminated": removed}
+
+
+REPORT_CHECKS = (
+    Check("one_page", "The report is one file that stands by itself.", _one_page),
+    Check(
+        "any_contaminated",
+        "Of very many documents in all buckets together at least one was contaminated.",
+        _some_removed,
+    ),
+)
 EXPORT_CHECKS = (Check("all_documents", "Every document of the mixture is exported once.", _all_documents),)

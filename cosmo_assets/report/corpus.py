@@ -29,6 +29,7 @@ WHOLE = (
     "topic_map",
     "prompt_table",
     "benchmark_index",
+    "contaminated_seeds",
     "duplicate_clusters",
     "mixture",
     "tokenized_shards",

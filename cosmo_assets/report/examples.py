@@ -4,72 +4,95 @@ Belongs here: which rows are shown, and what of them. Does not belong here: esca
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from cosmo_assets.charts import bars
-from cosmo_assets.decontamination.words import words_of
+from cosmo_assets.decontamination.passages import MAX_CASES, rank
+from cosmo_assets.decontamination.tally import Splits, found_items, split_table
 from cosmo_assets.lineage.trace import Trace, trace
 from cosmo_assets.report.corpus import Corpus, Section
 from cosmo_assets.report.html import Table
 from cosmo_assets.tokenization.shards import TOKENIZER_NAME, map_shard
 from cosmo_resources.tokenizers import load_tokenizer
 
-MAX_CASES, MAX_GROUPS, SAMPLES = 5, 3, 6
-CONTEXT_CHARS, CONTEXT_TOKENS, OPENING_CHARS = 240, 24, 420
+MAX_SEED_CASES, MAX_GROUPS, SAMPLES = 2, 3, 6
+CONTEXT_TOKENS, OPENING_CHARS = 24, 420
 
 
 def decontamination(corpus: Corpus) -> Section:
-    removed = corpus.scan("decontaminated").filter(~pl.col("keep")).group_by("benchmark").len().collect()
-    documents = dict(removed.iter_rows())
-    held = corpus.scan("decontaminated").select(pl.col("items").explode().drop_nulls().unique()).collect()
-    items = Counter(name.split(":", 1)[0] for name in held["items"])
+    """Cosmopedia's table, what each benchmark cost, and the worst cases: an item beside the text that holds it."""
+    removed = corpus.scan("decontaminated").filter(~pl.col("keep"))
+    splits = Splits()
+    for row in removed.select("source", "benchmark", "items", "place", "seed_item").collect().to_dicts():
+        splits.add(row["source"], row["benchmark"], found_items(row))
+    searched = corpus.scan("decontaminated").group_by("source").len().collect()
+    by_split = split_table(splits.cells(), dict(searched.iter_rows()))
+    benchmarks = [*by_split[0]][2:-1]
     index, flow = corpus.summary("benchmark_index"), corpus.flow("decontaminated")
-    sizes = {row["benchmark"]: row["items"] for row in index["benchmarks"]}
-    rows = [(name, size, documents.get(name, 0), items[name]) for name, size in sizes.items()]
+    tokens = Counter[str]()
+    for manifest in corpus.manifests("decontaminated"):
+        tokens.update({row["benchmark"]: row["tokens"] for row in manifest.summary["benchmarks"]})
+    rows = [
+        (name, row["items"], splits.removed(None, name), tokens[name], splits.unique_items(None, name))
+        for row in index["benchmarks"]
+        for name in [row["benchmark"]]
+    ]
     rules = "; or ".join(rule["says"] for rule in index["rules"])
     lead = (
         f"A document goes where it, or its prompt, {rules}: {flow.rows_in - flow.rows_out:,} of {flow.rows_in:,} "
-        "documents. Texts are compared, and shown here, in lower case and without punctuation."
+        f"documents, with {sum(tokens.values()):,} tokens. {_seeds(corpus)}"
     )
-    table = Table(("Benchmark", "Items", "Documents removed", "Items found in them"), rows)
-    content = {"decontamination_lead": lead, "benchmarks": table, "cases": list(_cases(corpus))}
-    return Section("decontamination", content, figures={f"{name}.removed": count for name, _, count, _ in rows})
-
-
-def _cases(corpus: Corpus) -> Iterator[dict[str, str]]:
-    """The worst case of each of the most contaminating items: the item beside the passage of the document or prompt."""
-    listed = [
-        (case, bucket)
-        for bucket, dataset in corpus.datasets["decontaminated"].items()
-        for case in dataset.manifest.summary["cases"]
-    ]
-    by_item: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
-    for case, bucket in sorted(listed, key=lambda pair: (-pair[0]["ratio"], pair[0]["doc_id"])):
-        by_item.setdefault((case["benchmark"], case["item"]), (case, bucket))
-    worst = list(by_item.values())[:MAX_CASES]
-    documents = corpus.documents({case["doc_id"]: bucket for case, bucket in worst})
-    wanted = {(case["benchmark"], case["item"]) for case, _ in worst}
-    items = {
-        (name, item): " ".join(words_of(text, "folded"))
-        for table in corpus.one("benchmark_index").tables(["benchmark", "item", "text"])
-        for name, item, text in zip(*(column.to_pylist() for column in table.columns), strict=True)
-        if (name, item) in wanted
+    content = {
+        "decontamination_lead": lead,
+        "splits": Table(("Split", "Documents", *benchmarks, "All"), [tuple(row.values()) for row in by_split]),
+        "benchmarks": Table(("Benchmark", "Items", "Documents removed", "Tokens removed", "Items found in them"), rows),
+        "cases": _cases(corpus),
+        "seed_cases": [_case(case, f"Seed {case['key']}") for case in corpus.summary("contaminated_seeds")["cases"]][
+            :MAX_SEED_CASES
+        ],
     }
-    for case, _ in worst:
-        span, of_prompt = case["span"], case["place"] == "prompt"
-        document = documents[case["doc_id"]]
-        passage = " ".join(words_of(document["prompt" if of_prompt else "text"], "folded"))
-        yield {
-            "left_title": f"{case['benchmark']}, item {case['item']}: {case['ratio']:.0%} of it found",
-            "left": _around(items.get((case["benchmark"], case["item"]), span), span),
-            "right_title": f"{'Prompt of document' if of_prompt else 'Document'} {case['doc_id']}",
-            "right": _around(passage, span),
-            "span": span,
-        }
+    figures = {f"{name}.removed": count for name, _, count, *_ in rows}
+    figures |= {f"{name}.tokens": count for name, _, _, count, _ in rows}
+    figures |= {"seeds.contaminated": corpus.summary("contaminated_seeds")["contaminated"], **_marked(corpus)}
+    return Section("decontamination", content, figures=figures)
+
+
+def _seeds(corpus: Corpus) -> str:
+    """What the corpus has to do with contaminated seeds, in a sentence."""
+    found, total = corpus.summary("contaminated_seeds")["contaminated"], corpus.flow("contaminated_seeds").rows_in
+    marked = _marked(corpus)
+    return (
+        f"Seeds that hold an item: {found:,} of {total:,} ({found / max(total, 1):.2%}); documents made of them: "
+        f"{sum(marked.values()):,}, of which {marked['of_contaminated_seeds.kept']:,} are kept, marked with the item."
+    )
+
+
+def _marked(corpus: Corpus) -> dict[str, int]:
+    counts = [manifest.summary["of_contaminated_seeds"] for manifest in corpus.manifests("decontaminated")]
+    return {f"of_contaminated_seeds.{name}": sum(count[name] for count in counts) for name in ("kept", "removed")}
+
+
+def _cases(corpus: Corpus) -> list[dict[str, Any]]:
+    """The worst case of each of the most contaminating items, of all buckets."""
+    listed = [case for manifest in corpus.manifests("decontaminated") for case in manifest.summary["cases"]]
+    worst: dict[tuple[str, str], dict[str, Any]] = {}
+    for case in sorted(listed, key=rank):
+        worst.setdefault((case["benchmark"], case["item"]), case)
+    where = {"text": "Document", "prompt": "Prompt of document"}
+    return [_case(case, f"{where[case['place']]} {case['key']}") for case in list(worst.values())[:MAX_CASES]]
+
+
+def _case(case: Mapping[str, Any], title: str) -> dict[str, Any]:
+    return {
+        "left_title": f"{case['benchmark']}, item {case['item']}: {case['ratio']:.0%} of it found by {case['rule']}",
+        "left": case["pieces_of_item"],
+        "right_title": title,
+        "right": case["pieces_of_text"],
+    }
 
 
 def duplicates(corpus: Corpus) -> Section:
@@ -109,10 +132,9 @@ def duplicates(corpus: Corpus) -> Section:
         pairs.append(
             {
                 "left_title": f"Stays: {stays}",
-                "left": _opening(documents[stays]["text"]),
+                "left": [[_opening(documents[stays]["text"]), False]],
                 "right_title": f"Goes{others} ({group['method']}): {goes}",
-                "right": _opening(documents[goes]["text"]),
-                "span": "",
+                "right": [[_opening(documents[goes]["text"]), False]],
             }
         )
     content = {
@@ -230,13 +252,6 @@ def _traced(found: Trace, folder: Path) -> dict[str, Any]:
             ),
         ],
     }
-
-
-def _around(text: str, span: str) -> str:
-    """The part of a text around a span."""
-    start = max(text.find(span), 0)
-    low, high = max(0, start - CONTEXT_CHARS), min(len(text), start + len(span) + CONTEXT_CHARS)
-    return f"{'… ' if low else ''}{text[low:high]}{' …' if high < len(text) else ''}"
 
 
 def _opening(text: str) -> str:

@@ -65,11 +65,10 @@ def figure(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def marked(text: str, span: str) -> Markup:
-    """A text with the first occurrence of a span in it set off."""
-    before, found, after = text.partition(span) if span else (text, "", "")
-    middle = Markup("<mark>{}</mark>").format(_clean(found)) if found else ""
-    return escape(_clean(before)) + middle + escape(_clean(after))
+def marked(pieces: Iterable[Sequence[Any]]) -> Markup:
+    """A text that is cut into (piece, whether it is set off)."""
+    shown = (Markup("<mark>{}</mark>").format(_clean(text)) if off else escape(_clean(text)) for text, off in pieces)
+    return Markup("").join(shown)
 
 
 def excerpt(text: str, length: int) -> str:

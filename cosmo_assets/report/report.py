@@ -23,7 +23,7 @@ from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL
 from cosmo_resources.storage.writer import DatasetWriter
 
-STAGE_VERSION = "3"
+STAGE_VERSION = "4"
 PAGE = "report.html"
 
 SECTIONS = (
@@ -45,8 +45,8 @@ SECTIONS = (
 
 
 def build(workspace: Workspace) -> Manifest:
-    """Build `corpus_report`. Cost: a few columns of the token index and of the verdicts, the benchmarks' items,
-    the chosen documents; memory for the latter two.
+    """Build `corpus_report`. Cost: a few columns of the token index and of the verdicts, the chosen documents; memory
+    for the latter.
 
     Raises:
         CosmoError: an asset is not built yet.
@@ -85,7 +85,9 @@ def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
     writer.artifact(mapping.PAGE, partial(link_or_copy, corpus.one("topic_map").folder / mapping.PAGE))
     documents = corpus.one("mixture").manifest.rows
     writer.flow("documents", documents, documents)
-    writer.summary = dict(sections[0].figures)
+    searched = corpus.flow("decontaminated")
+    found = {"searched": searched.rows_in, "contaminated": searched.rows_in - searched.rows_out}
+    writer.summary = {**sections[0].figures, **found}
 
 
 def _versions(corpus: Corpus) -> Table:

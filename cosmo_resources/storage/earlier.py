@@ -36,6 +36,8 @@ class Earlier:
     ) -> None:
         self.dataset = dataset
         """The version, its files compared with their checksums: its artifacts may be read as well."""
+        self.unchanged = unchanged
+        """The keys whose input is what it was: one of them without a row had none then, and has none now."""
         self._key = key
         self._rows: pa.Table = schema.empty_table()
         self._rejected: dict[str, dict[str, Any]] = {}

@@ -20,6 +20,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from cosmo_assets.decontamination import search
+from cosmo_assets.decontamination import seeds as contaminated_seeds
 from cosmo_assets.decontamination import stage as decontamination
 from cosmo_assets.deduplication import clusters, signatures, verdicts
 from cosmo_assets.generation.generate import generate
@@ -119,6 +121,7 @@ def stages(space: Workspace, words: int, embed: bool) -> dict[str, Callable[[], 
         "generations": lambda: [generate(space, HerePool(words), name) for name in names],
         "generation_quality": lambda: [quality.build(space, name) for name in names],
         "benchmark_index": lambda: [decontamination.build_benchmarks(space)],
+        "contaminated_seeds": lambda: [contaminated_seeds.build(space)],
         "decontaminated": lambda: [decontamination.build(space, name) for name in names],
         "document_signatures": lambda: [signatures.build(space, name) for name in names],
         "duplicate_clusters": lambda: [clusters.build(space)],
@@ -132,7 +135,7 @@ def stages(space: Workspace, words: int, embed: bool) -> dict[str, Callable[[], 
 def measure(space: Workspace, count: int, words: int, embed: bool) -> dict[str, tuple[float, int, int]]:
     """Build with so many seeds: CPU seconds, rows computed and rows taken over, by stage."""
     put_seeds(space, count, words)
-    decontamination._mapped.cache_clear()  # as in a process that has built nothing before
+    search._opened.cache_clear()  # as in a process that has built nothing before
     found = {}
     for name, build in stages(space, words, embed).items():
         started = time.process_time()

@@ -376,7 +376,7 @@ def test_the_graph_shows_every_asset_and_edge(ui: Ui) -> None:
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
     groups = {node.group_name for node in nodes}
     wanted = Counter([*(node.key.path[-1] for node in nodes), *groups])
-    assert len(ASSETS) == 22
+    assert len(ASSETS) == 23
     page.browser.set_window_size(3000, 3000)  # what lies outside the window is not drawn
     page.open("/asset-groups")
     page.shows(f"Materialize all ({len(ASSETS)})…")

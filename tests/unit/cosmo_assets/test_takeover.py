@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cosmo_assets.decontamination import seeds as contaminated_seeds
 from cosmo_assets.decontamination import stage as decontamination
 from cosmo_assets.deduplication import signatures
 from cosmo_assets.ids import uniform
@@ -62,10 +63,20 @@ class Corpus:
         (folder / "bench.jsonl").write_text("\n".join(map(json.dumps, items)) + "\n", encoding="utf-8")
         space = workspace(folder, quality={"min_words": self.min_words})
         rows = [self._generation(key) for key in self.texts]
-        prompts = [{"prompt_id": row["prompt_id"], "prompt": f"Write {row['prompt_id']}"} for row in rows]
+        prompts = [
+            {
+                "prompt_id": row["prompt_id"],
+                "prompt": f"Write {row['prompt_id']}",
+                "seed_id": f"seed of {row['doc_id']}",
+            }
+            for row in rows
+        ]
         put(space, "prompt_table", {"b000": prompts}, version=json_digest(prompts))
+        seeds = [{"seed_id": prompt["seed_id"], "text": f"Of {prompt['seed_id']}"} for prompt in prompts]
+        put(space, "seed_documents", {None: seeds}, version=json_digest(seeds))
         self._put_generations(space, rows)
         decontamination.build_benchmarks(space)
+        contaminated_seeds.build(space)
         manifests = [
             quality.build(space, "b000"),
             decontamination.build(space, "b000"),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import tokenizers
 
+from cosmo_assets.decontamination import seeds as contaminated_seeds
 from cosmo_assets.decontamination import stage as decontamination
 from cosmo_assets.deduplication import clusters, signatures, verdicts
 from cosmo_assets.generation.generate import generate
@@ -169,6 +170,7 @@ def build_corpus(folder: Path) -> Workspace:
     seed_extracts.build(workspace, tokenizer)
     table.build(workspace)
     decontamination.build_benchmarks(workspace)
+    contaminated_seeds.build(workspace)
     for bucket in buckets:
         generate(workspace, FakePool(), bucket)
         quality.build(workspace, bucket)

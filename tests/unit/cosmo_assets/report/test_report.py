@@ -11,6 +11,7 @@ from cosmo_assets.topics import mapping
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.store import Dataset
 
+QUESTION = "Which lamp did the keeper of the far northern island light every evening before dusk?"
 HOSTILE = "<script>alert('cosmo')</script>"
 
 
@@ -34,10 +35,10 @@ def figures(dataset: Dataset, section: str) -> dict[str, float]:
     return {row["name"]: row["value"] for row in dataset.table().to_pylist() if row["section"] == section}
 
 
-def table_of(page: Any, heading: str) -> list[list[str]]:
-    """The first table after a heading, as text."""
+def table_of(page: Any, heading: str, number: int = 0) -> list[list[str]]:
+    """A table after a heading, the first or a later one, as text."""
     (found,) = page.xpath(f'//h2[@id="{heading}"]')
-    table = found.xpath("following::table")[0]
+    table = found.xpath("following::table")[number]
     return [[cell.text_content() for cell in row.iter("th", "td")] for row in table.iter("tr")]
 
 
@@ -82,7 +83,12 @@ def test_figures_equal_the_manifests(workspace: Workspace, built: Dataset, page:
     assert headline["tokens"] == lineage.summary["tokens"]
     assert headline["shards"] == len(store.open("tokenized_shards").manifest.summary["shards"])
     assert headline["share_kept"] == pytest.approx(headline["documents"] / headline["prompts"], abs=1e-6)
-    assert built.manifest.summary == headline
+    searched = [store.open("decontaminated", bucket).manifest.flow for bucket in ("b000", "b001")]
+    found = {
+        "searched": sum(flow.rows_in for flow in searched),
+        "contaminated": sum(sum(flow.dropped.values()) for flow in searched),
+    }
+    assert built.manifest.summary == {**headline, **found}
     assert funnel["generations.in"] == sum(manifest.flow.rows_in for manifest in answered)
     assert (
         funnel["generations.failed.refused"] == sum(manifest.flow.failed.get("refused", 0) for manifest in answered) > 0
@@ -113,18 +119,31 @@ def test_the_funnel_adds_up(built: Dataset, page: Any) -> None:
 
 
 def test_what_was_planted_is_shown(page: Any) -> None:
-    benchmark = table_of(page, "decontamination")[1]
-    assert benchmark[0] == "bench"
-    assert int(benchmark[2]) > 0
-    assert benchmark[3] == "1"
     marks = page.xpath('//h2[@id="decontamination"]/following::div[@class="pair"][1]//mark')
-    assert [mark.text_content() for mark in marks] == [
-        "which lamp did the keeper of the far northern island light every evening before dusk"
-    ] * 2
+    assert [mark.text_content() for mark in marks] == [QUESTION.rstrip("?")] * 2, "as it is spelled, on both sides"
     stays, goes = page.xpath('//h2[@id="duplicates"]/following::div[@class="pair"][1]//blockquote')
     assert stays.text_content()[:300] == goes.text_content()[:300]
     policies = {row[-1] for row in table_of(page, "topics")[1:]}
     assert policies == {"kept", "excluded: topic denied"}
+
+
+def test_cosmopedias_table_adds_up_over_the_buckets(workspace: Workspace, built: Dataset, page: Any) -> None:
+    (header, *splits, total), (name, items, removed, tokens, unique) = (
+        table_of(page, "decontamination"),
+        table_of(page, "decontamination", 1)[1],
+    )
+    assert header == ["Split", "Documents", "bench", "All"]
+    assert [row[0] for row in (*splits, total)] == ["maths", "pages", "all"]
+    assert (name, items, unique) == ("bench", "1", "1")
+    manifests = [workspace.store.open("decontaminated", bucket).manifest for bucket in ("b000", "b001")]
+    gone = sum(manifest.flow.dropped["contaminated_bench"] for manifest in manifests)
+    lost = sum(manifest.flow.tokens.dropped["contaminated_bench"] for manifest in manifests if manifest.flow.tokens)
+    assert total[1:] == [str(sum(manifest.flow.rows_in for manifest in manifests)), f"{gone} (1)", f"{gone} (1)"]
+    assert (int(removed), int(tokens)) == (gone, lost)
+    assert sum(int(row[2].split(" ")[0]) for row in splits) == gone > 0
+    assert sum(int(row[1]) for row in splits) == int(total[1])
+    figures_shown = figures(built, "decontamination")
+    assert (figures_shown["bench.removed"], figures_shown["bench.tokens"]) == (gone, lost)
 
 
 def test_samples_and_traces_are_there_and_the_tokens_decode(page: Any) -> None:
@@ -176,5 +195,6 @@ def test_cells() -> None:
         "x",
     ]
     assert Table(("a", "b", "c"), [("x", 1, None), ("y", None, Share(1))]).numeric == {1, 2}
-    assert marked("a <b> c", "<b>") == "a <mark>&lt;b&gt;</mark> c"
-    assert marked("a <b> c", "z") == "a &lt;b&gt; c"
+    assert (
+        marked([["a ", False], ["<b>", True], [" c\0", False]]) == "a <mark>&lt;b&gt;</mark> c\N{REPLACEMENT CHARACTER}"
+    )
