@@ -24,7 +24,7 @@ from datatrove.pipeline.dedup.minhash import (
 from datatrove.utils.text import ngrams, simplify_text
 from loguru import logger
 
-from cosmo_assets.deduplication.signer import write_signatures
+from cosmo_assets.deduplication.signer import record_order, write_signatures
 from cosmo_assets.recipe import Deduplication
 
 logger.disable("datatrove")
@@ -66,9 +66,7 @@ def renumber(parts: Sequence[tuple[Path, Positions]], recipe: Deduplication, tar
         records["position"] = np.maximum(moved, 0)
         gathered.append(records[moved >= 0])
     records = np.concatenate(gathered)
-    keys = [records["hashes"][:, column] for column in range(recipe.rows)]
-    order = np.lexsort((records["position"], *reversed(keys)))
-    records[order].tofile(target)
+    records[record_order(records["hashes"], records["position"])].tofile(target)
 
 
 def shingles(text: str, recipe: Deduplication) -> set[str]:

@@ -7,7 +7,7 @@ signatures and clusters are right (`test_signer`, `test_minhash`).
 
 Documents have about 600 words (800 tokens), drawn from the words of real texts as often as they stand there (with
 COSMO_SAMPLES), else from made-up ones by Zipf's law. They are made as they are asked for, never held. One in twenty is
-a copy of an earlier one with some words changed. Making them is timed apart, and taken off the CPU time of signing.
+a copy of an earlier one with some words changed. The CPU time of making them is measured and taken off that of signing.
 datatrove signs few documents, one core, in turns with this project's signer on one core; what it would take for all is
 extrapolated, and says so.
 """
@@ -61,6 +61,7 @@ class Corpus:
     def __init__(self, frequencies: Counter[str]) -> None:
         words, limits = list(frequencies), list(itertools.accumulate(frequencies.values()))
         draw = random.Random(1)
+        self.making = 0.0
         self._pool = [words[bisect(limits, draw.randrange(limits[-1]))] for _ in range(POOL)]
 
     def text(self, number: int) -> str:
@@ -73,7 +74,13 @@ class Corpus:
         return " ".join(words)
 
     def texts(self, count: int) -> Iterator[str]:
-        return map(self.text, range(count))
+        """Documents one after the other; what making them took goes to `making`, in seconds of CPU."""
+        self.making = 0.0
+        for number in range(count):
+            before = time.thread_time()
+            text = self.text(number)
+            self.making += time.thread_time() - before
+            yield text
 
     def _words(self, number: int) -> list[str]:
         starts = random.Random(number).choices(range(POOL - PIECE), k=WORDS // PIECE)
@@ -154,12 +161,11 @@ def compare_signers(corpus: Corpus, config: MinhashConfig, count: int, work: Pat
 def deduplicate(corpus: Corpus, count: int, cores: int, work: Path) -> tuple[Spent, list[list[tuple[int, int]]]]:
     """Sign and cluster all documents, told as it goes."""
     config = configuration(RECIPE)
-    sample = min(count, 5000)
-    making = timed(lambda: [len(text) for text in corpus.texts(sample)])
+    sample = min(count, 1000)
     size = sum(len(text.encode()) for text in corpus.texts(sample)) / sample
     print(f"{count} documents, {size:.0f} bytes each, {cores} cores; before: peak {peak():.0f} MB", flush=True)
     signing = timed(lambda: write_signatures(corpus.texts(count), config, work / "signatures", 0, cores))
-    made = making.cpu / sample * count
+    made = corpus.making
     print(
         f"  signing: {signing.clock:.1f} s by the clock with making the texts ({made:.1f} s),"
         f" {signing.cpu - made:.1f} s of CPU without: {count / (signing.cpu - made):.0f} documents/s a core,"
