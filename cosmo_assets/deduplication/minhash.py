@@ -1,7 +1,7 @@
-"""Near-duplicates by MinHash, through datatrove: signatures of one bucket, then clusters over all of them.
+"""Near-duplicates by MinHash, as datatrove finds them: signatures of one bucket, then clusters over all of them.
 
-Belongs here: driving datatrove's stages on local folders. Does not belong here: which documents are signed, and which
-one of a cluster survives (`stages`).
+Belongs here: the method's configuration, and driving its steps on local folders. Does not belong here: how a text is
+signed (`signer`), which documents are signed, and which one of a cluster survives (`stages`).
 
 Method: MinHash LSH (Broder 1997) as configured for Cosmopedia: word 5-grams, 14 bands of 8 hashes; two documents of
 similarity s share a band with probability 1 - (1 - s^8)^14.
@@ -41,7 +41,8 @@ def configuration(recipe: Deduplication) -> MinhashConfig:
 def sign(texts: Iterable[str], recipe: Deduplication, folder: Path, rank: int) -> None:
     """Write the signatures of some texts to `folder/bucket_<band>/<rank>.minhash.sig`, sorted.
 
-    A text with fewer words than the n-gram has no signature and no duplicates. Cost: linear in the text.
+    A text with fewer words than the n-gram has no signature and no duplicates. Cost: linear in the text; memory: the
+    signatures.
     """
     write_signatures(texts, configuration(recipe), folder, rank)
 
