@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.decontamination.tables import hashed
+from cosmo_assets.deduplication.records import record_order
 
 HASH_BYTES = 16
 
@@ -27,7 +28,7 @@ def text_hashes(texts: pa.Array) -> list[str]:
 
 def first_of_equal(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """For each row of `keys` (n, m) the number of the first row that is equal to it. Cost: sorting."""
-    order = np.lexsort(keys.T)  # stable: equal rows stay in order
+    order = record_order(keys, np.arange(len(keys)))
     new = np.ones(len(keys), np.bool_)
     new[1:] = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
     first = np.empty(len(keys), np.int64)

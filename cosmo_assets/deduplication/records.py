@@ -54,7 +54,7 @@ def _sorted(records: Records) -> Records:
     return records[record_order(records["hashes"], records["position"])]
 
 
-def record_order(hashes: Hashes, positions: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+def record_order(hashes: Hashes, positions: npt.NDArray[np.integer[Any]]) -> Positions:
     """The order of records by all hashes of a band, then by position. Few agree in their first hash: only these are
     compared in the others."""
     order = np.argsort(hashes[:, 0])

@@ -187,6 +187,33 @@ def test_the_hash_of_a_word_is_xxh64(length: int) -> None:
     assert shingle_hashes(text, MinhashConfig(n_grams=1)).tolist() == [xxhash.xxh64_intdigest(text)]
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 9])
+def test_the_least_hashes_are_exact_at_the_ends_of_their_range(count: int) -> None:
+    """Sums around each multiple of the prime and of 2^64, which no text ever comes to."""
+    prime, whole = 2**61 - 1, 2**64
+    sums = [(turn * prime + off) % whole for turn in range(10) for off in range(-9, 10)]
+    draw = random.Random(count)
+    shingles = [draw.getrandbits(64) for _ in range(count)]
+    factors = [draw.getrandbits(64) for _ in sums]
+    # each pair gives one of these sums for the last shingle
+    last = shingles[-1] if shingles else 0
+    summands = [(total - last * factor) % whole for total, factor in zip(sums, factors, strict=True)]
+    least = np.empty(len(sums), np.uint64)
+    arrays = (np.array(numbers, np.uint64) for numbers in (shingles, factors, summands))
+    shingle_kernels.least_hashes(*arrays, least)
+    expected = [
+        min(((shingle * factor + summand) % whole % prime for shingle in shingles), default=whole - 1)
+        for factor, summand in zip(factors, summands, strict=True)
+    ]
+    assert least.tolist() == expected
+
+
+@pytest.mark.parametrize("mark", [".", "\u060c"], ids=["point", "arabic_comma"])
+def test_a_number_ends_with_its_text(mark: str, tmp_path: Path) -> None:
+    """Texts lie one after the other: no number reaches into the next one."""
+    assert_identical([f"a b c d e 5{mark}", "7 b c d e 5", "8 b c d e f", f"9{mark}", f"{mark}6"], tmp_path)
+
+
 def mixed_texts(count: int) -> list[str]:
     """Texts of many lengths, some of them copies, some empty, some left to datatrove."""
     ends = ("", f" {SIGMA}\u0391{SIGMA}", " 3,14", " \uac01\u302e")
