@@ -68,10 +68,11 @@ def main(recipe: str | None, data: Path | None) -> None:
 def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool, retry_refused: bool) -> None:
     """Build the corpus: every asset, each bucket; what is built already is not built again."""
     from cosmo_assets.automation import materialize, open_instance, plan_runs
-    from cosmo_assets.planning import summary_tables
+    from cosmo_assets.planning import change_table, summary_tables
 
     chosen, recipe, store = _corpus()
     runs = plan_runs(recipe, assets, buckets)
+    before = store.current_manifest("corpus_report")
     with open_instance(chosen) as instance, RunProgress(len(runs)) as bar:
         warnings = materialize(
             recipe,
@@ -85,6 +86,8 @@ def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool, retry_re
         )
     for table in summary_tables(recipe, store):
         console.print(table)
+    if (changed := change_table(store, before)) is not None:
+        console.print(changed)
     for warning in warnings:
         console.print(f"[yellow]check warns[/] {_escaped(warning)}", highlight=False)
 

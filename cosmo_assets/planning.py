@@ -17,8 +17,10 @@ from cosmo_assets.prompts.forecast import NOTHING_MEASURED, Forecast, Measured, 
 from cosmo_assets.prompts.items import open_inputs
 from cosmo_assets.prompts.mixes import used_templates, uses_of
 from cosmo_assets.recipe import Recipe
+from cosmo_assets.report.changes import changes
 from cosmo_assets.schemas import TABLES
 from cosmo_assets.stage import silent
+from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL, CorpusStore
 
 INPUTS = ("seed_documents", "seed_topics", "seed_extracts")
@@ -169,3 +171,13 @@ def summary_tables(recipe: Recipe, store: CorpusStore) -> list[Table]:
     facts.add_row("trace", "cosmo trace --shard 0 --token 1000")
     facts.add_row("look", "make ui")
     return [table, facts]
+
+
+def change_table(store: CorpusStore, before: Manifest | None) -> Table | None:
+    """By how many documents and tokens the corpus differs from that of an earlier report, and why."""
+    after = store.current_manifest("corpus_report")
+    found = changes(store, before, after) if after else []
+    table = Table("since the last version", "because of", "documents", "tokens")
+    for row in found:
+        table.add_row(row["what"], row["because"], f"{row['documents']:+,}", f"{row['tokens']:+,}")
+    return table if found else None

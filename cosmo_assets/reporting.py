@@ -17,7 +17,6 @@ from cosmo_assets.charts import markdown
 from cosmo_assets.recipe import Recipe
 from cosmo_assets.schemas import TABLES, description, origins
 from cosmo_assets.stage import Figures, Workspace
-from cosmo_resources.errors import CosmoError
 from cosmo_resources.resources import StoreResource
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL
@@ -136,16 +135,6 @@ def corpus_asset(
 def workspace(context: dg.AssetExecutionContext, store: StoreResource, recipe: Recipe) -> Workspace:
     """The workspace of the asset that is being materialized; its progress becomes throttled observations."""
     return Workspace(store.create(), recipe, context.run_id, Observer(context))
-
-
-def built_before(store: StoreResource, asset: str, bucket: str = ALL) -> Manifest | None:
-    """The version that is there before an asset is built, for those who compare; None where there is none, or it is
-    damaged."""
-    try:
-        dataset = store.create().current(asset, bucket)
-    except CosmoError:
-        return None
-    return dataset.manifest if dataset else None
 
 
 class Observer:

@@ -20,7 +20,6 @@ from cosmo_assets.reporting import (
     Result,
     Show,
     Sides,
-    built_before,
     columns,
     corpus_asset,
     materialized,
@@ -102,7 +101,7 @@ def contaminated_seeds(
 def decontaminated(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
     """Whether a benchmark item stands in a kept text or in the prompt that made it, by any rule of the recipe; and
     whether one stands in its seed."""
-    before = built_before(store, "decontaminated", context.partition_key)
+    before = store.create().current_manifest("decontaminated", context.partition_key)
     manifest = stage.build(workspace(context, store, recipe), context.partition_key)
     summary = manifest.summary
     benchmarks = columns(summary["benchmarks"], "benchmark", "items", "removed", "tokens", "unique_items")

@@ -18,7 +18,7 @@ from cosmo_assets.report import export, report
 from cosmo_assets.report.changes import changes
 from cosmo_assets.report.checks import EXPORT_CHECKS, REPORT_CHECKS
 from cosmo_assets.report.figures import funnel_chart
-from cosmo_assets.reporting import Result, Show, built_before, corpus_asset, materialized, workspace
+from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
@@ -69,7 +69,7 @@ def corpus_report(
 ) -> Result:
     """One self-contained page on the whole corpus: figures, funnel, topics, quality, contamination, mixture, samples,
     worked traces."""
-    before = built_before(store, "corpus_report")
+    before = store.create().current_manifest("corpus_report")
     manifest = report.build(workspace(context, store, recipe))
     dataset = store.create().open("corpus_report")
     figures = dataset.table().to_pylist()

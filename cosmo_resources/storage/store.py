@@ -120,6 +120,14 @@ class CorpusStore:
         pointer = self.place(asset, bucket) / CURRENT_NAME
         return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
 
+    def current_manifest(self, asset: str, bucket: str = ALL) -> Manifest | None:
+        """The manifest of the current version, for those who compare; None where there is none, or it is damaged."""
+        try:
+            dataset = self.current(asset, bucket)
+        except CosmoError:
+            return None
+        return dataset.manifest if dataset else None
+
     def version(self, ref: InputRef) -> Dataset:
         """The version that a reference to a whole dataset names, current or not.
 

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from dagster._core.definitions.data_version import StaleStatus
 
+from cosmo_assets.planning import change_table
 from cosmo_assets.tokenization.shards import map_shard
 from tests.corpora import ONE_TEMPLATE, Corpus, seeds
 from tests.doubles.replay_server import ReplayServer, prose, replaying
@@ -175,6 +176,8 @@ def test_a_benchmark_that_comes_grows_and_goes_costs_exactly_its_documents(livin
     planted, later = plain[:3], plain[3]
     asked = len(replay.calls)
 
+    reported = corpus.store.current_manifest("corpus_report")
+    assert change_table(corpus.store, reported) is None
     items = [*(excerpt(corpus, key) for key in planted), SENTENCE, HELD_SEED]
     second = living.build(added=items)
     check_untouched(first, second)
@@ -192,6 +195,9 @@ def test_a_benchmark_that_comes_grows_and_goes_costs_exactly_its_documents(livin
         ["come", "near-duplicates", "1", str(sizes[twin])],
         ["all", "", "-4", str(sizes[twin] - lost)],
     ]
+    shown = change_table(corpus.store, reported)
+    assert shown is not None
+    assert list(shown.columns[-1].cells) == [f"{-lost:+,}", f"{sizes[twin]:+,}", f"{sizes[twin] - lost:+,}"]
     assert second.reported["decontamination/added.removed"] == 5
     assert second.reported["decontamination/added.tokens"] == sum(
         texts[key]["completion_tokens"] for key in (*planted, longer, of_seed)
