@@ -4,6 +4,7 @@ Belongs here: their definitions and what they show. Does not belong here: the ru
 """
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from cosmo_assets.charts import bars
 from cosmo_assets.decontamination import stage
@@ -29,11 +30,17 @@ GROUP = "decontamination"
 def benchmark_index(
     context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
 ) -> Result:
-    """The items of all benchmarks, and for each rule what a text is looked up in; every bucket maps the same files."""
+    """The texts of the items of all benchmarks, and for each rule what a text is looked up in; every bucket maps the
+    same files. Each benchmark is observed with the version that was read."""
     manifest = stage.build_benchmarks(workspace(context, store, recipe))
-    benchmarks = columns(manifest.summary["benchmarks"], "benchmark", "items", "unchecked")
-    rules = columns(manifest.summary["rules"], "rule", "items", "says")
-    unchecked = columns(manifest.summary["unchecked"], "benchmark", "item")
+    found = [{**row, "parts": ", ".join(row["parts"])} for row in manifest.summary["benchmarks"]]
+    for row in found:
+        shown = {name: row[name] for name in ("version", "licence", "files", "parts", "items", "texts", "unchecked")}
+        tags = {DATA_VERSION_TAG: row["version"]}
+        context.log_event(dg.AssetObservation(["benchmarks", row["benchmark"]], metadata=shown, tags=tags))
+    benchmarks = columns(found, "benchmark", "items", "texts", "unchecked", "unchecked_texts", "parts", "version")
+    rules = columns(manifest.summary["rules"], "rule", "texts", "says")
+    unchecked = columns(manifest.summary["unchecked"], "benchmark", "item", "part")
     sizes = [(row["benchmark"], row["items"]) for row in benchmarks]
     return materialized(
         manifest,
@@ -41,7 +48,7 @@ def benchmark_index(
         INDEX_CHECKS,
         Show(
             {"items": bars("Items by benchmark", sizes, unit="items")},
-            {"benchmarks": benchmarks, "rules": rules, "unchecked_items": unchecked},
+            {"benchmarks": benchmarks, "rules": rules, "unchecked_texts": unchecked},
         ),
     )
 
@@ -59,7 +66,7 @@ def decontaminated(context: dg.AssetExecutionContext, store: StoreResource, reci
     """Whether a benchmark item stands in a kept text or in the prompt that made it, by any rule of the recipe."""
     manifest = stage.build(workspace(context, store, recipe), context.partition_key)
     benchmarks = columns(manifest.summary["benchmarks"], "benchmark", "items", "removed", "unique_items")
-    cases = columns(manifest.summary["cases"], "rule", "benchmark", "item", "ratio", "place", "doc_id", "span")
+    cases = columns(manifest.summary["cases"], "rule", "benchmark", "item", "part", "ratio", "place", "doc_id", "span")
     removed = [(row["benchmark"], row["removed"]) for row in benchmarks]
     return materialized(
         manifest,

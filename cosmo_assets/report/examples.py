@@ -52,12 +52,12 @@ def _cases(corpus: Corpus) -> Iterator[dict[str, str]]:
         by_item.setdefault((case["benchmark"], case["item"]), (case, bucket))
     worst = list(by_item.values())[:MAX_CASES]
     documents = corpus.documents({case["doc_id"]: bucket for case, bucket in worst})
-    wanted = {(case["benchmark"], case["item"]) for case, _ in worst}
+    wanted = {(case["benchmark"], case["item"], case["part"]) for case, _ in worst}
     items = {
-        (name, item): " ".join(words_of(text, "folded"))
-        for table in corpus.one("benchmark_index").tables(["benchmark", "item", "text"])
-        for name, item, text in zip(*(column.to_pylist() for column in table.columns), strict=True)
-        if (name, item) in wanted
+        key: " ".join(words_of(text, "folded"))
+        for table in corpus.one("benchmark_index").tables(["benchmark", "item", "part", "text"])
+        for *key_columns, text in zip(*(column.to_pylist() for column in table.columns), strict=True)
+        if (key := tuple(key_columns)) in wanted
     }
     for case, _ in worst:
         span, of_prompt = case["span"], case["place"] == "prompt"
@@ -65,7 +65,7 @@ def _cases(corpus: Corpus) -> Iterator[dict[str, str]]:
         passage = " ".join(words_of(document["prompt" if of_prompt else "text"], "folded"))
         yield {
             "left_title": f"{case['benchmark']}, item {case['item']}: {case['ratio']:.0%} of it found",
-            "left": _around(items.get((case["benchmark"], case["item"]), span), span),
+            "left": _around(items.get((case["benchmark"], case["item"], case["part"]), span), span),
             "right_title": f"{'Prompt of document' if of_prompt else 'Document'} {case['doc_id']}",
             "right": _around(passage, span),
             "span": span,
