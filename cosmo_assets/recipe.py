@@ -366,7 +366,18 @@ class QualityPolicy(Section):
     max_seed_overlap: Share = 0.6
 
 
-Part = Literal["question_answer", "question", "answer", "context", "choices", "lettered", "filled"]
+Part = Literal[
+    "question_answer",
+    "question",
+    "long_question",
+    "answer",
+    "context",
+    "choices",
+    "lettered",
+    "marked",
+    "q_a",
+    "filled",
+]
 
 
 class BenchmarkFields(Section):

@@ -4,8 +4,8 @@ Belongs here: their definitions and what they show. Does not belong here: the ru
 """
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
+from cosmo_assets.adopt import DATA_VERSION_TAG
 from cosmo_assets.charts import bars
 from cosmo_assets.decontamination import stage
 from cosmo_assets.decontamination.checks import CHECKS, INDEX_CHECKS

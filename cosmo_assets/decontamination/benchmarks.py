@@ -21,6 +21,7 @@ from cosmo_assets.decontamination.fields import (
     question_of,
     required,
 )
+from cosmo_assets.decontamination.words import words_of
 from cosmo_assets.recipe import Benchmark, Part, Recipe
 from cosmo_assets.seeds.readers.base import BadFieldError, BadRow
 from cosmo_assets.seeds.readers.hf_dataset import hub_rows
@@ -31,6 +32,16 @@ from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest
 
 JSON_NAME = re.compile(r"\.(jsonl|json|ndjson)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
+LONG = 10
+"""Words from which on a question says enough to be searched for alone; many stems have fewer, and stand everywhere."""
+
+MARKS = {"marked": "\nAnswer: ", "q_a": "\nA: "}
+"""What announces the answer."""
+
+ALONE, PRINTED = ("question", "long_question"), ("lettered", "marked", "q_a")
+"""Where a question is looked for alone, there is no need to look for the ways in which its item is printed; elsewhere a
+letter or a mark parts the words that are looked for in a row."""
+
 BLANK = re.compile(r"(?<![^\W_])_+(?![^\W_])")
 """The blank of a cloze: underscores with no letter or digit beside them."""
 
@@ -121,14 +132,15 @@ def read_items(source: Source) -> Iterator[Item]:
                 yield from items_of(benchmark, key, question)
 
 
-def items_of(benchmark: Benchmark, key: str, question: Question) -> list[Item]:
+def items_of(benchmark: Benchmark, key: str, row: Question) -> list[Item]:
     """The texts of an item: see `read_items`."""
+    items = [Item(benchmark.name, key, *_pieces(part, row)) for part in benchmark.parts]
     found: dict[str, Item] = {}
-    for part in benchmark.parts:
-        item = Item(benchmark.name, key, *_pieces(part, question))
+    for item in items:
         found.setdefault(" ".join(item.text.split()), item)
-    told = [item for words, item in found.items() if words]
-    return told or [Item(benchmark.name, key, "", "", benchmark.parts[0])]
+    if any(item.part in ALONE and item.text for item in items):
+        found = {words: item for words, item in found.items() if item.part not in PRINTED}
+    return [item for words, item in found.items() if words] or [Item(benchmark.name, key, "", "", benchmark.parts[0])]
 
 
 def _pieces(part: Part, row: Question) -> tuple[str, str, Part, str]:
@@ -138,25 +150,29 @@ def _pieces(part: Part, row: Question) -> tuple[str, str, Part, str]:
         case "question_answer":
             return asked, row.answer, part, "\n"
         case "question":
-            return row.question, "", part, "\n"
+            return row.question, "", part, ""
+        case "long_question" if len(words_of(row.question, "folded")) >= LONG:
+            return row.question, "", part, ""
         case "context":
-            return row.context, "", part, "\n"
+            return row.context, "", part, ""
         case "answer":
-            return "", row.answer, part, "\n"
-        case "choices":
-            return (asked, lines(*row.choices), part, "\n") if row.choices else ("", "", part, "")
-        case "lettered":
-            with_letters = (f"{letter(number)}. {choice}" for number, choice in enumerate(row.choices))
-            return (asked, lines(*with_letters), part, "\n") if row.choices else ("", "", part, "")
-        case "filled":
+            return "", row.answer, part, ""
+        case "choices" if row.choices:
+            return asked, lines(*row.choices), part, "\n"
+        case "lettered" if row.choices:
+            return asked, lines(*(f"{letter(n)}. {choice}" for n, choice in enumerate(row.choices))), part, "\n"
+        case "marked" | "q_a" if row.answer:
+            return asked, row.answer, part, MARKS[part]
+        case "filled" if row.answer:
             return _filled(asked, row.answer)
+    return "", "", part, ""
 
 
 def _filled(asked: str, answer: str) -> tuple[str, str, Part, str]:
     """The answer in place of the blank; where there is none, the answer goes on with the text. Of several blanks nobody
     knows what goes into which."""
     blanks = list(BLANK.finditer(asked))
-    if not answer or len(blanks) > 1:
+    if len(blanks) > 1:
         return "", "", "filled", ""
     if not blanks:
         return asked, answer, "filled", " "
