@@ -409,7 +409,8 @@ class Benchmark(Section):
     """The texts of an item that are searched for; an item is found where any of them is."""
     fields: Annotated[tuple[BenchmarkFields, ...], Field(min_length=1)] = (BenchmarkFields(),)
     """Ways in which rows may be laid out; a row is read in the first of which it has all fields."""
-    config: str = ""
+    config: str | None = None
+    """Configuration and split of a data set of the hub."""
     split: str = "test"
 
     @pydantic.model_validator(mode="before")

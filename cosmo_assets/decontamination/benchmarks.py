@@ -184,7 +184,7 @@ def _rows(benchmark: Benchmark, unit: Unit) -> Iterator[tuple[str, Any]]:
     """The rows of a unit, each with its place; one that cannot be read as the reason."""
     place, needed = unit.place, partial(columns_of, layouts=benchmark.fields)
     if isinstance(place, HubDataset):
-        found = hub_rows(place.name, place.revision, benchmark.config, benchmark.split, needed)
+        found = hub_rows(place.name, place.revision, benchmark.config or "", benchmark.split, needed)
     elif JSON_NAME.search(place.name):
         found = json_rows(place)
     elif place.suffix.lower() == ".parquet":
