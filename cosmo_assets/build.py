@@ -190,7 +190,15 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
     embedder = _external("models", recipe.topics.embedding, "The sentence embedding model", "Apache-2.0", None)
     tokenizer = _external("models", "tokenizer", f"The tokenizer: {recipe.tokenization.tokenizer}", model.licence, None)
     benchmarks = [
-        _external("benchmarks", found.name, "Benchmark", found.licence, found.homepage, path=found.path)
+        _external(
+            "benchmarks",
+            found.name,
+            "Benchmark",
+            found.licence,
+            found.homepage,
+            path=found.path,
+            parts=", ".join(found.parts),
+        )
         for found in recipe.decontamination.benchmarks
     ]
     return {

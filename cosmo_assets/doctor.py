@@ -127,6 +127,7 @@ def _instance(environment: Mapping[str, str]) -> Finding:
 
 
 def _recipe(recipe: Recipe) -> Iterator[Finding]:
+    from cosmo_assets.decontamination.benchmarks import places
     from cosmo_assets.prompts.mixes import used_templates
     from cosmo_assets.seeds.readers.sources import units
     from cosmo_assets.topics.policy import resolved
@@ -140,7 +141,7 @@ def _recipe(recipe: Recipe) -> Iterator[Finding]:
             yield Finding("recipe", "bad", error.message, error.remedy)
     for item in recipe.decontamination.benchmarks:
         try:
-            recipe.paths(item.path, field=f"decontamination.benchmarks.{item.name}.path")
+            places(recipe, item)
         except CosmoError as error:
             yield Finding("recipe", "bad", error.message, error.remedy)
     for part in (used_templates, resolved, *(() if recipe.topics.tree is None else (recipe_tree,))):

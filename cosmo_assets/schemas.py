@@ -351,7 +351,8 @@ BENCHMARK_INDEX = pa.schema(
     [
         _column("benchmark", TEXT, "The benchmark"),
         _column("item", TEXT, "The benchmark's own id of the item"),
-        _column("text", TEXT, "The text that is searched for: what is asked, then the answer"),
+        _column("part", TEXT, "Which text of the item it is: question_answer, choices, ..."),
+        _column("text", TEXT, "The text that is searched for"),
         _column("rules", pa.list_(TEXT), "The rules that can find it"),
     ]
 )
@@ -362,7 +363,8 @@ CONTAMINATED_SEEDS = pa.schema(
         _column("rule", TEXT, "The rule that found the item"),
         _column("benchmark", TEXT, "The benchmark"),
         _column("item", TEXT, "The benchmark's item, of several the one with the highest ratio"),
-        _column("ratio", REAL, "The part of the item that was found, as its rule measures it"),
+        _column("part", TEXT, "Which text of the item"),
+        _column("ratio", REAL, "The share of this text that was found, as its rule measures it"),
         _column(
             "span",
             TEXT,
@@ -387,7 +389,8 @@ DECONTAMINATED = pa.schema(
         _column("rule", TEXT, "The rule that found it", null=True),
         _column("benchmark", TEXT, "The benchmark", null=True),
         _column("item", TEXT, "The benchmark's item, of several the one with the highest ratio", null=True),
-        _column("ratio", REAL, "The part of the item that was found, as its rule measures it", null=True),
+        _column("part", TEXT, "Which text of the item", null=True),
+        _column("ratio", REAL, "The share of this text that was found, as its rule measures it", null=True),
         _column("span", TEXT, "The longest matched run of words", source="generations.text", null=True),
         _column("items", pa.list_(TEXT), "All items found in text and prompt, as benchmark:item"),
         _column(

@@ -14,8 +14,9 @@ import annotated_types
 import pydantic
 from pydantic_core import PydanticUndefined
 
+from cosmo_assets.decontamination.benchmarks import LONG
 from cosmo_assets.prompts.templates import load_templates
-from cosmo_assets.recipe import Recipe, Section, SourceKind
+from cosmo_assets.recipe import Part, Recipe, Section, SourceKind, known_benchmarks
 from cosmo_assets.seeds.readers.registry import OPTIONS, READERS
 
 MEANINGS: dict[str, dict[str, str]] = {
@@ -249,11 +250,29 @@ MEANINGS: dict[str, dict[str, str]] = {
         "below": "Words that such an item has at most, and one more",
     },
     "Benchmark": {
-        "name": "Name of the benchmark: lower-case letters, digits and `_`",
-        "path": "JSONL file or glob with the fields `id`, `question`, `answer` and, optionally, `context`; relative to "
-        "the recipe's file",
-        "licence": "Licence of the benchmark",
+        "name": "Name of the benchmark: lower-case letters, digits and `_`. One of the "
+        "[registry](decontamination.md#benchmarks) needs no more than its path",
+        "path": "File or glob, relative to the recipe's file: JSON Lines (plain or compressed) or Parquet. "
+        "`hub:owner/name@commit` names a data set of the Hugging Face hub",
+        "licence": "Licence of the benchmark's data; that of the registry where it is known there",
         "homepage": "Link that is shown in the asset graph, the report and the dataset card",
+        "parts": "[Texts of an item](decontamination.md#what-is-searched-for) that are searched for; those of the "
+        "registry by default, else question and answer",
+        "fields": "Layouts of the rows, one section or several: a row is read in the first of which it has all fields; "
+        "those of the registry by default",
+        "config": "Configuration of a data set of the hub; none: its own choice",
+        "split": "Split of a data set of the hub",
+    },
+    "BenchmarkFields": {
+        "id": "Field with the item's id; `null`, or where rows have none: the row's number",
+        "context": "Field with what stands before the question; rows may lack `context`",
+        "question": "Field with the question, or several whose texts follow each other. As everywhere here, a dotted "
+        "name reaches inside a field",
+        "choices": "Field with the choices: a list, or an object with the lists `text` and `label`; or a list of "
+        "fields, one for each choice. Rows may lack `choices`",
+        "answer": "Field with the right answer; `null`: there is none",
+        "answer_as": "What it holds: the answer itself (of a list of names the first; of choices in words, a whole "
+        "number is an index), its index from 0, its number from 1, or its label, a letter where choices have none",
     },
     "Deduplication": {
         "methods": "Methods in the order in which they are applied: `exact`, `minhash`, `passages`, `semantic`",
@@ -373,6 +392,47 @@ def templates() -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
+def benchmarks() -> str:
+    """The table of the registry: what is known of a benchmark by its name."""
+    rows = [
+        f"| `{name}` | {known['licence']} | {', '.join(f'`{part}`' for part in known['parts'])} | "
+        f"{' '.join(filter(None, [known.get('config'), known.get('split', 'test')]))} |"
+        for name, known in known_benchmarks().items()
+    ]
+    head = [
+        "| name | licence | what is searched for | configuration and split on the hub |",
+        "| --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+PARTS: dict[Part, str] = {
+    "question_answer": "context, question, right answer",
+    "question": "the question alone",
+    "long_question": f"the question alone, where it has {LONG} words or more: many shorter ones stand everywhere",
+    "answer": "the right answer alone; `short` passes over it, so it is found by n-grams or listed",
+    "context": "the context alone",
+    "choices": "context, question, all choices",
+    "lettered": "the same with A, B, C before the choices",
+    "marked": 'context, question, "Answer:", right answer',
+    "q_a": 'context, question, "A:", right answer',
+    "filled": "the question with the right answer in place of its blank (`_`), or followed by it; nothing where there "
+    "are several blanks",
+}
+
+
+def parts() -> str:
+    """The table of an item's texts.
+
+    Raises:
+        KeyError: a part is not described, or a description has no part.
+    """
+    if PARTS.keys() != set(get_args(Part)):
+        raise KeyError(f"parts: {sorted(PARTS.keys() ^ set(get_args(Part)))}")
+    rows = [f"| `{name}` | {text} |" for name, text in PARTS.items()]
+    return "\n".join(["| part | text |", "| --- | --- |", *rows]) + "\n"
+
+
 def reference() -> str:
     """The tables of fields, each under the path that they have in a recipe.
 
@@ -440,7 +500,8 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
             return "section"
         return " or ".join("`null`" if argument is type(None) else _type(argument, metadata) for argument in arguments)
     if origin is tuple:
-        return f"list of {_type(arguments[0], [])}s"
+        inner = _type(arguments[0], [])
+        return f"list of {inner}" if inner.endswith("`") else f"list of {inner}s"
     if origin is dict:
         key = "kind of source" if arguments[0] == SourceKind else _type(arguments[0], [])
         return f"mapping of {key} to {_type(arguments[1], [])}"
@@ -474,7 +535,7 @@ def _default(field: pydantic.fields.FieldInfo) -> str:
         return "its defaults"
     if isinstance(value, tuple) and any(isinstance(item, Section) for item in value):
         tags = [getattr(item, name) for item in value for name, tag in type(item).model_fields.items() if _is_tag(tag)]
-        return ", ".join(f"`{tag}`" for tag in tags) + " with their defaults"
+        return ", ".join(f"`{tag}`" for tag in tags) + " with their defaults" if tags else "one with its defaults"
     if isinstance(value, tuple):
         return _cell(", ".join(f"`{item}`" for item in value) or "none")
     if isinstance(value, dict):

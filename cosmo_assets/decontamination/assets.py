@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from cosmo_assets.adopt import DATA_VERSION_TAG
 from cosmo_assets.charts import bars
 from cosmo_assets.decontamination import seeds, stage
 from cosmo_assets.decontamination.checks import CHECKS, INDEX_CHECKS, SEED_CHECKS
@@ -42,11 +43,17 @@ GROUP = "decontamination"
 def benchmark_index(
     context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
 ) -> Result:
-    """The items of all benchmarks, and for each rule what a text is looked up in; every bucket maps the same files."""
+    """The texts of the items of all benchmarks, and for each rule what a text is looked up in; every bucket maps the
+    same files. Each benchmark is observed with the version that was read."""
     manifest = stage.build_benchmarks(workspace(context, store, recipe))
-    benchmarks = columns(manifest.summary["benchmarks"], "benchmark", "items", "unchecked")
-    rules = columns(manifest.summary["rules"], "rule", "items", "says")
-    unchecked = columns(manifest.summary["unchecked"], "benchmark", "item")
+    found = [{**row, "parts": ", ".join(row["parts"])} for row in manifest.summary["benchmarks"]]
+    for row in found:
+        shown = {name: row[name] for name in ("version", "licence", "files", "parts", "items", "texts", "unchecked")}
+        tags = {DATA_VERSION_TAG: row["version"]}
+        context.log_event(dg.AssetObservation(["benchmarks", row["benchmark"]], metadata=shown, tags=tags))
+    benchmarks = columns(found, "benchmark", "items", "texts", "unchecked", "unchecked_texts", "parts", "version")
+    rules = columns(manifest.summary["rules"], "rule", "texts", "says")
+    unchecked = columns(manifest.summary["unchecked"], "benchmark", "item", "part")
     sizes = [(row["benchmark"], row["items"]) for row in benchmarks]
     return materialized(
         manifest,
@@ -54,7 +61,7 @@ def benchmark_index(
         INDEX_CHECKS,
         Show(
             {"items": bars("Items by benchmark", sizes, unit="items")},
-            {"benchmarks": benchmarks, "rules": rules, "unchecked_items": unchecked},
+            {"benchmarks": benchmarks, "rules": rules, "unchecked_texts": unchecked},
         ),
     )
 
@@ -130,5 +137,6 @@ def decontaminated(context: dg.AssetExecutionContext, store: StoreResource, reci
 
 def _sides(case: Mapping[str, Any], where: str) -> Sides:
     """A case to look at: what was found, the item, and the text that holds it."""
-    caption = f"{case['benchmark']}:{case['item']}, {case['ratio']:.0%} by {case['rule']}, in {where} {case['key']}"
+    item = f"{case['benchmark']}:{case['item']} ({case['part']})"
+    caption = f"{item}, {case['ratio']:.0%} by {case['rule']}, in {where} {case['key']}"
     return caption, case["pieces_of_item"], case["pieces_of_text"]

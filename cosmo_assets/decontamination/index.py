@@ -19,12 +19,14 @@ from cosmo_assets.decontamination.words import AlphabetName
 
 
 class Match(NamedTuple):
-    """An item that contaminates a text, by a rule: the share of the item that the text holds, and its longest piece."""
+    """An item that contaminates a text, by a rule and one of the item's own texts, its `part`: the share of this that
+    the text holds, and its longest piece."""
 
     text: int
     rule: str
     benchmark: str
     item: str
+    part: str
     ratio: float
     span: str
 
@@ -34,7 +36,7 @@ class BenchmarkIndex:
 
     def __init__(self, rules: Mapping[str, Rule], items: pa.Table, arrays: Mapping[str, Table]) -> None:
         self.rules = rules
-        self._names = items.select(["benchmark", "item"]).to_pydict()
+        self._names = [items[column].to_pylist() for column in ("benchmark", "item", "part")]
         texts = items["text"].combine_chunks()
         self._items = {
             name: Items(
@@ -63,13 +65,13 @@ class BenchmarkIndex:
         for name, rule in self.rules.items():
             items = self._items[rule.alphabet]
             for found in rule.condemned(texts, words[rule.alphabet], items, self._tables[name]):
-                benchmark, item = self._names["benchmark"][found.item], self._names["item"][found.item]
-                yield Match(found.text, name, benchmark, item, found.ratio, found.span)
+                benchmark, item, part = (column[found.item] for column in self._names)
+                yield Match(found.text, name, benchmark, item, part, found.ratio, found.span)
 
 
 def build_index(items: Iterable[Item], rules: Mapping[str, Rule], folder: Path) -> pa.Table:
-    """Write the arrays of an index of items to an empty folder. Returns the table of items: benchmark, item, text, and
-    `rules`, the names of those that can find the item.
+    """Write the arrays of an index of items' texts to an empty folder. Returns the table of them: benchmark, item,
+    part, text, and `rules`, the names of those that can find the text.
 
     Cost: linear in the items' text, plus sorting n-grams, for each rule. Memory: some 50 bytes for each word of the
     items.
@@ -93,6 +95,7 @@ def build_index(items: Iterable[Item], rules: Mapping[str, Rule], folder: Path) 
         {
             "benchmark": [row.benchmark for row in rows],
             "item": [row.id for row in rows],
+            "part": [row.part for row in rows],
             "text": texts,
             "rules": pa.array(found, pa.list_(pa.string())),
         }

@@ -82,13 +82,13 @@ class Cases:
         """The cases, worst first, with `pieces_of_item` and `pieces_of_text`. `benchmarks` is `benchmark_index`."""
         wanted = pa.array(sorted({case["item"] for case, _ in self._worst}), pa.string())
         items = {
-            (row["benchmark"], row["item"]): row["text"]
-            for table in (benchmarks.tables(["benchmark", "item", "text"]) if self._worst else ())
+            (row["benchmark"], row["item"], row["part"]): row["text"]
+            for table in (benchmarks.tables(["benchmark", "item", "part", "text"]) if self._worst else ())
             for row in table.filter(pc.is_in(table["item"], value_set=wanted)).to_pylist()
         }
         found = []
         for case, text in self._worst:
-            left, right = side_by_side(items[case["benchmark"], case["item"]], text)
+            left, right = side_by_side(items[case["benchmark"], case["item"], case["part"]], text)
             found.append({**case, "pieces_of_item": left, "pieces_of_text": right})
         return found
 

@@ -160,7 +160,8 @@ class GramRule:
 @dataclass(frozen=True)
 class ShortRule:
     """Items of fewer than `below` words, which n-grams cannot find: a text is contaminated where the whole item stands
-    in it. Of fewer than three words only a text that is nothing else is: they stand everywhere."""
+    in it. Of fewer than three words only a text that is nothing else is: they stand everywhere. So do answers alone
+    ("Yes", "in the morning"): an item that asks nothing is passed over."""
 
     below: int
     alphabet: AlphabetName = "folded"
@@ -170,14 +171,14 @@ class ShortRule:
         return f"holds an item of fewer than {self.below} words as a whole"
 
     def table(self, items: Items) -> Table:
-        sizes = items.sizes()
-        long_enough = (sizes < self.below) & (sizes >= SHORT_SEED)
-        tiny = np.flatnonzero((sizes < SHORT_SEED) & (sizes > 0))
+        sizes, checkable = items.sizes(), self.checkable(items, {})
+        long_enough = checkable & (sizes >= SHORT_SEED)
+        tiny = np.flatnonzero(checkable & (sizes < SHORT_SEED))
         table = whole_table(items.words, np.flatnonzero(long_enough).astype(np.int32))
         return {**table, "tiny": items.words.whole(tiny), "tiny_items": tiny.astype(np.int32)}
 
     def checkable(self, items: Items, table: Table) -> Mask:
-        return (items.sizes() < self.below) & (items.sizes() > 0)
+        return (items.sizes() < self.below) & (items.before_answer > 0)
 
     def condemned(self, texts: pa.Array, words: Words, items: Items, table: Table) -> Iterator[Condemned]:
         pairs = list(texts_with_items(words, table, len(items.texts)))

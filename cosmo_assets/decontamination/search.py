@@ -21,7 +21,7 @@ from cosmo_resources.storage.writer import read_table
 
 TEXTS_AT_ONCE = 256
 
-CLEAN = dict.fromkeys(("rule", "benchmark", "item", "ratio", "span"))
+CLEAN = dict.fromkeys(("rule", "benchmark", "item", "part", "ratio", "span"))
 """The columns of a match, for a text without any."""
 
 
@@ -43,11 +43,14 @@ class Search:
         return found
 
     def worst(self, matches: Sequence[Match]) -> dict[str, Any]:
-        """The columns of the match with the highest ratio; of equals the first by rule, benchmark and item."""
+        """The columns of the match with the highest ratio; of equals the first by rule, benchmark, item and part."""
         if not matches:
             return dict(CLEAN)
-        worst = min(matches, key=lambda found: (-found.ratio, self._order[found.rule], found.benchmark, found.item))
+        worst = min(matches, key=self._rank)
         return {**{name: getattr(worst, name) for name in CLEAN}, "ratio": round(worst.ratio, 4)}
+
+    def _rank(self, match: Match) -> tuple[float, int, str, str, str]:
+        return -match.ratio, self._order[match.rule], match.benchmark, match.item, match.part
 
     def _part(self, texts: Sequence[str], start: int) -> list[Match]:
         return list(self._index.matches(pa.array(texts[start : start + TEXTS_AT_ONCE], pa.large_string())))

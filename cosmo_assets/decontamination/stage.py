@@ -6,7 +6,7 @@ Belongs here: the two stages and their inputs. Does not belong here: rules and i
 
 import tempfile
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmo_assets.decontamination.benchmarks import read_items
+from cosmo_assets.decontamination.benchmarks import Source, read_items, sources
 from cosmo_assets.decontamination.index import Match, build_index
 from cosmo_assets.decontamination.passages import Cases
 from cosmo_assets.decontamination.rules import rules_of
@@ -24,29 +24,34 @@ from cosmo_assets.decontamination.tally import Tally
 from cosmo_assets.recipe import Decontamination, Recipe
 from cosmo_assets.schemas import DECONTAMINATED
 from cosmo_assets.stage import Workspace
-from cosmo_resources.storage.digest import file_digest
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.files import link_or_copy
 from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
-INDEX_VERSION = "1"
+INDEX_VERSION = "2"
 STAGE_VERSION = "3"
 MAX_UNCHECKED = 20
 
 
 def build_benchmarks(workspace: Workspace) -> Manifest:
     """Build `benchmark_index`. Cost: linear in the benchmarks' text for each rule, plus sorting its n-grams."""
-    files = benchmark_files(workspace.recipe)
+    found = sources(workspace.recipe)
+    reading = {"name", "parts", "fields", "config", "split"}
     return workspace.build(
         "benchmark_index",
-        lambda writer: _index(writer, workspace.recipe.decontamination, files),
+        lambda writer: _index(writer, workspace.recipe.decontamination, found),
         stage_version=INDEX_VERSION,
         inputs=tuple(
-            InputRef(asset=f"benchmarks/{name}", bucket="all", version=file_digest(path)) for name, path in files
+            InputRef(asset=f"benchmarks/{source.benchmark.name}", bucket="all", version=source.version)
+            for source in found
         ),
-        params={**rule_params(workspace.recipe), "unicode": unicodedata.unidata_version},
+        params={
+            **rule_params(workspace.recipe),
+            "unicode": unicodedata.unidata_version,
+            "benchmarks": [source.benchmark.model_dump(mode="json", include=reading) for source in found],
+        },
     )
 
 
@@ -71,39 +76,58 @@ def build(workspace: Workspace, bucket: str) -> Manifest:
     )
 
 
-def benchmark_files(recipe: Recipe) -> list[tuple[str, Path]]:
-    """The benchmarks' names and files, in the order of the recipe."""
-    return [
-        (benchmark.name, path)
-        for benchmark in recipe.decontamination.benchmarks
-        for path in recipe.paths(benchmark.path, field=f"decontamination.benchmarks.{benchmark.name}.path")
-    ]
-
-
 def rule_params(recipe: Recipe) -> dict[str, Any]:
     """The rules, as a stage's parameters."""
     return {"rules": [rule.model_dump() for rule in recipe.decontamination.rules]}
 
 
-def _index(writer: DatasetWriter, recipe: Decontamination, files: Sequence[tuple[str, Path]]) -> None:
-    items = (item for name, path in files for item in read_items(name, path))
+def _index(writer: DatasetWriter, recipe: Decontamination, found: Sequence[Source]) -> None:
+    texts = (item for source in found for item in read_items(source))
     with tempfile.TemporaryDirectory(prefix="build-index-", dir=writer.folder.parent) as work:
-        table = build_index(items, rules_of(recipe), Path(work))
+        table = build_index(texts, rules_of(recipe), Path(work))
         for path in sorted(Path(work).iterdir()):
             writer.artifact(path.name, partial(link_or_copy, path))
     writer.write(table)
-    sizes = Counter(table["benchmark"].to_pylist())
-    unchecked = [(row["benchmark"], row["item"]) for row in table.drop(["text"]).to_pylist() if not row["rules"]]
-    by_rule = Counter(rule for rules in table["rules"].to_pylist() for rule in rules)
-    missed = Counter(benchmark for benchmark, _ in unchecked)
-    writer.flow("items", len(table), len(table))
-    writer.summary = {
+    writer.summary = _summary(table, found, recipe)
+    items = sum(row["items"] for row in writer.summary["benchmarks"])
+    writer.flow("items", items, items)
+
+
+def _summary(table: pa.Table, found: Sequence[Source], recipe: Decontamination) -> dict[str, Any]:
+    """What of the benchmarks is searched for, and what no rule can find: an item is `unchecked` where none of its texts
+    can be found; texts that cannot be are listed with their part, those of such items first."""
+    texts: Counter[str] = Counter(table["benchmark"].to_pylist())
+    items: dict[str, set[str]] = defaultdict(set)
+    checked: dict[str, set[str]] = defaultdict(set)
+    lost: list[dict[str, str]] = []
+    by_rule: Counter[str] = Counter()
+    for row in table.drop(["text"]).to_pylist():
+        items[row["benchmark"]].add(row["item"])
+        by_rule.update(row["rules"])
+        if row["rules"]:
+            checked[row["benchmark"]].add(row["item"])
+        else:
+            lost.append({name: row[name] for name in ("benchmark", "item", "part")})
+    lost.sort(key=lambda row: row["item"] in checked[row["benchmark"]])
+    lost_texts = Counter(row["benchmark"] for row in lost)
+    return {
         "benchmarks": [
-            {"benchmark": name, "items": sizes[name], "unchecked": missed[name]}
-            for name in dict.fromkeys(name for name, _ in files)
+            {
+                "benchmark": name,
+                "items": len(items[name]),
+                "texts": texts[name],
+                "unchecked": len(items[name] - checked[name]),
+                "unchecked_texts": lost_texts[name],
+                "parts": list(source.benchmark.parts),
+                "licence": source.benchmark.licence,
+                "files": source.files,
+                "version": source.version,
+            }
+            for source in found
+            for name in (source.benchmark.name,)
         ],
-        "rules": [{"rule": name, "says": rule.says, "items": by_rule[name]} for name, rule in rules_of(recipe).items()],
-        "unchecked": [{"benchmark": name, "item": item} for name, item in unchecked[:MAX_UNCHECKED]],
+        "rules": [{"rule": name, "says": rule.says, "texts": by_rule[name]} for name, rule in rules_of(recipe).items()],
+        "unchecked": lost[:MAX_UNCHECKED],
     }
 
 

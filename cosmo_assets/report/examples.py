@@ -88,7 +88,8 @@ def _cases(corpus: Corpus) -> list[dict[str, Any]]:
 
 def _case(case: Mapping[str, Any], title: str) -> dict[str, Any]:
     return {
-        "left_title": f"{case['benchmark']}, item {case['item']}: {case['ratio']:.0%} of it found by {case['rule']}",
+        "left_title": f"{case['benchmark']}, item {case['item']} ({case['part'].replace('_', ' and ')}): "
+        f"{case['ratio']:.0%} of it found by {case['rule']}",
         "left": case["pieces_of_item"],
         "right_title": title,
         "right": case["pieces_of_text"],

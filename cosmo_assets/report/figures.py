@@ -254,12 +254,13 @@ def parties(recipe: Recipe, seeds: Dataset) -> list[tuple[object, ...]]:
 
 def described(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that the report and the export quote, as a stage's parameters."""
+    named = {"name", "licence", "homepage"}
     return {
         "name": recipe.name,
         "description": recipe.description,
         "homepages": {source.name: source.homepage for source in recipe.sources},
         "model": recipe.generation.model.model_dump(),
-        "benchmarks": [item.model_dump(exclude={"path"}) for item in recipe.decontamination.benchmarks],
+        "benchmarks": [item.model_dump(include=named) for item in recipe.decontamination.benchmarks],
     }
 
 

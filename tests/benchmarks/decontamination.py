@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cosmo_assets.decontamination.benchmarks import Item, read_items
+from cosmo_assets.decontamination.benchmarks import Item
 from cosmo_assets.decontamination.index import BenchmarkIndex, build_index
 from cosmo_assets.decontamination.overlap import Spelling, block_overlaps
 from cosmo_assets.decontamination.rules import CosmopediaRule, Rule, ShortRule, rules_of
 from cosmo_assets.decontamination.tables import gram_table, hashed, texts_with_grams
 from cosmo_assets.recipe import Decontamination
 from tests.doubles.plain_decontamination import PlainIndex, matched_share, words_of
+from tests.sample_benchmarks import plain_items, sample_items
 
 NGRAM = 10
 PAPER = CosmopediaRule(NGRAM, 0.5)
@@ -64,10 +65,6 @@ def in_turns(turns: int, **ways: Callable[[], object]) -> dict[str, float]:
         for name in sorted(ways, reverse=turn % 2 == 1):
             spent[name] += seconds(ways[name]) / turns
     return spent
-
-
-def items_of(samples: Path) -> list[Item]:
-    return [item for path in sorted((samples / "benchmarks").glob("*.jsonl")) for item in read_items(path.stem, path)]
 
 
 def documents_of(samples: Path) -> list[str]:
@@ -175,19 +172,24 @@ def main() -> None:
     rules = rules_of(Decontamination(benchmarks=()))
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        items, documents = items_of(samples), documents_of(samples)
+        items, documents = sample_items(samples), documents_of(samples)
         first = seconds(lambda: searched(opened(items[:50], rules, folder / "first"), documents[:50]))
         print(f"first call: {first:.1f} s, {resident():.0f} MB")
-        spent = seconds(lambda: opened(items_of(samples), rules, folder / "default"))
+        spent = seconds(lambda: opened(sample_items(samples), rules, folder / "default"))
         size = sum(path.stat().st_size for path in (folder / "default").iterdir()) / 1e6
-        print(f"index: {len(items)} items in {spent:.2f} s, {size:.0f} MB on disk, peak {peak():.0f} MB", flush=True)
+        count = len({(item.benchmark, item.id) for item in items})
+        print(
+            f"index: {len(items)} texts of {count} items in {spent:.2f} s, {size:.0f} MB on disk, peak {peak():.0f} MB",
+            flush=True,
+        )
         index = opened(items, rules, folder / "again")
         spent = in_turns(chosen.turns, default=lambda: searched(index, documents))["default"]
         print(f"default rules ({', '.join(rules)}): {megabytes(documents) / spent:.1f} MB/s", flush=True)
         print(f"{chosen.documents} documents of {PIECE} characters, in chunks of {CHUNK}:")
         stream(index, documents, chosen.documents)
-        compare_measure(items, documents, chosen.turns)
-        compare_retrieval(items, documents, chosen.plain_documents, chosen.turns, folder)
+        plain = plain_items(samples)
+        compare_measure(plain, documents, chosen.turns)
+        compare_retrieval(plain, documents, chosen.plain_documents, chosen.turns, folder)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """README and docs against the project: links, verbs, commands, options, variables, fields, checks.
 
-With COSMO_UPDATE_GOLDEN=1 the generated blocks of docs/cli.md and docs/recipes.md are written anew.
+With COSMO_UPDATE_GOLDEN=1 the generated blocks of docs/cli.md, docs/recipes.md and docs/decontamination.md are written
+anew.
 """
 
 import ast
@@ -262,6 +263,8 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("recipes.md", "fields"): lambda: reference().reference(),
     ("recipes.md", "readers"): lambda: reference().readers(),
     ("recipes.md", "templates"): lambda: reference().templates(),
+    ("decontamination.md", "benchmarks"): lambda: reference().benchmarks(),
+    ("decontamination.md", "parts"): lambda: reference().parts(),
 }
 
 

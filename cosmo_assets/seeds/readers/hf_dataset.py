@@ -68,33 +68,49 @@ def hub_dataset(name: str, revision: str, options: Mapping[str, Any]) -> Iterato
         CosmoError: the hub cannot be reached, has no such data set, configuration or split, or breaks off. A row that
             was not fetched is no bad row: the source is read again another time.
     """
-    place = f"hub:{name}@{revision}"
     chosen = {**HF_OPTIONS, **options}
     names = {option: chosen[option] for option in RECORD_OPTIONS}
-    rows = _guarded(place, lambda: _stream(name, revision, chosen, names, options))
+
+    def needed(columns: list[str]) -> list[str]:
+        require_columns(f"hub:{name}@{revision}", columns, names, options)
+        return needed_columns(columns, names)
+
+    for item in hub_rows(name, revision, chosen["config"], chosen["split"], needed):
+        yield item if isinstance(item, BadRow) else record(*item, names)
+
+
+def hub_rows(
+    name: str, revision: str, config: str, split: str, choose: Callable[[list[str]], list[str]]
+) -> Iterator[tuple[str, Any] | BadRow]:
+    """The rows of one split of a data set of the hub at a commit, each with its place; where the hub tells the columns,
+    those that `choose` takes. Without a `config`, the data set's own choice.
+
+    Raises:
+        CosmoError: as `hub_dataset`; or as `choose`.
+    """
+    rows = _guarded(f"hub:{name}@{revision}", lambda: _stream(name, revision, config, split, choose))
     number = 0
     for number, row in enumerate(rows, start=1):
-        yield record(f"{name}:{number}", row, names)
+        yield f"{name}:{number}", row
     if not number:
-        yield BadRow(name, "empty_file", detail=f"no row in split {chosen['split']}")
+        yield BadRow(name, "empty_file", detail=f"no row in split {split}")
 
 
 def _stream(
-    name: str, revision: str, chosen: Mapping[str, Any], names: Mapping[str, Any], given: Mapping[str, Any]
+    name: str, revision: str, config: str, split: str, choose: Callable[[list[str]], list[str]]
 ) -> Iterator[Any]:
     import datasets
     from datasets.packaged_modules.parquet.parquet import Parquet
 
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # it asks hosts that the recipe does not name
-    builder = datasets.load_dataset_builder(name, chosen["config"] or None, revision=revision)
-    stream = builder.as_streaming_dataset(split=chosen["split"])
+    builder = datasets.load_dataset_builder(name, config or None, revision=revision)
+    stream = builder.as_streaming_dataset(split=split)
     columns = list(stream.features or [])
     if columns:
-        require_columns(f"hub:{name}@{revision}", columns, names, given)
-        columns = needed_columns(columns, names)
+        columns = choose(columns)
         stream = stream.select_columns(columns)
     if isinstance(builder, Parquet):
-        for file in builder.config.data_files[chosen["split"]]:
+        for file in builder.config.data_files[split]:
             yield from _parquet_rows(file, columns)
     else:
         yield from stream

@@ -5,7 +5,7 @@ Belongs here: formats in which a row is a document. Does not belong here: rows t
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,38 +156,53 @@ def parquet(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
         CosmoError: it is no Parquet file, or lacks the text's column or one that the options name.
     """
     names = {**RECORD_OPTIONS, **options}
+
+    def chosen(columns: list[str]) -> list[str]:
+        require_columns(path, columns, names, options)
+        return needed_columns(columns, names)
+
+    for item in parquet_rows(path, chosen):
+        yield item if isinstance(item, BadRow) else record(*item, names)
+
+
+def parquet_rows(path: Path, choose: Callable[[list[str]], list[str]]) -> Iterator[tuple[str, Any] | BadRow]:
+    """The rows of a Parquet file, each with its place; of its columns those that `choose` takes. Order, places, damage
+    and memory as `parquet`.
+
+    Raises:
+        CosmoError: it is no Parquet file; or as `choose`.
+    """
     try:
         if path.stat().st_size == 0:
             yield BadRow(path.name, "empty_file")
             return
         file = pq.ParquetFile(path, page_checksum_verification=True)
-        require_columns(path, file.schema_arrow.names, names, options)
+        columns = choose(file.schema_arrow.names)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CosmoError(f"{path}: it cannot be read as Parquet: {error}", remedy="fetch the file again") from error
     with file:
         if file.metadata.num_rows == 0:
             yield BadRow(path.name, "empty_file")
-        columns = needed_columns(file.schema_arrow.names, names)
         first = 1
         for group in range(file.metadata.num_row_groups):
             size = file.metadata.row_group(group).num_rows
-            yield from _row_group(file, group, first, size, columns, path, names)
+            yield from _row_group(file, group, first, size, columns, path.name)
             first += size
 
 
 def _row_group(
-    file: pq.ParquetFile, group: int, first: int, size: int, columns: list[str], path: Path, names: Mapping[str, Any]
-) -> Iterator[Row]:
+    file: pq.ParquetFile, group: int, first: int, size: int, columns: list[str], name: str
+) -> Iterator[tuple[str, Any] | BadRow]:
     done = 0
     try:
         for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
             for offset, row in enumerate(_rows(batch)):
-                place = f"{path.name}:{first + done + offset}"
-                yield _unsound(place, row) if isinstance(row, Exception) else record(place, row, names)
+                place = f"{name}:{first + done + offset}"
+                yield _unsound(place, row) if isinstance(row, Exception) else (place, row)
             done += batch.num_rows
     except (pa.ArrowException, OSError, MemoryError) as error:
         detail = f"row group {group}: {size - done} rows from here on are lost: {error}"
-        yield BadRow(f"{path.name}:{first + done}", "damaged_file", detail=detail)
+        yield BadRow(f"{name}:{first + done}", "damaged_file", detail=detail)
 
 
 def arrow(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:

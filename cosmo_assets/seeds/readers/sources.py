@@ -101,12 +101,26 @@ def units(recipe: Recipe, source: Source) -> list[Unit]:
     Raises:
         CosmoError: as `Recipe.paths`; or a path of the hub names no commit, or goes with another reader.
     """
-    field = f"sources.{source.name}.path"
-    if source.path.startswith(HUB):
-        place = _hub_dataset(recipe, source)
+    if source.path.startswith(HUB) and source.reader != "hf_dataset":
+        raise CosmoError(
+            f"recipe {recipe.name}, sources.{source.name}: reader {source.reader} reads files, not {source.path!r}",
+            remedy="set reader: hf_dataset",
+        )
+    return located_units(recipe, source.path, field=f"sources.{source.name}.path", folder=source.reader == "hf_dataset")
+
+
+def located_units(recipe: Recipe, path: str, *, field: str, folder: bool = False) -> list[Unit]:
+    """The units that a path of a recipe names, sorted by name; `field` is where it stands. Nothing is opened, and no
+    network is asked.
+
+    Raises:
+        CosmoError: as `Recipe.located`; or a path of the hub names no commit.
+    """
+    if path.startswith(HUB):
+        place = _hub_dataset(path, f"recipe {recipe.name}, {field}")
         return [Unit(name=str(place), place=place, root=Path(), files=())]
-    root, found = recipe.located(source.path, field=field, folder=source.reader == "hf_dataset")
-    return [_unit(root, path) for path in found]
+    root, found = recipe.located(path, field=field, folder=folder)
+    return [_unit(root, each) for each in found]
 
 
 def rows(source: Source, unit: Unit) -> Iterator[Row]:
@@ -152,21 +166,16 @@ def _files(place: Path) -> list[Path]:
     return sorted(file for file in whole.rglob("*") if file.is_file() and file not in hidden)  # no .git, no .cache
 
 
-def _hub_dataset(recipe: Recipe, source: Source) -> HubDataset:
-    where = f"recipe {recipe.name}, sources.{source.name}"
-    if source.reader != "hf_dataset":
-        raise CosmoError(
-            f"{where}: reader {source.reader} reads files, not {source.path!r}", remedy="set reader: hf_dataset"
-        )
-    match = _HUB_PATH.fullmatch(source.path)
+def _hub_dataset(path: str, where: str) -> HubDataset:
+    match = _HUB_PATH.fullmatch(path)
     if not match:
         raise CosmoError(
-            f"{where}.path: {source.path!r} names no dataset of the hub",
+            f"{where}: {path!r} names no dataset of the hub",
             remedy="write it as hub:owner/name@commit",
         )
     if not _COMMIT.fullmatch(match["revision"] or ""):
         raise CosmoError(
-            f"{where}.path: {source.path!r} names no commit: what it means could change from one day to the next",
+            f"{where}: {path!r} names no commit: what it means could change from one day to the next",
             remedy=f"pin it: hub:{match['name']}@ and the 40 digits of a commit in the dataset's history",
         )
     return HubDataset(match["name"], match["revision"])

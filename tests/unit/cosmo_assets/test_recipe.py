@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cosmo_assets.decontamination.stage import benchmark_files
+from cosmo_assets.decontamination.benchmarks import sources
 from cosmo_assets.prompts.mixes import used_templates
 from cosmo_assets.recipe import SHIPPED, Recipe, load_recipe
 from cosmo_resources.errors import CosmoError
@@ -72,7 +72,7 @@ def test_the_demo_has_all_its_files() -> None:
     recipe = load_recipe("demo")
     for source in recipe.sources:
         assert recipe.paths(source.path, field=source.name)
-    assert len(benchmark_files(recipe)) == len(recipe.decontamination.benchmarks)
+    assert [source.files for source in sources(recipe)] == [1] * len(recipe.decontamination.benchmarks)
 
 
 def test_the_real_sample_has_all_its_files(monkeypatch: pytest.MonkeyPatch, samples: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_real_sample_has_all_its_files(monkeypatch: pytest.MonkeyPatch, samp
     recipe = load_recipe("real-sample")
     for source in recipe.sources:
         assert recipe.paths(source.path, field=source.name)
-    assert len(benchmark_files(recipe)) == len(recipe.decontamination.benchmarks)
+    assert [source.files for source in sources(recipe)] == [1] * len(recipe.decontamination.benchmarks)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,19 @@ def test_the_real_sample_has_all_its_files(monkeypatch: pytest.MonkeyPatch, samp
         ("generation.samples", 0, r"generation\.samples: .*greater than or equal to 1"),
         ("prompts.mixes.web.templates", [], r"prompts\.mixes\.web\.templates: .*at least 1"),
         ("prompts.mixes.poems", {"templates": [{"template": "t"}]}, r"prompts\.mixes: .*poems: name its kind"),
+        ("decontamination.benchmarks", [{"name": "mine", "path": "x"}], r"benchmarks\.0: .*'mine' is none of arc_chal"),
+        ("decontamination.benchmarks", [{"name": "mmlu"}], r"decontamination\.benchmarks\.0\.path: Field required"),
+        ("decontamination.benchmarks", [{"name": "mmlu", "path": "x"}] * 2, "benchmarks: mmlu is there twice"),
+        (
+            "decontamination.benchmarks",
+            [{"name": "mmlu", "path": "x", "parts": ["choices", "choices"]}],
+            r"benchmarks\.0\.parts: .*choices stands there twice",
+        ),
+        (
+            "decontamination.benchmarks",
+            [{"name": "mmlu", "path": "x", "fields": {"questions": "ask"}}],
+            r"benchmarks\.0\.fields\.0\.questions: Extra inputs",
+        ),
         (
             "prompts.mixes.again",
             {"kind": "web", "templates": [{"template": "blogpost"}]},
@@ -187,8 +200,8 @@ def test_a_variable_that_is_not_set_is_named_with_its_field(
 
 def test_a_benchmark_whose_variable_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COSMO_SAMPLES", raising=False)
-    with pytest.raises(CosmoError, match=r"recipe real-sample, decontamination\.benchmarks\.arc_easy\.path") as caught:
-        benchmark_files(load_recipe("real-sample"))
+    with pytest.raises(CosmoError, match=r"recipe real-sample, decontamination\.benchmarks\.mmlu\.path") as caught:
+        sources(load_recipe("real-sample"))
     assert "COSMO_SAMPLES" in caught.value.remedy
 
 

@@ -82,13 +82,13 @@ def test_every_rule_finds_something_and_tells_the_item(expected: list[Match]) ->
 def test_rules_come_in_their_order_and_no_match_twice(expected: list[Match]) -> None:
     ranks = [list(RULES).index(match.rule) for match in expected]
     assert ranks == sorted(ranks)
-    assert len({match[:4] for match in expected}) == len(expected)
+    assert len({match[:5] for match in expected}) == len(expected)
 
 
 def test_the_table_of_items_tells_which_rules_can_find_each(tmp_path: Path) -> None:
     items = build_index(ITEMS, RULES, tmp_path)
-    rows = [(row["benchmark"], row["item"], row["text"]) for row in items.to_pylist()]
-    assert rows == [(item.benchmark, item.id, item.text) for item in ITEMS]
+    rows = [(row["benchmark"], row["item"], row["part"], row["text"]) for row in items.to_pylist()]
+    assert rows == [(item.benchmark, item.id, item.part, item.text) for item in ITEMS]
     expected = {(row["item"], rule) for row in items.to_pylist() for rule in row["rules"]}
     held = BenchmarkIndex.open(RULES, items, tmp_path.iterdir())
     matches = held.matches(pa.array([item.text for item in ITEMS]))

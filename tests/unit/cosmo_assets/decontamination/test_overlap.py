@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.decontamination.benchmarks import read_items
 from cosmo_assets.decontamination.kernels import MIN_BLOCK
 from cosmo_assets.decontamination.overlap import Spelling, block_overlaps, word_overlaps
 from cosmo_assets.decontamination.tables import hashed
+from tests.sample_benchmarks import plain_items
 
 Found = tuple[float, int, int]
 
@@ -91,9 +91,8 @@ def test_more_common_runs_than_there_is_room_for_at_first() -> None:
 
 @pytest.mark.samples
 def test_blocks_are_those_of_difflib_between_real_items(samples: Path) -> None:
-    names = ("boolq_validation", "mmlu_test", "hellaswag_validation", "gsm8k_test")
-    paths = [samples / "benchmarks" / f"{name}.jsonl" for name in names]
-    found = [item.text for path in paths for item in list(read_items(path.stem, path))[::150]]
+    names = ("boolq", "mmlu", "hellaswag", "gsm8k")
+    found = [item.text for item in plain_items(samples) if item.benchmark in names][::150]
     spelled = Spelling.of(pa.array(found), "published")
     texts = ["".join(map(chr, spelled[number])) for number in range(len(found))]
     draw = random.Random(11)

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cosmo_assets.decontamination.benchmarks import read_items
 from cosmo_assets.decontamination.rules import CosmopediaRule, Items
 from cosmo_assets.decontamination.tables import hashed
 from tests.doubles.plain_decontamination import PlainIndex, matched_share, words_of
+from tests.sample_benchmarks import plain_items
 
 pytestmark = [pytest.mark.samples, pytest.mark.slow]
 
@@ -37,8 +37,7 @@ def texts_of_pieces(items: list[str], count: int) -> list[str]:
 
 @pytest.mark.timeout(600)
 def test_candidates_shares_and_verdicts_are_those_that_were_published(samples: Path) -> None:
-    paths = sorted((samples / "benchmarks").glob("*.jsonl"))
-    read = [item.text for path in paths for item in read_items(path.stem, path)]
+    read = [item.text for item in plain_items(samples)]
     chosen = [text for text in read if len(words_of(text)) <= MOST_WORDS]
     texts = texts_of_pieces([text for text in chosen if len(words_of(text)) >= NGRAM], PAIRS // 2)
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.decontamination.benchmarks import read_items
 from cosmo_assets.decontamination.overlap import MOST_LETTERS, Spelling
 from cosmo_assets.decontamination.tables import hashed
 from cosmo_assets.decontamination.words import AlphabetName, alphabet_table, words_of
 from tests.doubles import plain_decontamination as plain
+from tests.sample_benchmarks import plain_items
 
 ALPHABETS: list[AlphabetName] = ["published", "folded"]
 
@@ -78,9 +78,7 @@ def test_any_texts_have_the_same_words_in_python_and_compiled(texts: list[str], 
 @pytest.mark.samples
 @pytest.mark.parametrize("alphabet", ALPHABETS)
 def test_all_benchmarks_have_the_same_words_in_python_and_compiled(alphabet: AlphabetName, samples: Path) -> None:
-    paths = sorted((samples / "benchmarks").glob("*.jsonl"))
-    assert paths
-    items = [item.text for path in paths for item in read_items(path.stem, path)]
+    items = [item.text for item in plain_items(samples)]
     assert_compiled_words_are_those_of_python(array(items), alphabet)
 
 

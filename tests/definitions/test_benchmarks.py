@@ -1,0 +1,65 @@
+"""External assets of benchmarks: what the graph says of them, and which version a build of the index has read."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from cosmo_assets.build import build_defs, external_specs
+from cosmo_assets.decontamination.assets import benchmark_index
+from cosmo_assets.decontamination.benchmarks import sources
+from cosmo_assets.recipe import Benchmark, Decontamination, Recipe, load_recipe
+from cosmo_resources.deployments import deployment, settings
+from cosmo_resources.storage.store import CorpusStore
+
+DEMO = load_recipe("demo")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    """The demo's, with a known benchmark of two files instead of its own, and one that is nobody else's."""
+    for number in range(2):
+        row = {"id": f"{number}", "question": "_ is what?", "choices": ["This", "That"], "answer": "That"}
+        (tmp_path / f"mmlu-{number}.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    (tmp_path / "own.jsonl").write_text(json.dumps({"question": "?", "answer": ""}), encoding="utf-8")
+    known = Benchmark(name="mmlu", path=str(tmp_path / "mmlu-*.jsonl"))
+    own = Benchmark(name="own", path=str(tmp_path / "own.jsonl"), licence="LicenseRef-own", homepage="own.example")
+    return DEMO.model_copy(update={"decontamination": Decontamination(benchmarks=(known, own))})
+
+
+def test_the_graph_tells_licence_path_and_parts_of_a_benchmark(recipe: Recipe) -> None:
+    known, own = external_specs(recipe)["benchmark_index"]
+    assert known.key == dg.AssetKey(["benchmarks", "mmlu"])
+    assert known.metadata["licence"] == "MIT"
+    assert known.metadata["parts"].startswith("question_answer, long_question")
+    assert own.metadata["licence"] == "LicenseRef-own"
+    assert (own.metadata["path"], own.metadata["parts"]) == (
+        recipe.decontamination.benchmarks[1].path,
+        "question_answer",
+    )
+    assert build_defs(recipe, deployment(settings({}), recipe.name)).resolve_asset_graph().get(known.key).is_external
+
+
+def test_a_build_of_the_index_observes_the_version_of_every_benchmark(recipe: Recipe, tmp_path: Path) -> None:
+    given = settings({"COSMO_DATA": str(tmp_path / "data")})
+    resources = {"store": deployment(given, recipe.name)["store"], "recipe": recipe}
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize([benchmark_index], resources=resources, instance=instance).success
+        known, own = sources(recipe)
+        seen = {}
+        for source in (known, own):
+            key = dg.AssetKey(["benchmarks", source.benchmark.name])
+            (record,) = instance.fetch_observations(key, limit=5).records
+            assert record.asset_observation is not None
+            assert record.asset_observation.tags["dagster/data_version"] == source.version
+            seen[source.benchmark.name] = {k: v.value for k, v in record.asset_observation.metadata.items()}
+    parts = ", ".join(known.benchmark.parts)
+    counted = {"files": 2, "items": 2, "texts": 12, "unchecked": 0}
+    assert seen["mmlu"] == {"version": known.version, "licence": "MIT", "parts": parts, **counted}
+    assert (seen["own"]["unchecked"], seen["own"]["items"]) == (1, 1)
+    manifest = CorpusStore(tmp_path / "data" / recipe.name).open("benchmark_index").manifest
+    versions = {ref.asset: ref.version for ref in manifest.inputs}
+    assert versions == {"benchmarks/mmlu": known.version, "benchmarks/own": own.version}
+    assert manifest.summary["unchecked"] == [{"benchmark": "own", "item": "1", "part": "question_answer"}]
+    assert manifest.flow.rows_in == 3
