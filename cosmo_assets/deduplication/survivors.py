@@ -88,7 +88,7 @@ def ranked(parts: Sequence[Signed], policy: Deduplication) -> Ranked:
     settled = np.concatenate(
         [np.full(table.num_rows, part.settled is not None) for part, table in zip(parts, tables, strict=True)]
     )
-    keys = [np.array(whole["doc_id"].to_pylist(), "S32")]
+    keys = [np.concatenate([np.array(table["doc_id"].to_pylist(), "S32") for table in tables])]
     keys += [-whole[name].to_numpy() for name in reversed(policy.survivor)]
     order = np.lexsort((*keys, ~settled))
     silent = _silent(parts, tables)
