@@ -46,12 +46,6 @@ def build(workspace: Workspace, bucket: str) -> Manifest:
     )
 
 
-def prompt_texts(prompts: Dataset, bucket: str) -> dict[str, str]:
-    """The rendered prompts of a bucket by id."""
-    table = prompts.table(["prompt_id", "prompt"], bucket=bucket)
-    return dict(zip(table["prompt_id"].to_pylist(), table["prompt"].to_pylist(), strict=True))
-
-
 def _produce(
     writer: DatasetWriter, workspace: Workspace, generations: Dataset, prompts: Dataset, bucket: str, earlier: Earlier
 ) -> None:

@@ -202,6 +202,14 @@ def test_a_benchmark_that_comes_grows_and_goes_costs_exactly_its_documents(livin
     assert second.reported["decontamination/added.tokens"] == sum(
         texts[key]["completion_tokens"] for key in (*planted, longer, of_seed)
     )
+    cases = [row for bucket in ("b000", "b001") for row in living.said("decontaminated", "worst_cases", bucket)]
+    ((caption, *sides),) = [case for case in cases if longer in case[0]]
+    assert caption == f"added:added-3, 100% by cosmopedia, in the text of {longer}"
+    assert [side.count(f"**{SENTENCE}**") for side in sides] == [1, 1]
+    splits = [living.said("decontaminated", "removed_by_split", bucket)[-1] for bucket in ("b000", "b001")]
+    assert sum(int(split[-1].split(" ")[0]) for split in splits) == 5
+    ((_, _, of_seeds),) = living.said("contaminated_seeds", "worst_cases")
+    assert f"**{HELD_SEED}**" in of_seeds
     said = [
         row for bucket in ("b000", "b001") for row in living.said("decontaminated", "since_the_last_version", bucket)
     ]

@@ -108,6 +108,14 @@ def test_a_built_version_can_be_opened(store: CorpusStore) -> None:
     assert dataset.folder == store.root / "things" / "b001" / manifest.version
 
 
+def test_a_manifest_to_compare_with_is_had_where_the_version_is_whole(store: CorpusStore) -> None:
+    assert store.current_manifest("things", "b001") is None
+    manifest = build(store, Producer("a", "b"))
+    assert store.current_manifest("things", "b001") == manifest
+    store.open("things", "b001").paths()[0].unlink()
+    assert store.current_manifest("things", "b001") is None
+
+
 def test_the_manifest_says_what_it_was_built_from(store: CorpusStore) -> None:
     manifest = build(store, Producer("a"))
     assert (manifest.asset, manifest.bucket, manifest.stage_version) == ("things", "b001", "1")
