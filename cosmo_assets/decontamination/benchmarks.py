@@ -170,14 +170,16 @@ def _pieces(part: Part, row: Question) -> tuple[str, str, Part, str]:
 
 def _filled(asked: str, answer: str) -> tuple[str, str, Part, str]:
     """The answer in place of the blank; where there is none, the answer goes on with the text. Of several blanks nobody
-    knows what goes into which."""
+    knows what goes into which. Where the text begins with the answer, all of it counts as asked: it is no answer alone.
+    """
     blanks = list(BLANK.finditer(asked))
     if len(blanks) > 1:
         return "", "", "filled", ""
     if not blanks:
         return asked, answer, "filled", " "
     start, end = blanks[0].span()
-    return asked[:start], answer + asked[end:], "filled", ""
+    before, after = asked[:start], answer + asked[end:]
+    return (before, after, "filled", "") if before.strip() else (after, "", "filled", "")
 
 
 def _rows(benchmark: Benchmark, unit: Unit) -> Iterator[tuple[str, Any]]:

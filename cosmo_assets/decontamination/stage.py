@@ -88,12 +88,12 @@ def _index(writer: DatasetWriter, recipe: Decontamination, found: Sequence[Sourc
         for path in sorted(Path(work).iterdir()):
             writer.artifact(path.name, partial(link_or_copy, path))
     writer.write(table)
-    writer.summary = _summary(table, found, recipe)
+    writer.summary = index_summary(table, found, recipe)
     items = sum(row["items"] for row in writer.summary["benchmarks"])
     writer.flow("items", items, items)
 
 
-def _summary(table: pa.Table, found: Sequence[Source], recipe: Decontamination) -> dict[str, Any]:
+def index_summary(table: pa.Table, found: Sequence[Source], recipe: Decontamination) -> dict[str, Any]:
     """What of the benchmarks is searched for, and what no rule can find: an item is `unchecked` where none of its texts
     can be found; texts that cannot be are listed with their part, those of such items first."""
     texts: Counter[str] = Counter(table["benchmark"].to_pylist())

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cosmo_assets.decontamination.benchmarks import ALONE, LONG, Item, read_items
+from cosmo_assets.decontamination.benchmarks import ALONE, LONG, Item, read_items, sources
 from cosmo_assets.decontamination.index import BenchmarkIndex, build_index
 from cosmo_assets.decontamination.rules import Rule, rules_of
-from cosmo_assets.decontamination.stage import _summary
+from cosmo_assets.decontamination.stage import index_summary
 from cosmo_assets.decontamination.words import words_of
-from cosmo_assets.recipe import Benchmark, Decontamination, known_benchmarks
+from cosmo_assets.recipe import Benchmark, Decontamination, Recipe, known_benchmarks
 from tests.sample_benchmarks import sample_items, sample_sources
 
 DEFAULT = Decontamination(benchmarks=())
@@ -113,8 +113,8 @@ def test_every_text_is_found_or_listed(
     """The texts of every seventh item, each looked for in itself: found exactly where the index says that it can be."""
     section = Decontamination(benchmarks=(), **({"rules": rules} if rules else {}))
     known = rules_of(section)
-    sources = sample_sources(samples_folder)
-    few = [item for source in sources for number, item in enumerate(read_items(source)) if number // 8 % 7 == 0]
+    shared = sample_sources(samples_folder)
+    few = [item for source in shared for number, item in enumerate(read_items(source)) if number // 8 % 7 == 0]
     table = build_index(few, known, tmp_path)
     index = BenchmarkIndex.open(known, table, tmp_path.iterdir())
     found: dict[int, set[str]] = defaultdict(set)
@@ -126,11 +126,30 @@ def test_every_text_is_found_or_listed(
         ):
             found[match.text].add(match.rule)
     assert [found[number] for number in range(len(few))] == [set(names) for names in table["rules"].to_pylist()]
-    summary = _summary(table, sources, section)
+    summary = index_summary(table, shared, section)
     lost = [row for row in table.to_pylist() if not row["rules"]]
     assert sum(row["unchecked_texts"] for row in summary["benchmarks"]) == len(lost)
     assert len(summary["unchecked"]) == min(len(lost), 20)
     assert not lost if rules is None else lost
+
+
+def test_an_item_is_unchecked_where_none_of_its_texts_can_be_found_and_these_are_listed_first(tmp_path: Path) -> None:
+    rows = [("a", ["?!", "!!"]), ("b", ["What is it, and why?", "?!"]), ("c", ["..."])]
+    items = [
+        Item("bench", key, text, "", part)
+        for key, texts in rows
+        for part, text in zip(("question", "context"), texts, strict=False)
+    ]
+    (tmp_path / "bench.jsonl").write_text("{}", encoding="utf-8")
+    benchmark = Benchmark(name="bench", path="bench.jsonl", licence="MIT", parts=("question", "context"))
+    section = Decontamination(benchmarks=(benchmark,))
+    (source,) = sources(Recipe.model_construct(name="r", folder=tmp_path, decontamination=section))
+    (tmp_path / "index").mkdir()
+    summary = index_summary(build_index(items, rules_of(section), tmp_path / "index"), [source], section)
+    (counts,) = summary["benchmarks"]
+    assert (counts["items"], counts["texts"], counts["unchecked"], counts["unchecked_texts"]) == (3, 5, 2, 4)
+    listed = [(row["item"], row["part"]) for row in summary["unchecked"]]
+    assert listed == [("a", "question"), ("a", "context"), ("c", "question"), ("b", "context")]
 
 
 def build(items: list[Item], folder: Path, rules: dict[str, Rule]) -> tuple[BenchmarkIndex, pa.Table]:
@@ -142,13 +161,13 @@ def build(items: list[Item], folder: Path, rules: dict[str, Rule]) -> tuple[Benc
 def test_answers_and_contexts_are_searched_for_where_a_recipe_wants_it(samples_folder: Path, tmp_path: Path) -> None:
     """A short answer stands everywhere: it is listed and never condemns; a long solution or passage is found."""
     wanted = {"gsm8k": "answer", "boolq": "context", "winogrande": "answer", "mmlu": "answer"}
-    sources = [
+    asked = [
         source
         for name, part in wanted.items()
         for source in sample_sources(samples_folder, parts=[part])
         if source.benchmark.name == name
     ]
-    items = [item for source in sources for item in list(read_items(source))[:400]]
+    items = [item for source in asked for item in list(read_items(source))[:400]]
     index, table = build(items, tmp_path, rules_of(DEFAULT))
     texts = [f"Before it: {item.text}, as it is said." for item in items]
     found = {(match.text, match.item) for match in index.matches(pa.array([*texts, "Yes", "4", "Maria", "Sarah"]))}
@@ -156,7 +175,7 @@ def test_answers_and_contexts_are_searched_for_where_a_recipe_wants_it(samples_f
     findable = {number for number, rules in enumerate(table["rules"].to_pylist()) if rules}
     assert {number for number, item in enumerate(items) if (number, item.id) in found} == findable
     assert {items[number].benchmark for number in findable} == {"gsm8k", "boolq", "mmlu"}
-    summary = _summary(table, sources, DEFAULT)
+    summary = index_summary(table, asked, DEFAULT)
     unchecked = {row["benchmark"]: row["unchecked"] for row in summary["benchmarks"]}
     assert unchecked["winogrande"] == 400
     assert unchecked["boolq"] == 0

@@ -235,3 +235,10 @@ def test_an_item_that_can_be_checked_is_found_in_itself_and_no_other(rule: Rule)
     assert can_be_found <= found
     for text, other in found - can_be_found:  # prose repeats itself: then the words stand there
         assert words_of(rows[other].text)[:10] == words_of(rows[text].text)[:10], (text, other)
+
+
+def test_short_passes_over_an_answer_alone() -> None:
+    answers = [item("", "Yes"), item("", "in the early morning"), item("?!", "four"), item("Is it?", "Yes")]
+    assert checkable(SHORT, *answers) == [False, False, False, True]
+    assert condemned(SHORT, ["Yes", "four", f"{BEFORE} in the early morning {AFTER}"], *answers) == []
+    assert condemns(GramRule(5), f"{BEFORE} {counted(8)} {AFTER}", item("", counted(8))), "long answers are found"
