@@ -21,13 +21,13 @@ from cosmo_assets.decontamination.fields import (
     question_of,
     required,
 )
-from cosmo_assets.decontamination.words import words_of
 from cosmo_assets.recipe import Benchmark, Part, Recipe
 from cosmo_assets.seeds.readers.base import BadFieldError, BadRow
 from cosmo_assets.seeds.readers.hf_dataset import hub_rows
 from cosmo_assets.seeds.readers.records import parquet_rows
 from cosmo_assets.seeds.readers.sources import HubDataset, Unit, located_units
 from cosmo_assets.seeds.readers.streams import json_rows
+from cosmo_assets.words.alphabet import words_of
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest
 

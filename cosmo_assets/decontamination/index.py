@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from cosmo_assets.decontamination.benchmarks import Item
 from cosmo_assets.decontamination.rules import Items, Rule
-from cosmo_assets.decontamination.tables import Table, Words, hashed
-from cosmo_assets.decontamination.words import AlphabetName
+from cosmo_assets.decontamination.tables import Table
+from cosmo_assets.words.alphabet import AlphabetName
+from cosmo_assets.words.hashing import Words, hashed
 
 
 class Match(NamedTuple):

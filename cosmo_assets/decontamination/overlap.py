@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cosmo_assets.decontamination import kernels
-from cosmo_assets.decontamination.kernels import Ints, Offsets, Points
-from cosmo_assets.decontamination.tables import Words, power, utf8
-from cosmo_assets.decontamination.words import AlphabetName, alphabet_table
+from cosmo_assets.decontamination import matching
+from cosmo_assets.words.alphabet import AlphabetName, alphabet_table
+from cosmo_assets.words.compiled import Ints, Offsets, Points, utf8
+from cosmo_assets.words.hashing import Words, power
 
 MOST_LETTERS = 8
 """Code points that one byte of a text becomes at most: U+FDFA, three bytes, has eighteen letters."""
@@ -34,7 +34,7 @@ class Spelling:
         parts = []
         for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
             letters = np.empty(MOST_LETTERS * (end - start) + 1, np.uint32)
-            count = kernels.spell(data[start:end], table.ascii, table.starts, table.letters, letters)
+            count = matching.spell(data[start:end], table.ascii, table.starts, table.letters, letters)
             parts.append(letters[:count].copy())
         return cls(np.concatenate([np.empty(0, np.uint32), *parts]), np.cumsum([0, *map(len, parts)]))
 
@@ -59,7 +59,7 @@ def block_overlaps(text: Points, items: Spelling, chosen: Ints) -> Overlaps:
     Cost: linear in the text once, then in each item, plus its common runs x blocks; difflib's is text x item.
     """
     matched, starts, lengths = (np.empty(len(chosen), np.int32) for _ in range(3))
-    kernels.block_overlaps(text, items.letters, items.bounds, chosen, matched, starts, lengths)
+    matching.block_overlaps(text, items.letters, items.bounds, chosen, matched, starts, lengths)
     return Overlaps(matched / np.maximum(np.diff(items.bounds)[chosen], 1), starts, lengths)
 
 
@@ -69,7 +69,7 @@ def word_overlaps(texts: Words, items: Words, pairs: Ints, size: int) -> Overlap
     covered, starts, lengths = (np.empty(len(pairs), np.int32) for _ in range(3))
     longest = int(np.diff(texts.bounds).max(initial=1))
     slots = np.empty(1 << max(1, (2 * longest - 1).bit_length()), np.int32)
-    kernels.coverage(
+    matching.coverage(
         texts.prefix,
         texts.bounds,
         items.prefix,

@@ -15,18 +15,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets import recipe
-from cosmo_assets.decontamination.kernels import Ints
 from cosmo_assets.decontamination.overlap import Overlaps, Spelling, block_overlaps, word_overlaps
 from cosmo_assets.decontamination.tables import (
     SHORT_SEED,
     Table,
-    Words,
     gram_table,
     texts_with_grams,
     texts_with_items,
     whole_table,
 )
-from cosmo_assets.decontamination.words import AlphabetName, words_of
+from cosmo_assets.words.alphabet import AlphabetName, words_of
+from cosmo_assets.words.compiled import Ints
+from cosmo_assets.words.hashing import Words
 
 Mask = npt.NDArray[np.bool_]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cosmo_assets.decontamination.passages import Cases
+from cosmo_assets.decontamination.cases import Cases
 from cosmo_assets.decontamination.search import CLEAN, Search, names, open_search
 from cosmo_assets.decontamination.stage import rule_params
 from cosmo_assets.schemas import CONTAMINATED_SEEDS

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosmo_assets.decontamination.benchmarks import Source, read_items, sources
+from cosmo_assets.decontamination.cases import Cases
 from cosmo_assets.decontamination.index import Match, build_index
-from cosmo_assets.decontamination.passages import Cases
 from cosmo_assets.decontamination.rules import rules_of
 from cosmo_assets.decontamination.search import CLEAN, Search, names, open_search
 from cosmo_assets.decontamination.tally import Tally

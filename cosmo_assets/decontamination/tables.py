@@ -1,21 +1,19 @@
 """Tables of an index: which items have an n-gram, and which short items stand around a window of words.
 
 Belongs here: building the tables that compiled loops look into, and asking them. Does not belong here: the loops
-(`kernels`), texts and files (`index`), or what a shared n-gram means (`rules`).
+(`lookups`), texts and files (`index`), or what a shared n-gram means (`rules`).
 """
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from cosmo_assets.decontamination import kernels
-from cosmo_assets.decontamination.kernels import BASE, Bytes, Hashes, Ints, Offsets
-from cosmo_assets.decontamination.words import AlphabetName, alphabet_table
+from cosmo_assets.decontamination import lookups
+from cosmo_assets.words.compiled import Hashes, Ints, Offsets
+from cosmo_assets.words.hashing import Words, power
 
 Table = dict[str, npt.NDArray[Any]]
 """Arrays by name: `bits` tells quickly of most keys that they are not there; `slots` are a hash table of the numbers of
@@ -35,68 +33,9 @@ PAIRS = 1 << 16
 """Room for pairs, at least."""
 
 
-@dataclass(frozen=True)
-class Words:
-    """Words of texts as hashes: those of text i stand from `bounds[i]` to `bounds[i + 1]`; `prefix` has their sums."""
-
-    hashes: Hashes
-    prefix: Hashes
-    bounds: Offsets
-
-    def __len__(self) -> int:
-        return len(self.bounds) - 1
-
-    def windows(self, starts: Offsets, size: int) -> Hashes:
-        """The hashes of the windows of `size` words that begin at `starts`."""
-        return self.prefix[starts + size] - self.prefix[starts] * power(size)
-
-    def whole(self, chosen: Offsets | Ints) -> Hashes:
-        """The hashes of texts as one window each."""
-        begins, ends = self.bounds[:-1][chosen], self.bounds[1:][chosen]
-        powers = np.array([power(size) for size in (ends - begins).tolist()], np.uint64)
-        return self.prefix[ends] - self.prefix[begins] * powers
-
-    def starts(self, size: int) -> Offsets:
-        """Where windows of `size` words begin that lie within one text."""
-        texts = np.repeat(np.arange(len(self)), np.diff(self.bounds))
-        starts: Offsets = np.arange(max(len(self.hashes) - size + 1, 0), dtype=np.int64)
-        within: npt.NDArray[np.bool_] = texts[starts] == texts[starts + size - 1]
-        return starts[within]
-
-    def owners(self, starts: Offsets) -> Ints:
-        """The text to which each place belongs."""
-        return (np.searchsorted(self.bounds, starts, side="right") - 1).astype(np.int32)
-
-
-def power(size: int) -> np.uint64:
-    """BASE to the power of `size`, modulo 2**64."""
-    return np.uint64(pow(int(BASE), size, 1 << 64))
-
-
 def seed_size_of(size: int) -> int:
     """Words of the windows by which n-grams of `size` words are first looked for."""
     return max(size // 2, 1)
-
-
-def utf8(texts: pa.Array) -> tuple[Bytes, Offsets]:
-    """The bytes of texts, and where each begins, without copying what is long. A null is an empty text."""
-    texts = texts.fill_null("").cast(pa.large_string()) if texts.null_count else texts.cast(pa.large_string())
-    _, offsets, data = texts.buffers()
-    starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data or b"", np.uint8), starts
-
-
-def hashed(texts: pa.Array, alphabet: AlphabetName) -> Words:
-    """The words of texts. Cost: linear in their bytes. Memory: 16 bytes for each of these while it works, 3 after."""
-    data, offsets = utf8(texts)
-    table = alphabet_table(alphabet)
-    room = int(offsets[-1] - offsets[0]) * 2 + 2  # a character may have several words in it
-    hashes, bounds = np.empty(room, np.uint64), np.empty(len(offsets), np.int64)
-    kernels.hash_words(data, offsets, table.ascii, table.starts, table.letters, hashes, bounds)
-    hashes = hashes[: bounds[-1]].copy()
-    prefix = np.empty(len(hashes) + 1, np.uint64)
-    kernels.prefix_sums(hashes, prefix)
-    return Words(hashes, prefix, bounds)
 
 
 def gram_table(words: Words, size: int, *, reaching: Offsets | None = None, degenerate: bool = False) -> Table:
@@ -105,7 +44,7 @@ def gram_table(words: Words, size: int, *, reaching: Offsets | None = None, dege
     starts = words.starts(size)
     if not degenerate:
         repetitive = np.zeros(max(len(words.hashes), 1), np.bool_)
-        kernels.degenerate(words.hashes, size, max(math.ceil(DEGENERATE * size) - 1, 1), repetitive)
+        lookups.degenerate(words.hashes, size, max(math.ceil(DEGENERATE * size) - 1, 1), repetitive)
         starts = starts[~repetitive[starts]]
     if reaching is not None:
         owners = words.owners(starts)
@@ -148,9 +87,9 @@ def _lookup(keys: Hashes, items: Ints, seeds: Hashes) -> tuple[Table, npt.NDArra
     distinct, order = sorted_keys[new_key], order[new_pair]
     ends = np.cumsum(np.bincount(np.cumsum(new_key[new_pair]) - 1, minlength=len(distinct)))
     slots = np.full(_power_of_two(2 * len(distinct)), -1, np.int32)
-    kernels.fill_slots(slots, _shift(len(slots)), distinct)
+    lookups.fill_slots(slots, _shift(len(slots)), distinct)
     bits = np.zeros(_power_of_two(BITS_PER_KEY * len(seeds)) // 64, np.uint64)
-    kernels.mark_bits(bits, _shift(64 * len(bits)), seeds)
+    lookups.mark_bits(bits, _shift(64 * len(bits)), seeds)
     lists = np.concatenate([[0], ends]).astype(np.int32)
     return {"bits": bits, "slots": slots, "keys": distinct, "lists": lists, "items": items[order]}, order
 
@@ -160,7 +99,7 @@ def texts_with_grams(texts: Words, table: Table, size: int, items: int) -> Itera
     seed_size = seed_size_of(size)
 
     def find(first: int, seen: Ints, found: Ints) -> tuple[int, int]:
-        return kernels.find_shared(
+        return lookups.find_shared(
             texts.prefix,
             texts.bounds,
             first,
@@ -180,7 +119,7 @@ def texts_with_items(texts: Words, table: Table, items: int) -> Iterator[Ints]:
     """Pairs (text, item) of a text and an item that stands in it as a whole, like `texts_with_grams`."""
 
     def find(first: int, seen: Ints, found: Ints) -> tuple[int, int]:
-        return kernels.find_whole(
+        return lookups.find_whole(
             texts.prefix,
             texts.bounds,
             first,

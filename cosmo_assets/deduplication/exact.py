@@ -1,7 +1,7 @@
 """Equal texts: one hash for all texts of the same words.
 
 Belongs here: that hash, and the first of equal ones. Does not belong here: what is a word
-(`cosmo_assets.decontamination.words`).
+(`cosmo_assets.words.alphabet`).
 """
 
 import hashlib
@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cosmo_assets.decontamination.tables import hashed
 from cosmo_assets.deduplication.records import record_order
+from cosmo_assets.words.hashing import hashed
 
 HASH_BYTES = 16
 

@@ -1,7 +1,7 @@
 """Copied passages: documents much of which stands in better documents, in whatever order and however long these are.
 
 Belongs here: which windows of a text are remembered, and who had them first. Does not belong here: words and their
-hashes (`cosmo_assets.decontamination.tables`), or files (`records`).
+hashes (`cosmo_assets.words.hashing`), or files (`records`).
 
 A text's windows of 50 words are what ExactSubstr looks for (Lee et al., 2022, section 4.1). Of them those are kept
 whose hash is divisible by `SAMPLE`, so that equal passages of two texts keep the same ones (Schleimer et al., 2003,
@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cosmo_assets.decontamination.kernels import compiled
-from cosmo_assets.decontamination.tables import hashed
 from cosmo_assets.deduplication.records import Hashes, Positions, Records, write_records
 from cosmo_assets.recipe import PassagesMethod
+from cosmo_assets.words.compiled import compiled
+from cosmo_assets.words.hashing import hashed
 
 FILE = "passages.sig"
 SAMPLE = np.uint64(8)

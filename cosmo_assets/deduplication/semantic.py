@@ -11,10 +11,10 @@ similar to a better one that stays. Two documents that k-means puts in different
 import numpy as np
 import numpy.typing as npt
 
-from cosmo_assets.decontamination.kernels import compiled
 from cosmo_assets.recipe import SemanticMethod
 from cosmo_assets.topics.features import Vectors
 from cosmo_assets.topics.grouping import k_means
+from cosmo_assets.words.compiled import compiled
 
 Ranks = npt.NDArray[np.int64]
 BLOCK = 1024

@@ -10,7 +10,7 @@ Hashes of shingles: XXH64 (of xxHash 0.8), seed 0. Hashes of a hash x, one for e
 
 import numpy as np
 
-from cosmo_assets.decontamination.kernels import Bytes, Hashes, Ints, Offsets, code_point, compiled
+from cosmo_assets.words.compiled import Bytes, Hashes, Ints, Offsets, code_point, compiled
 
 LETTERS, DIGIT, DECIMAL_MARK, IN_CONTEXT = 0, 1, 2, 3
 """What a character is: letters or spaces of its own; a digit; a mark that may stand within a number; one whose letters

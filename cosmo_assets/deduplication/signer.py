@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 
-from cosmo_assets.decontamination.tables import utf8
 from cosmo_assets.deduplication import shingle_kernels as kernels
 from cosmo_assets.deduplication.spelling import simplified, spelling
+from cosmo_assets.words.compiled import utf8
 
 PART = 128
 """Texts that one thread signs at a time."""

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.decontamination.kernels import MIN_BLOCK
+from cosmo_assets.decontamination.matching import MIN_BLOCK
 from cosmo_assets.decontamination.overlap import Spelling, block_overlaps, word_overlaps
-from cosmo_assets.decontamination.tables import hashed
+from cosmo_assets.words.hashing import hashed
 from tests.sample_benchmarks import plain_items
 
 Found = tuple[float, int, int]

@@ -26,8 +26,8 @@ import pytest
 from cosmo_assets.decontamination.benchmarks import Item
 from cosmo_assets.decontamination.index import BenchmarkIndex, Match, build_index
 from cosmo_assets.decontamination.rules import CosmopediaRule, GramRule, ShortRule, rules_of
-from cosmo_assets.decontamination.words import words_of
 from cosmo_assets.recipe import Decontamination
+from cosmo_assets.words.alphabet import words_of
 from tests.doubles import plain_decontamination as plain
 from tests.sample_benchmarks import sample_items
 

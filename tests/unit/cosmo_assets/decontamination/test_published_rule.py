@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from cosmo_assets.decontamination.rules import CosmopediaRule, Items
-from cosmo_assets.decontamination.tables import hashed
+from cosmo_assets.words.hashing import hashed
 from tests.doubles.plain_decontamination import PlainIndex, matched_share, words_of
 from tests.sample_benchmarks import plain_items
 

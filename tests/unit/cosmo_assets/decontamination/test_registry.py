@@ -14,8 +14,8 @@ from cosmo_assets.decontamination.benchmarks import ALONE, LONG, Item, read_item
 from cosmo_assets.decontamination.index import BenchmarkIndex, build_index
 from cosmo_assets.decontamination.rules import Rule, rules_of
 from cosmo_assets.decontamination.stage import index_summary
-from cosmo_assets.decontamination.words import words_of
 from cosmo_assets.recipe import Benchmark, Decontamination, Recipe, known_benchmarks
+from cosmo_assets.words.alphabet import words_of
 from tests.sample_benchmarks import sample_items, sample_sources
 
 DEFAULT = Decontamination(benchmarks=())

@@ -15,7 +15,7 @@ from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontIn
 
 from cosmo_assets.decontamination.benchmarks import Item
 from cosmo_assets.decontamination.rules import Condemned, CosmopediaRule, GramRule, Items, Rule, ShortRule
-from cosmo_assets.decontamination.tables import hashed
+from cosmo_assets.words.hashing import hashed
 from tests.doubles.plain_decontamination import matched_share, words_of
 from tests.doubles.replay_server import prose
 

@@ -10,16 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmo_assets.decontamination import tables
-from cosmo_assets.decontamination.kernels import Ints
 from cosmo_assets.decontamination.tables import (
     SHORT_SEED,
-    Words,
     gram_table,
-    hashed,
     texts_with_grams,
     texts_with_items,
     whole_table,
 )
+from cosmo_assets.words.compiled import Ints
+from cosmo_assets.words.hashing import Words, hashed
 
 SIZES = range(1, 16)
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmo_assets.decontamination.overlap import MOST_LETTERS, Spelling
-from cosmo_assets.decontamination.tables import hashed
-from cosmo_assets.decontamination.words import AlphabetName, alphabet_table, words_of
+from cosmo_assets.words.alphabet import AlphabetName, alphabet_table, words_of
+from cosmo_assets.words.hashing import hashed
 from tests.doubles import plain_decontamination as plain
 from tests.sample_benchmarks import plain_items
 

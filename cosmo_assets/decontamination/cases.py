@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmo_assets.decontamination.words import located_words
+from cosmo_assets.words.alphabet import located_words
 from cosmo_resources.storage.store import Dataset
 
 MAX_CASES = 5

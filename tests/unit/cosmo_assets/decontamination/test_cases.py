@@ -1,5 +1,5 @@
-from cosmo_assets.decontamination.passages import MAX_CHARS, Cases, Pieces, side_by_side
-from cosmo_assets.decontamination.words import located_words, words_of
+from cosmo_assets.decontamination.cases import MAX_CHARS, Cases, Pieces, side_by_side
+from cosmo_assets.words.alphabet import located_words, words_of
 
 ITEM = "Which lamp did the keeper of the far island light every evening before dusk? The green one."
 AROUND = "grain and iron went over the hills " * 30

@@ -1,7 +1,7 @@
 """Words of a text, for matching: in Python, and as a table of code points that compiled code reads.
 
-Belongs here: normalization, and where words begin and end. Does not belong here: n-grams (`kernels`), or what a match
-means (`rules`).
+Belongs here: normalization, and where words begin and end. Does not belong here: words as numbers (`hashing`), or
+what equal words mean (`cosmo_assets.decontamination`, `cosmo_assets.deduplication`).
 
 Each code point is normalized by itself, so that a text and any excerpt of it have the same words. Two alphabets:
 `published` is Cosmopedia's (NFD, lower case, combining marks dropped, runs of word characters); `folded` finds a text
