@@ -219,9 +219,9 @@ def test_a_corpus_that_is_signed_in_another_way_or_not_there_is_refused(tmp_path
     signatures.build(space, "b000")
     with pytest.raises(CosmoError, match=r"signatures of released.*\n.*same methods"):
         clusters.build(space)
-    missing = Corpus([Document(text("one"))], name="new", deduplication={"against": ["relaesed"]}).put(tmp_path)
+    missing = Corpus([Document(text("one"))], name="new", deduplication={"against": ["unknown"]}).put(tmp_path)
     signatures.build(missing, "b000")
-    with pytest.raises(CosmoError, match="no corpus relaesed"):
+    with pytest.raises(CosmoError, match="no corpus unknown"):
         clusters.build(missing)
 
 
