@@ -13,9 +13,9 @@ import dagster as dg
 from cosmo_assets.decontamination.assets import benchmark_index, contaminated_seeds, decontaminated
 from cosmo_assets.deduplication.assets import (
     deduplicated,
-    document_embeddings,
-    document_signatures,
     duplicate_clusters,
+    text_embeddings,
+    text_signatures,
 )
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
@@ -57,7 +57,7 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     benchmark_index,
     contaminated_seeds,
     decontaminated,
-    document_signatures,
+    text_signatures,
     duplicate_clusters,
     deduplicated,
     mixture,
@@ -74,7 +74,7 @@ TOPIC_FIRST: tuple[dg.AssetsDefinition, ...] = (topic_tree, topic_seeds)
 OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
 """Those that a recipe with prompts.outlines has as well; `OUTLINES_READER` reads them."""
 
-EMBEDDED: tuple[dg.AssetsDefinition, ...] = (document_embeddings,)
+EMBEDDED: tuple[dg.AssetsDefinition, ...] = (text_embeddings,)
 """Those, by bucket, that a recipe which compares meanings has as well; `EMBEDDINGS_READER` reads them."""
 
 TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
@@ -94,7 +94,7 @@ UP_TO_PROMPTS = (
     "benchmark_index",
     "contaminated_seeds",
 )
-PER_BUCKET = ("generations", "generation_quality", "decontaminated", "document_signatures")
+PER_BUCKET = ("generations", "generation_quality", "decontaminated", "text_signatures")
 TO_THE_END = ("mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
 
 ON_REQUEST = ("template_pilots",)

@@ -403,7 +403,7 @@ DECONTAMINATED = pa.schema(
     ]
 )
 
-DOCUMENT_SIGNATURES = pa.schema(
+TEXT_SIGNATURES = pa.schema(
     [
         _column("doc_id", TEXT, "The document", source="decontaminated.doc_id"),
         _column("position", COUNT, "Its position in the bucket's signature files"),
@@ -420,7 +420,7 @@ DOCUMENT_SIGNATURES = pa.schema(
     ]
 )
 
-DOCUMENT_EMBEDDINGS = pa.schema(
+TEXT_EMBEDDINGS = pa.schema(
     [
         _column("doc_id", TEXT, "The document", source="decontaminated.doc_id"),
         _column(
@@ -434,7 +434,7 @@ DOCUMENT_EMBEDDINGS = pa.schema(
 
 DUPLICATE_CLUSTERS = pa.schema(
     [
-        _column("doc_id", TEXT, "A document with duplicates", source="document_signatures.doc_id"),
+        _column("doc_id", TEXT, "A document with duplicates", source="text_signatures.doc_id"),
         _column("bucket", TEXT, "Its bucket"),
         _column("method", TEXT, "The method that finds it, and them, among what the methods before it kept"),
         _column("survivor", TEXT, "The document of its cluster that the method keeps; the cluster's name"),
@@ -449,7 +449,7 @@ DUPLICATE_CLUSTERS = pa.schema(
 
 DEDUPLICATED = pa.schema(
     [
-        _column("doc_id", TEXT, "The document", source="document_signatures.doc_id"),
+        _column("doc_id", TEXT, "The document", source="text_signatures.doc_id"),
         _column("keep", FLAG, "Whether no better document stands for it", source="duplicate_clusters.survivor"),
         _column("method", TEXT, "The method that drops it", source="duplicate_clusters.method", null=True),
         _column(
@@ -556,8 +556,8 @@ TABLES: dict[str, pa.Schema] = {
     "benchmark_index": BENCHMARK_INDEX,
     "contaminated_seeds": CONTAMINATED_SEEDS,
     "decontaminated": DECONTAMINATED,
-    "document_signatures": DOCUMENT_SIGNATURES,
-    "document_embeddings": DOCUMENT_EMBEDDINGS,
+    "text_signatures": TEXT_SIGNATURES,
+    "text_embeddings": TEXT_EMBEDDINGS,
     "duplicate_clusters": DUPLICATE_CLUSTERS,
     "deduplicated": DEDUPLICATED,
     "mixture": MIXTURE,

@@ -30,7 +30,7 @@ def _signatures(workspace: Workspace, bucket: str) -> Manifest:
     return build(workspace, bucket)
 
 
-def _document_embeddings(workspace: Workspace, bucket: str) -> Manifest:
+def _text_embeddings(workspace: Workspace, bucket: str) -> Manifest:
     from cosmo_assets.deduplication.embeddings import build
     from cosmo_resources.embedding.minilm import pipeline_embedder
 
@@ -45,8 +45,8 @@ def _clusters(workspace: Workspace, _: str) -> Manifest:
 
 STAGES: Mapping[str, Callable[[Workspace, str], Manifest]] = {
     "seed_embeddings": _embeddings,
-    "document_signatures": _signatures,
-    "document_embeddings": _document_embeddings,
+    "text_signatures": _signatures,
+    "text_embeddings": _text_embeddings,
     "duplicate_clusters": _clusters,
 }
 """Assets that are heavy on processors and need no model server."""

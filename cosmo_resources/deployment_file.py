@@ -48,7 +48,7 @@ class SlurmSection(Frozen):
 
 class ProgramsSection(Frozen):
     """Assets whose work runs as a Slurm job of its own, and what it asks for: `seed_embeddings`,
-    `document_signatures`, `document_embeddings`, `duplicate_clusters`. `environment` is needed with a login node only:
+    `text_signatures`, `text_embeddings`, `duplicate_clusters`. `environment` is needed with a login node only:
     a folder with activate.sh and env/bin/python, as dagster-slurm wants it."""
 
     assets: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ GROUP = "deduplication"
 
 
 @corpus_asset(
-    "document_signatures",
+    "text_signatures",
     deps=[decontaminated, generations, generation_quality],
     group=GROUP,
     kinds={"datatrove"},
@@ -34,7 +34,7 @@ GROUP = "deduplication"
     checks=SIGNATURE_CHECKS,
     bucketed=True,
 )
-def document_signatures(
+def text_signatures(
     context: dg.AssetExecutionContext,
     store: StoreResource,
     recipe: dg.ResourceParam[Recipe],
@@ -42,7 +42,7 @@ def document_signatures(
 ) -> Result:
     """What the methods of deduplication compare of the bucket's texts: a hash of the words, MinHash signatures,
     windows of passages."""
-    programs.run(context, stage_program.__name__, "document_signatures", context.partition_key)
+    programs.run(context, stage_program.__name__, "text_signatures", context.partition_key)
     manifest = signatures.build(workspace(context, store, recipe), context.partition_key)
     files = sum(entry.bytes for entry in manifest.files if entry.role == "artifact")
     chart = bars("Bytes", [("signatures", files), ("table", manifest.bytes - files)], unit="bytes")
@@ -50,7 +50,7 @@ def document_signatures(
 
 
 @corpus_asset(
-    "document_embeddings",
+    "text_embeddings",
     deps=[decontaminated, generations],
     group=GROUP,
     kinds={"openvino", "parquet"},
@@ -58,7 +58,7 @@ def document_signatures(
     checks=EMBEDDING_CHECKS,
     bucketed=True,
 )
-def document_embeddings(
+def text_embeddings(
     context: dg.AssetExecutionContext,
     store: StoreResource,
     recipe: dg.ResourceParam[Recipe],
@@ -66,7 +66,7 @@ def document_embeddings(
     programs: ProgramsResource,
 ) -> Result:
     """One unit vector for the beginning of each of the bucket's texts; unchanged documents keep theirs."""
-    programs.run(context, stage_program.__name__, "document_embeddings", context.partition_key)
+    programs.run(context, stage_program.__name__, "text_embeddings", context.partition_key)
     manifest = embeddings.build(workspace(context, store, recipe), embedder.create(), context.partition_key)
     reused = int(manifest.run.get("reused_rows", 0))
     chart = bars("Embeddings", [("computed", manifest.rows - reused), ("taken over", reused)], unit="documents")
@@ -75,7 +75,7 @@ def document_embeddings(
 
 @corpus_asset(
     "duplicate_clusters",
-    deps=[document_signatures, prompt_table],
+    deps=[text_signatures, prompt_table],
     group=GROUP,
     kinds={"polars", "parquet"},
     stage_version=clusters.STAGE_VERSION,
@@ -119,7 +119,7 @@ def _example(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @corpus_asset(
     "deduplicated",
-    deps=[document_signatures, duplicate_clusters],
+    deps=[text_signatures, duplicate_clusters],
     group=GROUP,
     kinds={"parquet"},
     stage_version=verdicts.STAGE_VERSION,

@@ -61,8 +61,8 @@ class _Other:
 
 
 def _signed(store: CorpusStore, bucket: str, recipe: Deduplication) -> Signed:
-    embeddings = store.open("document_embeddings", bucket) if recipe.compares_meanings else None
-    return Signed(store.open("document_signatures", bucket), embeddings)
+    embeddings = store.open("text_embeddings", bucket) if recipe.compares_meanings else None
+    return Signed(store.open("text_signatures", bucket), embeddings)
 
 
 def _settled(store: CorpusStore, corpus: str, recipe: Deduplication) -> list[_Other]:

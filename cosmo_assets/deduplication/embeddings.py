@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.deduplication.signatures import documents_left
-from cosmo_assets.schemas import DOCUMENT_EMBEDDINGS
+from cosmo_assets.schemas import TEXT_EMBEDDINGS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.embedding import CHUNK, Embedder, as_column, matrix
 from cosmo_resources.storage.earlier import Earlier, RowSource
@@ -21,11 +21,11 @@ STAGE_VERSION = "1"
 
 
 def build(workspace: Workspace, embedder: Embedder, bucket: str) -> Manifest:
-    """Build `document_embeddings` of a bucket: of the documents that decontamination kept, in their order. Cost: the
+    """Build `text_embeddings` of a bucket: of the documents that decontamination kept, in their order. Cost: the
     model's, once per document."""
     verdicts, generations = (workspace.store.open(asset, bucket) for asset in ("decontaminated", "generations"))
     return workspace.build_rows(
-        "document_embeddings",
+        "text_embeddings",
         lambda writer, earlier: _produce(writer, workspace, embedder, verdicts, generations, earlier),
         key="doc_id",
         sources=[RowSource(generations, ("text",))],
@@ -61,7 +61,7 @@ def _produce(
             vector_of.update(zip((row["doc_id"] for row in new), vectors, strict=True))
             ids = pa.array([row["doc_id"] for row in rows], pa.string())
             embeddings = as_column([vector_of[row["doc_id"]] for row in rows])
-            writer.write(pa.table({"doc_id": ids, "embedding": embeddings}, schema=DOCUMENT_EMBEDDINGS))
+            writer.write(pa.table({"doc_id": ids, "embedding": embeddings}, schema=TEXT_EMBEDDINGS))
             done += len(rows)
             workspace.progress(done, flow.rows_out, "documents")
     writer.flow("documents", flow.rows_out, done)

@@ -19,7 +19,7 @@ from cosmo_assets.deduplication.minhash import MinHashSigner, band_name
 from cosmo_assets.deduplication.passages import FILE, PassageSigner
 from cosmo_assets.deduplication.records import merge_records
 from cosmo_assets.recipe import Deduplication, MinHashMethod, PassagesMethod
-from cosmo_assets.schemas import DOCUMENT_SIGNATURES
+from cosmo_assets.schemas import TEXT_SIGNATURES
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest
@@ -32,7 +32,7 @@ BATCH = 4096
 
 
 def build(workspace: Workspace, bucket: str) -> Manifest:
-    """Build `document_signatures` of a bucket: of the documents that decontamination kept.
+    """Build `text_signatures` of a bucket: of the documents that decontamination kept.
 
     Cost: linear in the text of documents that no earlier version signed; reading the others, and sorting signatures.
     Memory: the signatures of the bucket, 8 bytes for each hash.
@@ -41,7 +41,7 @@ def build(workspace: Workspace, bucket: str) -> Manifest:
     verdicts, generations = store.open("decontaminated", bucket), store.open("generations", bucket)
     quality = store.open("generation_quality", bucket)
     return workspace.build_rows(
-        "document_signatures",
+        "text_signatures",
         lambda writer, earlier: _sign(writer, workspace, verdicts, generations, quality, earlier),
         key="doc_id",
         sources=[RowSource(generations, ("text",))],
@@ -113,7 +113,7 @@ def _sign(
     repetition = dict(zip(measured["doc_id"].to_pylist(), measured["repetition"].to_pylist(), strict=True))
     flow = verdicts.manifest.flow
     done, tokens = 0, 0
-    tables = [DOCUMENT_SIGNATURES.empty_table()]
+    tables = [TEXT_SIGNATURES.empty_table()]
     new: list[int] = []
     moved = np.full(earlier.dataset.manifest.rows if earlier.dataset else 0, -1, np.int64)
     for part in documents_left(verdicts, generations, ["prompt_id", "text", "finish_reason", "completion_tokens"]):
@@ -142,7 +142,7 @@ def _sign(
                 "quality": [_quality(end, repetition[key]) for end, key in zip(finished, ids, strict=True)],
                 "tokens": documents["completion_tokens"],
             }
-            tables.append(pa.table(rows, schema=DOCUMENT_SIGNATURES))
+            tables.append(pa.table(rows, schema=TEXT_SIGNATURES))
             done += len(ids)
             workspace.progress(done, flow.rows_out, "documents")
     writer.write(pa.concat_tables(tables))

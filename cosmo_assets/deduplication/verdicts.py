@@ -18,7 +18,7 @@ STAGE_VERSION = "2"
 
 def build(workspace: Workspace, bucket: str) -> Manifest:
     """Build `deduplicated` of a bucket. Cost: linear in its documents."""
-    signatures = workspace.store.open("document_signatures", bucket)
+    signatures = workspace.store.open("text_signatures", bucket)
     found = workspace.store.open("duplicate_clusters")
     return workspace.build(
         "deduplicated",

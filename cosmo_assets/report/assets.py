@@ -7,7 +7,7 @@ import dagster as dg
 
 from cosmo_assets.charts import bars
 from cosmo_assets.decontamination.assets import benchmark_index, contaminated_seeds, decontaminated
-from cosmo_assets.deduplication.assets import deduplicated, document_signatures, duplicate_clusters
+from cosmo_assets.deduplication.assets import deduplicated, duplicate_clusters, text_signatures
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
 from cosmo_assets.mixture.assets import mixture
@@ -49,7 +49,7 @@ from cosmo_resources.tracking import Work
         benchmark_index,
         contaminated_seeds,
         decontaminated,
-        document_signatures,
+        text_signatures,
         duplicate_clusters,
         deduplicated,
         mixture,

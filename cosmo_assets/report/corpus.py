@@ -35,7 +35,7 @@ WHOLE = (
     "tokenized_shards",
     "token_lineage",
 )
-BUCKETED = ("generations", "generation_quality", "decontaminated", "document_signatures", "deduplicated")
+BUCKETED = ("generations", "generation_quality", "decontaminated", "text_signatures", "deduplicated")
 """The assets that the report reads: those with one dataset, and those with one per bucket."""
 
 FUNNEL = (

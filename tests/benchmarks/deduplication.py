@@ -217,7 +217,7 @@ def deduplicate(space: Workspace) -> Spent:
     """All stages over all buckets, told as it goes."""
     names = [bucket_name(number) for number in range(space.recipe.buckets)]
     stages: dict[str, Callable[[], object]] = {
-        "document_signatures": lambda: [signatures.build(space, name) for name in names],
+        "text_signatures": lambda: [signatures.build(space, name) for name in names],
         "duplicate_clusters": lambda: clusters.build(space),
         "deduplicated": lambda: [verdicts.build(space, name) for name in names],
     }
@@ -239,7 +239,7 @@ def survivors_in(space: Workspace) -> dict[str, str]:
 
 def cluster_by_datatrove(space: Workspace, documents: int, work: Path) -> float:
     """CPU seconds that datatrove takes to cluster the same signatures."""
-    datasets = [space.store.open("document_signatures", name) for name in space.store.buckets("document_signatures")]
+    datasets = [space.store.open("text_signatures", name) for name in space.store.buckets("text_signatures")]
     folder = gathered([dataset.folder for dataset in datasets], METHOD.bands, work / "signatures")
     config = configuration(METHOD)
     groups: list[list[tuple[int, int]]] = []

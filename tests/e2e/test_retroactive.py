@@ -25,7 +25,7 @@ HELD_SEED = "Two old bridges over the narrow river were closed because their sto
 
 UNTOUCHED = ("seed_documents", "seed_embeddings", "cluster_model", "seed_clusters", "topic_labels", "seed_topics")
 UNTOUCHED += ("topic_map", "seed_extracts", "prompt_table", "generations", "generation_quality")
-RETROACTIVE = ("benchmark_index", "contaminated_seeds", "decontaminated", "document_signatures", "duplicate_clusters")
+RETROACTIVE = ("benchmark_index", "contaminated_seeds", "decontaminated", "text_signatures", "duplicate_clusters")
 RETROACTIVE += ("deduplicated", "mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
 """What a benchmark has nothing to do with, and what it makes anew."""
 

@@ -18,7 +18,7 @@ ROW_BY_ROW = (
     "generations",
     "generation_quality",
     "decontaminated",
-    "document_signatures",
+    "text_signatures",
     "tokenized_shards",
 )
 """The assets whose cost is in computing rows: each makes its rows of one seed, prompt or document."""

@@ -16,7 +16,7 @@ from tests.doubles.replay_server import replaying
 from tests.slurm.cluster import Cluster
 from tests.slurm.sites import UP_TO_PROMPTS, end, generate, site, state_of
 
-JOBS = {"assets": ["seed_embeddings", "document_signatures", "duplicate_clusters"], "options": {"mem": "2G"}}
+JOBS = {"assets": ["seed_embeddings", "text_signatures", "duplicate_clusters"], "options": {"mem": "2G"}}
 
 
 def ended_jobs(cluster: Cluster, name: str) -> list[str]:
@@ -30,7 +30,7 @@ def test_embeddings_and_signatures_are_made_by_jobs(cluster: Cluster, tmp_path: 
     (corpus.folder / "pages.jsonl").write_bytes((made / "pages.jsonl").read_bytes())
     where = site(tmp_path, "batch", programs=JOBS)
     with replaying() as server:
-        assets = [*UP_TO_PROMPTS, "generations", "generation_quality", "decontaminated", "document_signatures"]
+        assets = [*UP_TO_PROMPTS, "generations", "generation_quality", "decontaminated", "text_signatures"]
         assets.append("duplicate_clusters")
         arguments = [part for asset in assets for part in ("--asset", asset)]
         end(corpus.command(server.url, "run", *arguments, deployment=str(where)))
@@ -38,10 +38,10 @@ def test_embeddings_and_signatures_are_made_by_jobs(cluster: Cluster, tmp_path: 
         (other.folder / "pages.jsonl").write_bytes((made / "pages.jsonl").read_bytes())
         other.build(server.url, assets)
     wait_until(lambda: ended_jobs(cluster, "cosmo-seed_embeddings") == ["COMPLETED"])
-    wait_until(lambda: ended_jobs(cluster, "cosmo-document_signatures-b000") == ["COMPLETED"])
+    wait_until(lambda: ended_jobs(cluster, "cosmo-text_signatures-b000") == ["COMPLETED"])
     wait_until(lambda: ended_jobs(cluster, "cosmo-duplicate_clusters") == ["COMPLETED"])
     assert corpus.versions_of_everything() == other.versions_of_everything()
-    for asset, bucket in (("seed_embeddings", "all"), ("document_signatures", "b000"), ("duplicate_clusters", "all")):
+    for asset, bucket in (("seed_embeddings", "all"), ("text_signatures", "b000"), ("duplicate_clusters", "all")):
         assert corpus.store.open(asset, bucket).manifest.run["run_id"] == "", "it was made here, not by the job"
 
 

@@ -27,7 +27,7 @@ QUESTION = "Which lamp did the keeper of the far island light every evening befo
 STAGES = {
     "generation_quality": "b000",
     "decontaminated": "b000",
-    "document_signatures": "b000",
+    "text_signatures": "b000",
     "tokenized_shards": ALL,
 }
 COUNT = 24
@@ -82,7 +82,7 @@ class Corpus:
             decontamination.build(space, "b000"),
             signatures.build(space, "b000"),
         ]
-        kept = space.store.open("document_signatures", "b000").table(["doc_id"])["doc_id"].to_pylist()
+        kept = space.store.open("text_signatures", "b000").table(["doc_id"])["doc_id"].to_pylist()
         copies = {key: 1 + int(self.most_copies * uniform("copies", key)) for key in kept}
         mixed = [{"doc_id": key, "bucket": "b000", "tokens": 30, "copies": copies[key]} for key in kept]
         summary = {"copies": sum(copies.values())}
@@ -228,7 +228,7 @@ def test_back_to_an_older_recipe_takes_over_what_that_one_made(tmp_path: Path) -
 MODULES: dict[str, tuple[Any, str]] = {
     "generation_quality": (quality, "STAGE_VERSION"),
     "decontaminated": (decontamination, "STAGE_VERSION"),
-    "document_signatures": (signatures, "STAGE_VERSION"),
+    "text_signatures": (signatures, "STAGE_VERSION"),
     "tokenized_shards": (shards, "STAGE_VERSION"),
 }
 

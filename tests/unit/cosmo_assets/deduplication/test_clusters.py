@@ -236,7 +236,7 @@ def test_meanings_are_compared_where_the_recipe_says_so(tmp_path: Path) -> None:
     methods = [{"method": "exact"}, {"method": "semantic", "similarity": 0.9}]
     space = Corpus(documents, deduplication={"methods": methods}).put(tmp_path)
     signatures.build(space, "b000")
-    with pytest.raises(CosmoError, match="document_embeddings of bucket b000 is not built yet"):
+    with pytest.raises(CosmoError, match="text_embeddings of bucket b000 is not built yet"):
         clusters.build(space)
     embeddings.build(space, WordBag(), "b000")
     clusters.build(space)

@@ -178,7 +178,7 @@ def test_a_corpus_that_is_not_of_one_piece_says_so(workspace: Workspace, page: A
     other = quality.manifest.model_copy(update={"version": "0" * 32})
     changed = {**corpus.datasets["generation_quality"], "b000": Dataset(quality.folder, other)}
     mixed = type(corpus)(workspace, {**corpus.datasets, "generation_quality": changed})
-    later = [("decontaminated", "generation_quality"), ("document_signatures", "generation_quality")]
+    later = [("decontaminated", "generation_quality"), ("text_signatures", "generation_quality")]
     assert mixed.stale() == later
     assert corpus.stale() == []
     with pytest.raises(CosmoError, match=r"document gone \(and 0 more\) is not among the current generations"):
