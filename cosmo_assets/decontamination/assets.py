@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 
-from cosmo_assets.adopt import DATA_VERSION_TAG
 from cosmo_assets.charts import bars
 from cosmo_assets.decontamination import seeds, stage
 from cosmo_assets.decontamination.checks import CHECKS, INDEX_CHECKS, SEED_CHECKS
@@ -49,8 +48,9 @@ def benchmark_index(
     found = [{**row, "parts": ", ".join(row["parts"])} for row in manifest.summary["benchmarks"]]
     for row in found:
         shown = {name: row[name] for name in ("version", "licence", "files", "parts", "items", "texts", "unchecked")}
-        tags = {DATA_VERSION_TAG: row["version"]}
-        context.log_event(dg.AssetObservation(["benchmarks", row["benchmark"]], metadata=shown, tags=tags))
+        # Without the tag of a data version: Dagster does not find that of an external asset again when it asks what is
+        # stale, and would call the index out of date for ever.
+        context.log_event(dg.AssetObservation(["benchmarks", row["benchmark"]], metadata=shown))
     benchmarks = columns(found, "benchmark", "items", "texts", "unchecked", "unchecked_texts", "parts", "version")
     rules = columns(manifest.summary["rules"], "rule", "texts", "says")
     unchecked = columns(manifest.summary["unchecked"], "benchmark", "item", "part")
