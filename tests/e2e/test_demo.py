@@ -12,6 +12,7 @@ from cosmo_assets.recipe import SHIPPED, load_recipe
 from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus
 from tests.e2e.shares import check_few_near_duplicates, check_shares, drawn_shares, wanted_shares
+from tests.similar_pairs import check_recall, compared_texts
 
 LOW_VALUE = ("advertising", "gossip", "obituaries")
 
@@ -114,3 +115,11 @@ def test_prompts_have_the_shares_of_the_recipe_and_few_say_the_same(demo: Corpus
     recipe = load_recipe("demo")
     check_shares(wanted_shares(demo, recipe), drawn_shares(demo, recipe))
     check_few_near_duplicates(demo)
+
+
+def test_similar_texts_are_found_as_often_as_promised(demo: CorpusStore) -> None:
+    texts = compared_texts(demo)
+    check_recall(texts)
+    seeds = [row["text"] for row in demo.open("seed_documents").table(["text"]).to_pylist()]
+    twice = check_recall([*texts, *seeds, *(f"{seed} Once more." for seed in seeds)])
+    assert twice > len(seeds) / 2

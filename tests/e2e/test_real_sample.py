@@ -13,6 +13,7 @@ from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus
 from tests.doubles.replay_server import replaying
 from tests.e2e.shares import check_few_near_duplicates, check_shares, drawn_shares, stored_shares, wanted_shares
+from tests.similar_pairs import check_recall, compared_texts
 
 pytestmark = pytest.mark.samples
 
@@ -92,3 +93,11 @@ def test_every_stage_conserves_rows_and_tokens(sample: CorpusStore) -> None:
             assert dataset.manifest.flow.balanced, (asset, bucket)
             looked_at.add(asset)
     assert looked_at == {name_of(asset) for asset in assets_of(load_recipe("real-sample"))} - set(ON_REQUEST)
+
+
+def test_similar_texts_are_found_as_often_as_promised(sample: CorpusStore) -> None:
+    texts = compared_texts(sample)
+    check_recall(texts)
+    seeds = [row["text"] for row in sample.open("seed_documents").table(["text"]).to_pylist()]
+    twice = check_recall([*texts, *seeds, *(f"{seed} Once more." for seed in seeds)])
+    assert twice > len(seeds) / 2
