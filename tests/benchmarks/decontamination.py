@@ -12,6 +12,7 @@ code comes from the disk where it has run before; the first call is told apart.
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cosmo_assets.decontamination.benchmarks import Item
 from cosmo_assets.decontamination.index import BenchmarkIndex, build_index
@@ -39,6 +41,7 @@ PAPER = CosmopediaRule(NGRAM, 0.5)
 CHUNK = 1000
 CHECKPOINTS = 10
 REPEATS = 20
+ITEMS = "items.parquet"
 PIECE = 1500
 """Characters of a generated document."""
 
@@ -148,7 +151,40 @@ def generated(documents: list[str], count: int) -> Iterator[pa.Array]:
         yield pa.array([pool[place : place + PIECE] for place in places], pa.large_string())
 
 
-def stream(index: BenchmarkIndex, documents: list[str], count: int) -> None:
+def build(samples: Path, folder: Path) -> None:
+    """Build the index as its stage does, in a process of its own."""
+    items = sample_items(samples)
+    count = len({(item.benchmark, item.id) for item in items})
+    opened(items[:50], default_rules(), folder / "first")  # compiled code
+    folder = folder / "default"
+    folder.mkdir()
+
+    def whole() -> None:
+        table = build_index(sample_items(samples), default_rules(), folder)
+        pq.write_table(table, folder / ITEMS)
+
+    del items
+    spent = seconds(whole)
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    texts = pq.read_metadata(folder / ITEMS).num_rows
+    print(
+        f"index: {texts} texts of {count} items in {spent:.2f} s, {size:.0f} MB on disk, peak {peak():.0f} MB",
+        flush=True,
+    )
+
+
+def default_rules() -> dict[str, Rule]:
+    return rules_of(Decontamination(benchmarks=()))
+
+
+def built(folder: Path) -> BenchmarkIndex:
+    """The index that `build` left, mapped from its files as every process that searches does."""
+    return BenchmarkIndex.open(default_rules(), pq.read_table(folder / "default" / ITEMS), folder.glob("default/*.npy"))
+
+
+def stream(samples: Path, folder: Path, count: int) -> None:
+    """Search many documents, in a process of its own."""
+    index, documents = built(folder), documents_of(samples)
     memory, done, matches, spent = [], 0, 0, 0.0
     for number, chunk in enumerate(generated(documents, count), 1):
         before = time.process_time()
@@ -161,6 +197,15 @@ def stream(index: BenchmarkIndex, documents: list[str], count: int) -> None:
     print(f"  {matches} matches; memory since the first tenth: {memory[-1] - memory[0]:+.1f} MB; peak {peak():.0f} MB")
 
 
+def alone(work: Callable[..., None], *arguments: object) -> None:
+    """Run something in a new process, so that its peak of memory is its own."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(process.exitcode)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--documents", type=int, default=200_000, help="how many to stream for their memory")
@@ -170,24 +215,18 @@ def main() -> None:
     with suppress(AttributeError, OSError):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     samples = Path(os.environ["COSMO_SAMPLES"])
-    rules = rules_of(Decontamination(benchmarks=()))
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        items, documents = sample_items(samples), documents_of(samples)
-        first = seconds(lambda: searched(opened(items[:50], rules, folder / "first"), documents[:50]))
+        documents = documents_of(samples)
+        rules = default_rules()
+        first = seconds(lambda: searched(opened(sample_items(samples)[:50], rules, folder / "few"), documents[:50]))
         print(f"first call: {first:.1f} s, {resident():.0f} MB")
-        spent = seconds(lambda: opened(sample_items(samples), rules, folder / "default"))
-        size = sum(path.stat().st_size for path in (folder / "default").iterdir()) / 1e6
-        count = len({(item.benchmark, item.id) for item in items})
-        print(
-            f"index: {len(items)} texts of {count} items in {spent:.2f} s, {size:.0f} MB on disk, peak {peak():.0f} MB",
-            flush=True,
-        )
-        index = opened(items, rules, folder / "again")
+        alone(build, samples, folder)
+        index = built(folder)
         spent = in_turns(chosen.turns, default=lambda: searched(index, documents))["default"]
         print(f"default rules ({', '.join(rules)}): {megabytes(documents) / spent:.1f} MB/s", flush=True)
-        print(f"{chosen.documents} documents of {PIECE} characters, in chunks of {CHUNK}:")
-        stream(index, documents, chosen.documents)
+        print(f"{chosen.documents} documents of {PIECE} characters, in chunks of {CHUNK}:", flush=True)
+        alone(stream, samples, folder, chosen.documents)
         plain = plain_items(samples)
         compare_measure(plain, documents, chosen.turns)
         compare_retrieval(plain, documents, chosen.plain_documents, chosen.turns, folder)
