@@ -14,14 +14,14 @@ from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore, Dataset
 
-NEAR_DUPLICATE, COPIES, OTHER = "near-duplicates", "copies of documents that stay", "anything else"
+DUPLICATE, COPIES, OTHER = "duplicates", "copies of documents that stay", "anything else"
 
 Datasets = Mapping[str, list[Dataset]]
 
 
 def changes(store: CorpusStore, before: Manifest | None, after: Manifest) -> list[dict[str, Any]]:
     """Documents and tokens of the shards by which two versions of `corpus_report` differ: what is gone (for a
-    benchmark, as near-duplicates, for anything else), what has come (back), and a row for all; more copies are tokens
+    benchmark, as duplicates, for anything else), what has come (back), and a row for all; more copies are tokens
     without documents. Empty where nothing is to be compared, or the earlier files are gone.
 
     Cost: the token index of both versions, where it changed; memory for both versions' ids.
@@ -78,6 +78,6 @@ def _reasons(datasets: Datasets, name: str) -> pl.LazyFrame:
     return pl.concat(
         [
             verdicts.select("doc_id", pl.concat_str(pl.lit("items of "), "benchmark").alias(name)),
-            unique.select("doc_id", pl.lit(NEAR_DUPLICATE).alias(name)),
+            unique.select("doc_id", pl.lit(DUPLICATE).alias(name)),
         ]
     )

@@ -192,7 +192,7 @@ def test_a_benchmark_that_comes_grows_and_goes_costs_exactly_its_documents(livin
     lost = sum(sizes[key] for key in (*planted, longer, of_seed))
     assert living.said("corpus_report", "since_the_last_version") == [
         ["gone", "items of added", "-5", str(-lost)],
-        ["come", "near-duplicates", "1", str(sizes[twin])],
+        ["come", "duplicates", "1", str(sizes[twin])],
         ["all", "", "-4", str(sizes[twin] - lost)],
     ]
     shown = change_table(corpus.store, reported)
@@ -204,7 +204,7 @@ def test_a_benchmark_that_comes_grows_and_goes_costs_exactly_its_documents(livin
     )
     cases = [row for bucket in ("b000", "b001") for row in living.said("decontaminated", "worst_cases", bucket)]
     ((caption, *sides),) = [case for case in cases if longer in case[0]]
-    assert caption == f"added:added-3, 100% by cosmopedia, in the text of {longer}"
+    assert caption == f"added:added-3 (question_answer), 100% by cosmopedia, in the text of {longer}"
     assert [side.count(f"**{SENTENCE}**") for side in sides] == [1, 1]
     splits = [living.said("decontaminated", "removed_by_split", bucket)[-1] for bucket in ("b000", "b001")]
     assert sum(int(split[-1].split(" ")[0]) for split in splits) == 5
@@ -231,7 +231,7 @@ def test_a_benchmark_that_comes_grows_and_goes_costs_exactly_its_documents(livin
         third, fourth, gone={twin}, come={key: first.tokens[key] for key in (*planted, longer, of_seed, later)}
     )
     assert living.said("corpus_report", "since_the_last_version") == [
-        ["gone", "near-duplicates", "-1", str(-sizes[twin])],
+        ["gone", "duplicates", "-1", str(-sizes[twin])],
         ["come", "items of added", "6", str(lost + sizes[later])],
         ["all", "", "5", str(lost + sizes[later] - sizes[twin])],
     ]

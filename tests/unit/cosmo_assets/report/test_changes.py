@@ -76,12 +76,12 @@ def test_everything_that_changed_has_its_reason_and_all_adds_up(space: Workspace
     found = [tuple(row.values()) for row in changes(space.store, before, after)]
     assert found == [
         ("gone", "anything else", -1, -5),
+        ("gone", "duplicates", -1, -12),
         ("gone", "items of new", -1, -40),
-        ("gone", "near-duplicates", -1, -12),
         ("come", "anything else", 1, 3),
         ("come", "copies of documents that stay", 0, -7),
+        ("come", "duplicates", 1, 30),
         ("come", "items of old", 1, 7),
-        ("come", "near-duplicates", 1, 30),
         ("all", "", 0, -24),
     ]
     sizes = [sum(tokens * copies for _, tokens, copies in documents.values()) for documents in (BEFORE, AFTER)]
