@@ -11,6 +11,8 @@ from cosmo_assets.recipe import MinHashMethod
 from cosmo_assets.seeds.duplicates import shingle_hashes
 from cosmo_resources.storage.store import CorpusStore
 
+METHOD = MinHashMethod()
+
 
 def similar_pairs(texts: Sequence[str], least: float) -> dict[tuple[int, int], float]:
     """The Jaccard similarity of the word 5-grams of all pairs (left, right) that exceed `least`, left before right."""
@@ -28,14 +30,22 @@ def similar_pairs(texts: Sequence[str], least: float) -> dict[tuple[int, int], f
     return dict(zip(pairs, similarity[chosen].tolist(), strict=True))
 
 
-def check_recall(texts: Sequence[str], least: float = 0.8, method: MinHashMethod = MinHashMethod()) -> int:  # noqa: B008
-    """Of the pairs above `least` as many are found as the curve promises, but for four standard deviations (documents
-    of one cluster count as found). Returns how many pairs there are."""
-    survivor: npt.NDArray[np.int64] = survivors_of(list(texts), method)
-    pairs = similar_pairs(texts, least)
-    chance = 1 - (1 - np.array([*pairs.values()]) ** method.rows) ** method.bands
+def check_recall(texts: Sequence[str], copies: Sequence[str] = (), least: float = 0.8) -> int:
+    """Of the pairs of similar texts as many are found as the curve promises: so few or fewer would not be found by
+    chance once in 10,000 times, if pairs were independent of one another. With `copies`, one of each of the last texts,
+    only these pairs count: copies of two texts that are similar are similar four times. Texts of one cluster count as
+    found. Returns how many pairs there are."""
+    everything = [*texts, *copies]
+    survivor: npt.NDArray[np.int64] = survivors_of(everything, METHOD)
+    pairs = similar_pairs(everything, least)
+    if copies:
+        pairs = {pair: found for pair, found in pairs.items() if pair[1] - pair[0] == len(copies)}
+    distribution = np.ones(1)
+    for similarity in pairs.values():
+        chance = 1 - (1 - similarity**METHOD.rows) ** METHOD.bands
+        distribution = np.convolve(distribution, [1 - chance, chance])
     found = sum(survivor[left] == survivor[right] for left, right in pairs)
-    assert found >= chance.sum() - 4 * (chance * (1 - chance)).sum() ** 0.5, (found, chance.sum(), len(pairs))
+    assert distribution[: found + 1].sum() > 1e-4, f"{found} of {len(pairs)} pairs found"
     return len(pairs)
 
 
