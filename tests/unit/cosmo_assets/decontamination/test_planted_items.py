@@ -228,3 +228,30 @@ def test_pieces_of_items_below_the_bounds_are_no_items(
 def test_each_disguise_changes_the_text(items: list[Item]) -> None:
     text = "Ou\u0300 est la ﬁn, Zoë? " + items[0].text
     assert sorted(name for name, disguise in DISGUISES.items() if disguise(text) == text) == ["verbatim"]
+
+
+def test_items_that_are_not_in_the_index_match_only_where_they_hold_one_that_is(
+    items: list[Item], tmp_path: Path
+) -> None:
+    """Every other item of each benchmark is indexed, and the texts of the others are searched. Some are twins of an
+    indexed one (WinoGrande's differ in a word, HellaSwag's share a context): of 40 matches of each benchmark every one
+    really holds what its rule says."""
+    keys = sorted({(item.benchmark, item.id) for item in items})
+    indexed = set(keys[::2])
+    inside = [item for item in items if (item.benchmark, item.id) in indexed]
+    outside = [item for item in items if (item.benchmark, item.id) not in indexed]
+    rules = rules_of(Decontamination(benchmarks=()))
+    index = BenchmarkIndex.open(rules, build_index(inside, rules, tmp_path), tmp_path.iterdir())
+    draw = random.Random(23)
+    chosen = draw.sample(outside, 12_000)
+    texts = [item.text for item in chosen]
+    matches = [
+        match
+        for match in index.matches(pa.array(texts, pa.large_string()))
+        if match.benchmark == chosen[match.text].benchmark
+    ]
+    draw.shuffle(matches)
+    few = [matches[place] for place in first_of_each([(match.benchmark, None) for match in matches], 40)]
+    assert len(few) > 200
+    assert len({match.text for match in matches}) < 0.2 * len(chosen)
+    assert wrong_ones(few, texts, inside) == []
