@@ -69,7 +69,7 @@ screenshots: setup ## the pictures of README and docs, from the state that `make
 
 constraints: setup ## resolve the pinned packages anew
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra postgres --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file constraints.txt
 
 wheelhouse: setup ## WHEELHOUSE=folder: the wheels of the workers' environment, and Cosmo's own

@@ -4,7 +4,6 @@ Belongs here: what starts work. Does not belong here: the assets, or printing (`
 """
 
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,16 +15,14 @@ from dagster._core.instance.ref import InstanceRef
 
 from cosmo_assets.build import ON_REQUEST, build_defs, steps_of
 from cosmo_assets.ids import bucket_name
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import LISTENER, Listener
+from cosmo_assets.sensors import bury_dead_runs
 from cosmo_resources.deployments import Settings, deployment
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.files import exclusive
+from cosmo_resources.storage.store import CorpusStore
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-PROCESS_TAG = "cosmo/process"
 
 UNCAPTURED = {
     "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
@@ -43,8 +40,9 @@ class Run:
 
 
 @contextmanager
-def open_instance(chosen: Settings) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of DAGSTER_HOME, or of this folder if it holds a dagster.yaml.
+def open_instance(chosen: Settings, *, logs: bool = False) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of DAGSTER_HOME, or of this folder if it holds a dagster.yaml. `logs` is for who looks at
+    those that were captured.
 
     Raises:
         CosmoError: there is neither.
@@ -58,7 +56,7 @@ def open_instance(chosen: Settings) -> Iterator[dg.DagsterInstance]:
                 remedy="run the command in the project's folder, or set DAGSTER_HOME to it",
             )
         os.environ["DAGSTER_HOME"] = str(Path.cwd())
-    reference = InstanceRef.from_dir(os.environ["DAGSTER_HOME"], overrides=UNCAPTURED)
+    reference = InstanceRef.from_dir(os.environ["DAGSTER_HOME"], overrides=None if logs else UNCAPTURED)
     with dg.DagsterInstance.from_ref(reference) as instance:
         yield instance
 
@@ -105,47 +103,21 @@ def materialize(
     """
     definitions = build_defs(recipe, deployment(chosen, recipe.name))
     warnings: list[str] = []
-    processes = chosen.state / "processes"
-    bury_dead_runs(instance, processes)
+    bury_dead_runs(instance, CorpusStore(chosen.data / recipe.name))
     token = LISTENER.set(progress)
-    name = uuid.uuid4().hex
     try:
-        with exclusive(processes / f"{name}.lock"):
-            for run in runs:
-                started(run)
-                warnings += _materialize(definitions, instance, run, name, refit=refit, retry_refused=retry_refused)
+        for run in runs:
+            started(run)
+            warnings += _materialize(definitions, instance, run, refit=refit, retry_refused=retry_refused)
     finally:
         LISTENER.reset(token)
-        (processes / f"{name}.lock").unlink(missing_ok=True)
     return warnings
-
-
-def bury_dead_runs(instance: dg.DagsterInstance, processes: Path) -> list[str]:
-    """End the runs whose process of `materialize` is gone: killed, it could not say so itself, and its runs would hold
-    their pool slots for ever. A living process holds a lock on its own file, whatever its number is on this machine.
-
-    Returns: the ids of the runs that were ended.
-    """
-    buried = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])):
-        name = run.tags.get(PROCESS_TAG)
-        lock = processes / f"{name}.lock"
-        if name is None or not lock.is_file():  # started by a queue, or on another machine
-            continue
-        with exclusive(lock, wait=False) as gone:
-            if gone:
-                instance.report_run_failed(run, "the process that materialized this run is gone")
-                instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-                lock.unlink()
-                buried.append(run.run_id)
-    return buried
 
 
 def _materialize(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     run: Run,
-    process: str,
     *,
     refit: bool,
     retry_refused: bool,
@@ -166,7 +138,6 @@ def _materialize(
             instance=instance,
             resources=dict(resources),
             run_config=config,
-            tags={PROCESS_TAG: process},
         )
     except dg.DagsterError as error:
         raise CosmoError(

@@ -20,15 +20,20 @@ from cosmo_assets.deduplication.assets import (
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
 from cosmo_assets.mixture.assets import mixture
+from cosmo_assets.operations.automation import following, jobs, schedules
+from cosmo_assets.operations.checks import CORPUS_SPEC, standing_checks
+from cosmo_assets.operations.sensors import failures
 from cosmo_assets.partitions import buckets
 from cosmo_assets.pilots.assets import template_pilots
 from cosmo_assets.prompts.assets import prompt_table, seed_extracts
 from cosmo_assets.quality.assets import generation_quality
-from cosmo_assets.recipe import Recipe
-from cosmo_assets.report.assets import corpus_export, corpus_report
+from cosmo_assets.real.assets import real_documents, real_eligible
+from cosmo_assets.real.texts import has_real
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.report.assets import corpus_export, corpus_report, push_to_hub
 from cosmo_assets.reporting import BUCKETED, OWNERS
 from cosmo_assets.seeds.assets import course_outlines, seed_documents
-from cosmo_assets.sensors import GENERATE, orphans, watch
+from cosmo_assets.sensors import GENERATE, dead_runs, needed_for_seeds, orphans, watch
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
     cluster_model,
@@ -40,6 +45,7 @@ from cosmo_assets.topics.assets import (
     topic_seeds,
     topic_tree,
 )
+from cosmo_assets.withdrawal.assets import withdrawals
 
 ASSETS: tuple[dg.AssetsDefinition, ...] = (
     seed_documents,
@@ -60,11 +66,13 @@ ASSETS: tuple[dg.AssetsDefinition, ...] = (
     text_signatures,
     duplicate_clusters,
     deduplicated,
+    withdrawals,
     mixture,
     tokenized_shards,
     token_lineage,
     corpus_report,
     corpus_export,
+    push_to_hub,
 )
 """The pipeline of every corpus, in order."""
 
@@ -77,9 +85,17 @@ OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
 EMBEDDED: tuple[dg.AssetsDefinition, ...] = (text_embeddings,)
 """Those, by bucket, that a recipe which compares meanings has as well; `EMBEDDINGS_READER` reads them."""
 
+MIXED_IN: tuple[dg.AssetsDefinition, ...] = (real_documents, real_eligible)
+"""Those that a recipe with real.sources has as well; `REAL_READERS` read them."""
+
 TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
 ALSO_READ = {OUTLINES_READER: ("template_pilots",)}
 """What else reads the same."""
+
+REAL_READERS = {
+    "real_documents": ("tokenized_shards", "token_lineage", "corpus_report", "corpus_export"),
+    "real_eligible": ("duplicate_clusters", "mixture", "corpus_report"),
+}
 
 UP_TO_PROMPTS = (
     "seed_documents",
@@ -95,9 +111,9 @@ UP_TO_PROMPTS = (
     "contaminated_seeds",
 )
 PER_BUCKET = ("generations", "generation_quality", "decontaminated", "text_signatures")
-TO_THE_END = ("mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
+TO_THE_END = ("withdrawals", "mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
 
-ON_REQUEST = ("template_pilots",)
+ON_REQUEST = ("template_pilots", "push_to_hub")
 """Assets that are in no step: nobody builds them but by name."""
 
 STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
@@ -113,11 +129,14 @@ STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
 def assets_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
     """The assets of a corpus, in order."""
     extras = extras_of(recipe)
-    return tuple(found for asset in ASSETS for found in (*extras.get(name_of(asset), ()), asset))
+    real = {EMBEDDINGS_READER: MIXED_IN if has_real(recipe) else ()}
+    return tuple(
+        found for asset in ASSETS for found in (*extras.get(name_of(asset), ()), *real.get(name_of(asset), ()), asset)
+    )
 
 
 def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
-    """The assets that only some recipes have, by the one that reads them."""
+    """The assets that only some recipes have, but for real data, by the one that reads all of them."""
     return {
         **({TREE_READER: TOPIC_FIRST} if recipe.topics.tree is not None else {}),
         **({OUTLINES_READER: OUTLINED} if recipe.prompts.outlines is not None else {}),
@@ -129,7 +148,8 @@ def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     """A corpus as runs, in order (see `STEPS`)."""
     extra = {name_of(asset) for found in extras_of(recipe).values() for asset in found}
     by_bucket = tuple(name_of(asset) for asset in EMBEDDED if name_of(asset) in extra)
-    wanted = {*UP_TO_PROMPTS, *extra} - {*by_bucket}
+    real = {name_of(asset) for asset in MIXED_IN if has_real(recipe)}
+    wanted = {*UP_TO_PROMPTS, *extra, *real} - {*by_bucket}
     first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in wanted)
     return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:])
 
@@ -146,29 +166,33 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
     for reader, found in extras_of(recipe).items():
         for asset in (reader, *ALSO_READ.get(reader, ())):
             inputs.setdefault(asset, []).extend(extra.key for extra in found)
+    if has_real(recipe):
+        for asset in MIXED_IN:
+            for reader in REAL_READERS[name_of(asset)]:
+                inputs.setdefault(reader, []).append(asset.key)
+    if recipe.mixture.factors.quality:
+        inputs.setdefault(name_of(mixture), []).append(generation_quality.key)
 
     def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
-        spec = spec.merge_attributes(deps=inputs.get(spec.key.to_user_string(), []))
+        spec = following(spec).merge_attributes(deps=inputs.get(spec.key.to_user_string(), []))
         return spec.replace_attributes(partitions_def=partitions) if BUCKETED in spec.tags else spec
 
     assets = [asset.map_asset_specs(placed) for asset in assets_of(recipe)]
-    up_to_prompts = steps_of(recipe)[0][0]
-    new_seeds, new_seed_files = watch([asset for asset in assets if name_of(asset) in up_to_prompts])
+    (up_to_prompts, _), (per_bucket, _), *_ = steps_of(recipe)
+    seeding = [asset for asset in assets if name_of(asset) in up_to_prompts]
+    new_seeds, new_seed_files = watch(seeding)
+    site = resources["site"]
     specs = {spec.key: spec for found in external.values() for spec in found}
     return dg.Definitions(
-        assets=[*assets, *specs.values()],
+        assets=[*assets, *specs.values(), CORPUS_SPEC],
         resources={**resources, "recipe": recipe},
+        asset_checks=[standing_checks],
         jobs=[
-            dg.define_asset_job(
-                "pilot",
-                selection=dg.AssetSelection.assets(*PER_BUCKET),
-                partitions_def=partitions,
-                description="Generate and judge one bucket, an unbiased sample: choose b000 first.",
-            ),
-            dg.define_asset_job(
-                "finish_corpus",
-                selection=dg.AssetSelection.assets(*TO_THE_END),
-                description="Mixture, shards, lineage, report and export from the buckets that are there.",
+            *jobs(
+                [asset for asset in assets if name_of(asset) not in ON_REQUEST],
+                partitions,
+                per_bucket=per_bucket,
+                to_the_end=TO_THE_END,
             ),
             dg.define_asset_job(
                 GENERATE,
@@ -178,7 +202,8 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
             ),
             new_seeds,
         ],
-        sensors=[new_seed_files, orphans(recipe, in_slurm=resources["site"].in_slurm)],
+        schedules=schedules(site.nightly, needed_for_seeds(seeding)),
+        sensors=[new_seed_files, dead_runs, failures, orphans(recipe, in_slurm=site.in_slurm)],
         executor=dg.in_process_executor,
     )
 
@@ -213,6 +238,11 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
             )
             for source in recipe.sources
         ],
+        "real_documents": [
+            _external("sources", source.name, "Source of real text", source.licence, source.homepage, path=source.path)
+            for source in recipe.real.sources
+        ],
+        "real_eligible": [tokenizer] if has_real(recipe) else [],
         "seed_embeddings": [embedder],
         "topic_labels": [generator, embedder],
         "course_outlines": [generator],

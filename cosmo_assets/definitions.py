@@ -8,7 +8,7 @@ import os
 import dagster as dg
 
 from cosmo_assets.build import build_defs
-from cosmo_assets.recipe import load_recipe
+from cosmo_assets.recipe.recipe import load_recipe
 from cosmo_resources.deployments import deployment, settings
 
 

@@ -20,7 +20,7 @@ Digests = npt.NDArray[np.uint8]
 
 _MAX = float(1 << 53)
 _NIBBLE = np.array(
-    [int(chr(byte), 16) if chr(byte) in "0123456789abcdef" else 0 for byte in range(256)], dtype=np.uint8
+    [int(chr(byte), 16) if chr(byte) in "0123456789abcdef" else 255 for byte in range(256)], dtype=np.uint8
 )
 _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 
@@ -111,6 +111,27 @@ def hex_digits(digests: Digests) -> Digests:
 
 def numbers_of(ids: pa.Array | pa.ChunkedArray) -> Numbers:
     """The last 64 bits of many ids (32 hexadecimal digits each): numbers to draw from."""
+    return _numbers(_digits(ids)[:, DIGEST_BYTES:])[:, 0]
+
+
+def halves_of(ids: pa.Array | pa.ChunkedArray) -> Numbers:
+    """Many ids as two numbers each (n x 2), the first 64 bits and the last: as they are ordered, so are the ids.
+
+    Raises:
+        ValueError: one of them has not 32 hexadecimal digits.
+    """
+    return _numbers(_digits(ids))
+
+
+def ids_of(halves: Numbers) -> pa.Array:
+    """The ids that `halves_of` has made numbers of, as strings."""
+    digits = hex_digits(halves.astype(">u8").view(np.uint8).reshape(-1, DIGEST_BYTES))
+    offsets = np.arange(0, digits.size + 1, 2 * DIGEST_BYTES, dtype=np.int64)
+    return pa.LargeStringArray.from_buffers(len(digits), pa.py_buffer(offsets), pa.py_buffer(digits))
+
+
+def _digits(ids: pa.Array | pa.ChunkedArray) -> Digests:
+    """The characters of ids, a row of 32 each."""
     found = ids.cast(pa.large_string())
     array = (
         pa.concat_arrays([pa.array([], pa.large_string()), *found.chunks])
@@ -119,14 +140,18 @@ def numbers_of(ids: pa.Array | pa.ChunkedArray) -> Numbers:
     )
     offsets = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     if not len(array):
-        return np.empty(0, dtype=np.uint64)
+        return np.empty((0, 2 * DIGEST_BYTES), dtype=np.uint8)
     digits = np.frombuffer(array.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]]
     if not (np.diff(offsets) == 2 * DIGEST_BYTES).all():
         raise ValueError("ids have 32 hexadecimal digits")
-    nibbles = _NIBBLE[digits.reshape(-1, 2 * DIGEST_BYTES)[:, DIGEST_BYTES:]]
+    return digits.reshape(-1, 2 * DIGEST_BYTES)
+
+
+def _numbers(digits: Digests) -> Numbers:
+    nibbles = _NIBBLE[digits]
     if (nibbles > 15).any():
         raise ValueError("ids have 32 hexadecimal digits")
-    numbers: Numbers = ((nibbles[:, 0::2] << 4) | nibbles[:, 1::2]).view(">u8").astype(np.uint64)[:, 0]
+    numbers: Numbers = ((nibbles[:, 0::2] << 4) | nibbles[:, 1::2]).view(">u8").astype(np.uint64)
     return numbers
 
 

@@ -6,7 +6,7 @@ Belongs here: the partitions definition. Does not belong here: which bucket a pr
 import dagster as dg
 
 from cosmo_assets.ids import bucket_name
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 
 
 def buckets(recipe: Recipe) -> dg.StaticPartitionsDefinition:

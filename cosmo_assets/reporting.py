@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
+from cosmo_assets import drift
+from cosmo_assets.agreement import ASKED
 from cosmo_assets.charts import markdown
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.figures import figures_of
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas import TABLES, description, origins
 from cosmo_assets.stage import Figures, Workspace
 from cosmo_resources.resources import StoreResource
@@ -25,6 +28,7 @@ OWNERS = ["team:corpus"]
 BUCKETED = "cosmo/bucketed"
 """Tag of the assets that have one partition per bucket; `build_defs` gives them the recipe's buckets."""
 
+FIRST_SECONDS = 5.0
 OBSERVE_SECONDS = 30.0
 MAX_TABLE_ROWS = 60
 """Rows of a table that a materialization shows."""
@@ -92,6 +96,10 @@ CONSERVATION = Check(
 )
 
 
+CHECKS_OF: dict[str, tuple[Check, ...]] = {}
+"""The checks of every asset by its name, as `corpus_asset` defined it."""
+
+
 def corpus_asset(
     name: str,
     *,
@@ -106,6 +114,7 @@ def corpus_asset(
     """`dg.asset` with what all assets share: owners, table and column lineage from the schema, the conservation check,
     the tag of bucketed assets."""
     schema = TABLES[name]
+    CHECKS_OF[name] = (CONSERVATION, *checks)
     columns = [dg.TableColumn(column.name, str(column.type), description(column)) for column in schema]
     lineage = {
         column.name: [dg.TableColumnDep(dg.AssetKey(origin), from_column) for origin, from_column in origins(column)]
@@ -126,7 +135,7 @@ def corpus_asset(
         },
         check_specs=[
             dg.AssetCheckSpec(check.name, asset=name, description=check.description, blocking=check.blocking)
-            for check in (CONSERVATION, *checks)
+            for check in CHECKS_OF[name]
         ],
     )
     return cast("Callable[[Callable[..., Result]], dg.AssetsDefinition]", decorator)
@@ -134,25 +143,27 @@ def corpus_asset(
 
 def workspace(context: dg.AssetExecutionContext, store: StoreResource, recipe: Recipe) -> Workspace:
     """The workspace of the asset that is being materialized; its progress becomes throttled observations."""
-    return Workspace(store.create(), recipe, context.run_id, Observer(context))
+    return Workspace(store.create(), recipe, context.run_id, Observer(context), ASKED)
 
 
 class Observer:
-    """Turns progress into observations of the asset, at most one every `OBSERVE_SECONDS` (each costs an event)."""
+    """Turns progress into observations of the asset: after `FIRST_SECONDS`, after twice as long, and so on, in the end
+    one every `OBSERVE_SECONDS` (each costs an event)."""
 
     def __init__(self, context: dg.AssetExecutionContext) -> None:
         self._context = context
-        self._started = self._last = time.monotonic()
+        self._started = time.monotonic()
+        self._due = FIRST_SECONDS
 
     def __call__(self, done: int, total: int, unit: str, figures: Figures = dict) -> None:
         listener = LISTENER.get()
         if listener is not None:
             listener(self._context.asset_key.to_user_string(), done, total, unit)
-        now = time.monotonic()
-        if now - self._last < OBSERVE_SECONDS:
+        passed = time.monotonic() - self._started
+        if passed < self._due:
             return
-        self._last = now
-        rate = done / (now - self._started)
+        self._due = passed + min(passed, OBSERVE_SECONDS)
+        rate = done / passed
         metadata: dict[str, Any] = {f"{unit}_done": done, f"{unit}_total": total, f"{unit}_per_second": round(rate, 2)}
         if rate:
             metadata["eta_seconds"] = round((total - done) / rate)
@@ -168,19 +179,20 @@ def materialized(manifest: Manifest, recipe: Recipe, checks: Sequence[Check], sh
         asset_key=manifest.asset,
         data_version=dg.DataVersion(manifest.version),
         metadata=metadata_of(manifest, show or Show()),
-        check_results=[_result(check, manifest, recipe) for check in (CONSERVATION, *checks)],
+        check_results=[check_result(check, manifest, recipe) for check in (CONSERVATION, *checks)],
     )
 
 
 def metadata_of(manifest: Manifest, show: Show) -> dict[str, Any]:
-    """A materialization's metadata: counts, flow, how many rows were computed and how many taken over from an earlier
-    version when this one was built, then charts and tables."""
+    """A materialization's metadata: counts, flow, the asset's most telling numbers, how many rows were computed and how
+    many taken over from an earlier version when this one was built, then charts and tables."""
     rows_key = "dagster/row_count" if manifest.bucket == ALL else "dagster/partition_row_count"
     flow = manifest.flow
     metadata: dict[str, Any] = {
         rows_key: manifest.rows,
         f"{flow.unit}_in": flow.rows_in,
         f"{flow.unit}_out": flow.rows_out,
+        **figures_of(manifest),
         **show.figures,
         "bytes": manifest.bytes,
         **{key: int(manifest.run[key]) for key in ("computed_rows", "reused_rows") if key in manifest.run},
@@ -243,7 +255,7 @@ def _cell(value: Any) -> str:
     return text if len(text) <= 160 else text[:159] + "…"
 
 
-def _result(check: Check, manifest: Manifest, recipe: Recipe) -> dg.AssetCheckResult:
+def check_result(check: Check, manifest: Manifest, recipe: Recipe) -> dg.AssetCheckResult:
     passed, metadata = check.test(manifest, recipe)
     severity = dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN
     shown = dict(metadata)
@@ -276,3 +288,26 @@ def share_at_most(
         return share <= bound, {"share": round(share, 4), "limit": bound, "recipe field": f"limits.{limit}"}
 
     return Check(name, description, test)
+
+
+def drift_check(name: str, description: str, rule: drift.Rule, limit: str) -> Check:
+    """A check that an asset's figure has not changed by more than a limit of the recipe and more than chance does (see
+    `cosmo_assets.drift`). What is compared with nothing passes."""
+
+    def test(manifest: Manifest, recipe: Recipe) -> Verdict:
+        found, bound = drift.compare(manifest, rule), getattr(recipe.limits, limit)
+        if found is None:
+            return True, {"compared with": "nothing: this version is empty"}
+        return not found.exceeds(bound), {**change(found), "limit": bound, "recipe field": f"limits.{limit}"}
+
+    return Check(name, description, test)
+
+
+def change(found: drift.Change) -> dict[str, Any]:
+    """A change as the metadata of a check: numbers that Dagster plots, and with what they were compared."""
+    shown: dict[str, Any] = {"now": round(found.now, 6)}
+    if found.part:
+        shown["of"] = found.part
+    if found.before is not None:
+        shown |= {"before": round(found.before, 6), "change": round(found.change, 6), "chance": found.chance}
+    return {**shown, **found.figures, "compared with": found.compared_with}

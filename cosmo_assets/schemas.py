@@ -46,6 +46,41 @@ SEED_DOCUMENTS = pa.schema(
     ]
 )
 
+REAL_DOCUMENTS = pa.schema(
+    [
+        _column("doc_id", TEXT, "Content hash of source, native id and normalized text"),
+        _column("source", TEXT, "Name of the source in the recipe"),
+        _column("native_id", TEXT, "The source's own id of the document"),
+        _column("place", TEXT, "Where it was read: file and row"),
+        _column("title", TEXT, "Title, where the source has one", null=True),
+        _column("text", TEXT, "Cleaned text, personal data masked"),
+        _column("url", TEXT, "Where the source says it comes from", null=True),
+        _column("language", TEXT, "Language (ISO 639-1) as detected"),
+        _column("licence", TEXT, "Licence of the text, from the source's own metadata or the recipe"),
+        _column("attribution", TEXT, "Whom to name", null=True),
+        _column("masked", COUNT, "How many pieces of personal data were masked"),
+        _column("toxicity", REAL, "Toxicity score, 0 to 1; null where the text is too short to be judged", null=True),
+    ]
+)
+
+REAL_ELIGIBLE = pa.schema(
+    [
+        _column(
+            "doc_id",
+            TEXT,
+            "A real document that may stand in the corpus",
+            source="real_documents.doc_id,real_documents.licence,benchmark_index.text",
+        ),
+        _column("position", COUNT, "Its position in the signature files"),
+        _column("source", TEXT, "Its source", source="real_documents.source"),
+        _column("licence", TEXT, "Its licence", source="real_documents.licence"),
+        _column("text_hash", TEXT, "Hash of its words", source="real_documents.text"),
+        _column("words", COUNT, "Words", source="real_documents.text"),
+        _column("quality", REAL, "Which of several duplicates is the better: 1, for real documents do not differ"),
+        _column("tokens", COUNT, "Tokens, by the corpus's own tokenizer", source="real_documents.text"),
+    ]
+)
+
 SEED_EMBEDDINGS = pa.schema(
     [
         _column("seed_id", TEXT, "The seed", source="seed_documents.seed_id"),
@@ -443,7 +478,7 @@ DUPLICATE_CLUSTERS = pa.schema(
         _column("corpus", TEXT, "The corpus which that document is of, null for this one", null=True),
         _column("source", TEXT, "Source of its seed", source="prompt_table.source"),
         _column("topic", TEXT, "Topic of its seed", source="prompt_table.topic", null=True),
-        _column("template", TEXT, "Template of its prompt", source="prompt_table.template"),
+        _column("template", TEXT, "Template of its prompt, or (real document)", source="prompt_table.template"),
     ]
 )
 
@@ -462,13 +497,37 @@ DEDUPLICATED = pa.schema(
     ]
 )
 
+WITHDRAWALS = pa.schema(
+    [
+        _column("action", TEXT, "withdraw, or restore: a withdrawal ends"),
+        _column("key", TEXT, "What is withdrawn: doc, prompt, seed, source, topic, template, model or licence"),
+        _column("value", TEXT, "Which one"),
+        _column("who", TEXT, "Who made the entry", volatile=True),
+        _column("why", TEXT, "Why", volatile=True),
+        _column("when", TEXT, "When, UTC", volatile=True),
+        _column("documents", COUNT, "Documents of the shards that it concerned when it was made", volatile=True),
+        _column("tokens", COUNT, "Their tokens, all copies and end-of-text tokens included", volatile=True),
+    ]
+)
+
 MIXTURE = pa.schema(
     [
         _column("doc_id", TEXT, "The document", source="deduplicated.doc_id"),
         _column("bucket", TEXT, "Its bucket"),
         _column("source", TEXT, "Its source", source="prompt_table.source"),
         _column("tokens", COUNT, "Tokens of its text, as the server counted", source="generations.completion_tokens"),
-        _column("copies", COUNT, "How often it stands in the corpus", source="deduplicated.keep"),
+        _column(
+            "copies",
+            COUNT,
+            "How often it stands in the corpus",
+            source="deduplicated.keep,withdrawals.value,prompt_table.topic,prompt_table.audience,prompt_table.format",
+        ),
+        _column(
+            "stage_copies",
+            pa.list_(COUNT),
+            "The same by stage of the recipe, in order; one number where it has none",
+            source="mixture.copies",
+        ),
     ]
 )
 
@@ -486,19 +545,25 @@ TOKEN_LINEAGE = pa.schema(
     [
         *TOKENIZED_SHARDS,
         _column("bucket", TEXT, "Bucket of the document", source="mixture.bucket"),
-        _column("prompt_id", TEXT, "Its prompt", source="generations.prompt_id"),
-        _column("seed_id", TEXT, "The prompt's seed", source="prompt_table.seed_id"),
-        _column("source", TEXT, "The seed's source", source="prompt_table.source"),
-        _column("licence", TEXT, "The seed's licence", source="prompt_table.licence"),
-        _column("cluster_id", COUNT, "The seed's cluster", source="prompt_table.cluster_id"),
+        _column(
+            "prompt_id",
+            TEXT,
+            "Its prompt; of a real document this and what follows from it is null",
+            source="generations.prompt_id",
+            null=True,
+        ),
+        _column("seed_id", TEXT, "The prompt's seed", source="prompt_table.seed_id", null=True),
+        _column("source", TEXT, "Source of the seed, or of the real document", source="prompt_table.source"),
+        _column("licence", TEXT, "Its licence", source="prompt_table.licence"),
+        _column("cluster_id", COUNT, "The seed's cluster", source="prompt_table.cluster_id", null=True),
         _column("topic", TEXT, "The seed's topic", source="prompt_table.topic", null=True),
-        _column("template", TEXT, "The prompt's template", source="prompt_table.template"),
-        _column("template_version", TEXT, "The template's version", source="prompt_table.template_version"),
-        _column("audience", TEXT, "The prompt's audience", source="prompt_table.audience"),
-        _column("format", TEXT, "The prompt's format", source="prompt_table.format"),
-        _column("model", TEXT, "The model that wrote it", source="generations.model"),
-        _column("model_revision", TEXT, "Its revision", source="generations.model_revision"),
-        _column("sampling", TEXT, "Digest of the sampling parameters", source="generations.sampling"),
+        _column("template", TEXT, "The prompt's template", source="prompt_table.template", null=True),
+        _column("template_version", TEXT, "The template's version", source="prompt_table.template_version", null=True),
+        _column("audience", TEXT, "The prompt's audience", source="prompt_table.audience", null=True),
+        _column("format", TEXT, "The prompt's format", source="prompt_table.format", null=True),
+        _column("model", TEXT, "The model that wrote it", source="generations.model", null=True),
+        _column("model_revision", TEXT, "Its revision", source="generations.model_revision", null=True),
+        _column("sampling", TEXT, "Digest of the sampling parameters", source="generations.sampling", null=True),
     ]
 )
 
@@ -513,27 +578,42 @@ CORPUS_REPORT = pa.schema(
 CORPUS_EXPORT = pa.schema(
     [
         _column("file", TEXT, "Path inside the exported dataset"),
+        _column("config", TEXT, "Configuration that it belongs to, beside `default`", source="prompt_table.source"),
         _column("split", TEXT, "Split"),
         _column("rows", COUNT, "Documents in the file", source="mixture.doc_id"),
+    ]
+)
+
+PUSH_TO_HUB = pa.schema(
+    [
+        _column("file", TEXT, "Path in the repository", source="corpus_export.file"),
+        _column("bytes", COUNT, "Its size"),
+        _column("checksum", TEXT, "Digest of its bytes, as the export's manifest has it"),
     ]
 )
 
 EXPORTED_DOCUMENTS = pa.schema(
     [
         _column("doc_id", TEXT, "Id of the document", source="mixture.doc_id"),
-        _column("prompt", TEXT, "The prompt", source="prompt_table.prompt"),
-        _column("text", TEXT, "The generated text", source="generations.text"),
+        _column("prompt", TEXT, "The prompt; null for a real document", source="prompt_table.prompt", null=True),
+        _column("text", TEXT, "The text", source="generations.text"),
         _column("token_length", COUNT, "Tokens of the text", source="generations.completion_tokens"),
-        _column("format", TEXT, "Format", source="prompt_table.format"),
-        _column("audience", TEXT, "Audience", source="prompt_table.audience"),
-        _column("seed_data", TEXT, "Source of the seed", source="prompt_table.source"),
+        _column("format", TEXT, "Format", source="prompt_table.format", null=True),
+        _column("audience", TEXT, "Audience", source="prompt_table.audience", null=True),
+        _column("seed_data", TEXT, "Source of the seed, or of the real document", source="prompt_table.source"),
         _column("topic", TEXT, "Topic", source="prompt_table.topic", null=True),
-        _column("licence", TEXT, "Licence of the seed", source="prompt_table.licence"),
-        _column("template", TEXT, "Template", source="prompt_table.template"),
-        _column("seed_id", TEXT, "Id of the seed", source="prompt_table.seed_id"),
-        _column("prompt_id", TEXT, "Id of the prompt", source="prompt_table.prompt_id"),
-        _column("model", TEXT, "Model", source="generations.model"),
+        _column("licence", TEXT, "Its licence", source="prompt_table.licence"),
+        _column("template", TEXT, "Template", source="prompt_table.template", null=True),
+        _column("seed_id", TEXT, "Id of the seed", source="prompt_table.seed_id", null=True),
+        _column("prompt_id", TEXT, "Id of the prompt", source="prompt_table.prompt_id", null=True),
+        _column("model", TEXT, "Model", source="generations.model", null=True),
         _column("copies", COUNT, "Copies in the mixture", source="mixture.copies"),
+        _column(
+            "stage_copies",
+            pa.list_(pa.field("element", COUNT)),  # as parquet calls it, so that what is read has this schema
+            "The same by stage, in order",
+            source="mixture.stage_copies",
+        ),
     ]
 )
 
@@ -558,13 +638,17 @@ TABLES: dict[str, pa.Schema] = {
     "decontaminated": DECONTAMINATED,
     "text_signatures": TEXT_SIGNATURES,
     "text_embeddings": TEXT_EMBEDDINGS,
+    "real_documents": REAL_DOCUMENTS,
+    "real_eligible": REAL_ELIGIBLE,
     "duplicate_clusters": DUPLICATE_CLUSTERS,
     "deduplicated": DEDUPLICATED,
+    "withdrawals": WITHDRAWALS,
     "mixture": MIXTURE,
     "tokenized_shards": TOKENIZED_SHARDS,
     "token_lineage": TOKEN_LINEAGE,
     "corpus_report": CORPUS_REPORT,
     "corpus_export": CORPUS_EXPORT,
+    "push_to_hub": PUSH_TO_HUB,
 }
 """Every asset with a table, in the order of the pipeline."""
 

@@ -6,16 +6,14 @@ one: that starts because a person asked.
 """
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.seeds.readers.sources import units
-from cosmo_resources.deployments import settings
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.resources import SiteResource, StoreResource
 from cosmo_resources.storage.digest import json_digest
@@ -31,7 +29,7 @@ INTERVAL_SECONDS = 60
 _FITTED = frozenset({"cluster_model", "topic_map"})
 """Assets that are fitted on all seeds: too dear, and too consequential, to be made by themselves."""
 
-_UNDER_WAY = [
+UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -48,13 +46,18 @@ def watch(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.SensorDefiniti
     """The job that takes new seeds in, and the sensor that asks for it. `assets` are those up to the prompts; the ones
     that ask a model or are fitted must be there already, and are left as they are."""
     cheap = [asset for asset in assets if _is_cheap(asset)]
-    needed = [name for asset in assets if (name := asset.key.to_user_string()) != "topic_map" and asset not in cheap]
     job = dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.assets(*(asset.key for asset in cheap)),
         description="Take new seeds in, up to their prompts: the clusters and their labels stay, no model is asked.",
     )
-    return job, _sensor(needed)
+    return job, _sensor(needed_for_seeds(assets))
+
+
+def needed_for_seeds(assets: Sequence[dg.AssetsDefinition]) -> list[str]:
+    """The assets that must be there before new seeds can be taken in."""
+    names = [asset.key.to_user_string() for asset in assets if not _is_cheap(asset)]
+    return [name for name in names if name != "topic_map"]
 
 
 def _is_cheap(asset: dg.AssetsDefinition) -> bool:
@@ -72,8 +75,8 @@ def _sensor(needed: Sequence[str]) -> dg.SensorDefinition:
     def new_seed_files(
         context: dg.SensorEvaluationContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
     ) -> dg.SensorResult | dg.SkipReason:
-        if missing := _missing(store.create(), needed):
-            return dg.SkipReason(f"{', '.join(missing)} not built yet: build the corpus once, then new files follow")
+        if absent := missing(store.create(), needed):
+            return dg.SkipReason(f"{', '.join(absent)} not built yet: build the corpus once, then new files follow")
         try:
             entries = listing(recipe)
         except (CosmoError, FileNotFoundError) as error:  # a folder that is being emptied or renamed
@@ -84,7 +87,7 @@ def _sensor(needed: Sequence[str]) -> dg.SensorDefinition:
         now = json_digest(entries)
         if now == last["files"]:
             return dg.SkipReason("no file is new, changed or gone")
-        if context.instance.get_runs(dg.RunsFilter(job_name=JOB, statuses=_UNDER_WAY), limit=1):
+        if context.instance.get_runs(dg.RunsFilter(job_name=JOB, statuses=UNDER_WAY), limit=1):
             return dg.SkipReason(f"a run of {JOB} is under way; the change waits for its end")
         number = last["number"] + 1  # the files may come back to an earlier state: that is a change, too
         return dg.SensorResult(
@@ -96,7 +99,7 @@ def _sensor(needed: Sequence[str]) -> dg.SensorDefinition:
 
 
 def orphans(recipe: Recipe, *, in_slurm: bool) -> dg.SensorDefinition:
-    """The sensor that looks for Slurm jobs without a run, and runs without a process. On where there is Slurm."""
+    """The sensor that looks for Slurm jobs without a run. On where there is Slurm."""
     prefix = f"cosmo-{recipe.name}-"
 
     @dg.sensor(
@@ -104,17 +107,12 @@ def orphans(recipe: Recipe, *, in_slurm: bool) -> dg.SensorDefinition:
         job_name=GENERATE,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING if in_slurm else dg.DefaultSensorStatus.STOPPED,
-        description="Ends runs whose process is gone, and asks for a run of every bucket whose Slurm jobs have none: "
-        "it finds the jobs by their name, waits for them, and publishes what they did.",
+        description="Asks for a run of every bucket whose Slurm jobs have none: it finds the jobs by their name, waits "
+        "for them, and publishes what they did.",
     )
     def slurm_orphans(context: dg.SensorEvaluationContext, site: SiteResource) -> dg.SensorResult | dg.SkipReason:
-        from cosmo_assets.automation import bury_dead_runs  # which imports the definitions that this is part of
-
         if not site.in_slurm:
             return dg.SkipReason("this deployment has no Slurm")
-        buried = bury_dead_runs(context.instance, settings(os.environ).state / "processes")
-        if buried:
-            context.log.info(f"runs whose process is gone, ended: {', '.join(buried)}")
         jobs = {job.name.removeprefix(prefix).split("-")[0]: job for job in site.slurm().jobs(prefix)}
         orphaned = {bucket: job for bucket, job in jobs.items() if not _run_of(context.instance, bucket)}
         seen = set(json.loads(context.cursor)) if context.cursor else set()
@@ -130,13 +128,42 @@ def orphans(recipe: Recipe, *, in_slurm: bool) -> dg.SensorDefinition:
     return slurm_orphans
 
 
+@dg.sensor(
+    name="dead_runs",
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends runs whose process is gone: killed, it could not say so itself. Dagster then repeats them as "
+    "`run_retries` says.",
+)
+def dead_runs(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:
+    """The sensor that looks for runs without a process. Always on: nothing else would ever end such a run, and what
+    waits for it, a backfill or a slot of a pool, would wait for ever."""
+    buried = bury_dead_runs(context.instance, store.create())
+    return dg.SkipReason(f"ended, as their process is gone: {', '.join(buried)}" if buried else "no run is dead")
+
+
+def bury_dead_runs(instance: dg.DagsterInstance, store: CorpusStore) -> list[str]:
+    """End the runs whose process is gone. A living one holds the corpus under the run's id.
+
+    Returns: the ids of the runs that were ended.
+    """
+    buried = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])):
+        if store.abandoned(run.run_id):
+            instance.report_run_failed(run, "the process of this run is gone")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            buried.append(run.run_id)
+    return buried
+
+
 def _run_of(instance: dg.DagsterInstance, bucket: str) -> bool:
     """Whether a run of this bucket is under way."""
-    under_way = dg.RunsFilter(tags={"dagster/partition": bucket}, statuses=_UNDER_WAY)
+    under_way = dg.RunsFilter(tags={"dagster/partition": bucket}, statuses=UNDER_WAY)
     return bool(instance.get_runs(under_way, limit=1))
 
 
-def _missing(store: CorpusStore, needed: Sequence[str]) -> list[str]:
+def missing(store: CorpusStore, needed: Sequence[str]) -> list[str]:
+    """Those of some assets that are not built."""
     return [name for name in needed if store.current_version(name) is None]
 
 
@@ -148,7 +175,7 @@ def listing(recipe: Recipe) -> list[Entry]:
         FileNotFoundError: a file went away meanwhile.
     """
     entries: list[Entry] = []
-    for source in recipe.sources:
+    for source in recipe.all_sources:
         for unit in units(recipe, source):
             if not unit.files:
                 entries.append((source.name, unit.name, 0, 0))

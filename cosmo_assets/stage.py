@@ -8,15 +8,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets import drift
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas import TABLES
+from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.digest import frozen_mapping
 from cosmo_resources.storage.earlier import Earlier, RowSource, all_params, find_earlier
 from cosmo_resources.storage.manifest import InputRef, Manifest
+from cosmo_resources.storage.provenance import Upstream
 from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
 
+PINNED = frozenset({"cluster_model", "topic_labels"})
+"""What is fitted once: new seeds are assigned to it, and another fit is somebody's decision."""
+
 Figures = Callable[[], Mapping[str, float | int | str]]
 """More about the work under way; asked for only when somebody is told."""
+
+Asked = Mapping[str, Callable[[Recipe], Mapping[str, Any]]]
+"""By asset, the parameters that its current versions must have been built with: all of them, or some."""
 
 
 def silent(done: int, total: int, unit: str, figures: Figures = dict) -> None:
@@ -37,6 +47,8 @@ class Workspace:
     recipe: Recipe
     run_id: str = ""
     progress: Progress = field(default=silent)
+    asked: Asked = field(default_factory=dict)
+    """What is asked of the datasets behind what is built (see `cosmo_assets.agreement`)."""
 
     def build(
         self,
@@ -48,12 +60,47 @@ class Workspace:
         params: Mapping[str, Any],
         bucket: str = ALL,
         fresh: Callable[[Manifest], bool] = lambda manifest: True,
+        of_outdated: bool = False,
     ) -> Manifest:
         """Build an asset's bucket once (see `CorpusStore.build`). `params` is the part of the recipe that the stage's
-        output depends on: whatever it leaves out cannot make the stage run again."""
+        output depends on: whatever it leaves out cannot make the stage run again.
+
+        Raises:
+            CosmoError: an input, or what it was made of, was made of something other than its current version: of other
+                seeds, prompts or benchmarks; or it was made as another recipe asks. With `of_outdated`, the stage takes
+                them as they are.
+        """
+        if not of_outdated:
+            self._agree(asset, bucket, inputs)
         plan = BuildPlan(asset, stage_version, TABLES[asset], params, inputs, bucket)
         run = {"run_id": self.run_id, "recipe": self.recipe.digest, "buckets": self.recipe.buckets}
+        if (before := drift.baseline(self.store, asset, bucket)) is not None:
+            run[drift.KEY] = before
         return self.store.build(plan, produce, run=run, fresh=fresh)
+
+    def _agree(self, asset: str, bucket: str, inputs: Sequence[InputRef]) -> None:
+        upstream = Upstream(self.store, inputs, pinned=PINNED)
+        remedy = "build what lies between first: `cosmo run` does it in order, and skips whatever is up to date"
+        if found := upstream.outdated():
+            maker, made_of, _ = found[0]
+            others = len({each.dataset.asset for each in found} - {maker.asset})
+            raise CosmoError(
+                f"{_name(asset, bucket)}: {_name(maker.asset, maker.bucket)} was made of another version of "
+                f"{made_of.asset} than the current one"
+                + (f", and {others} more assets are outdated" if others else ""),
+                remedy=remedy,
+            )
+        asked: dict[str, Mapping[str, Any]] = {}
+        for manifest in upstream.manifests:
+            if manifest.asset in self.asked and manifest.asset not in asked:
+                asked[manifest.asset] = frozen_mapping(self.asked[manifest.asset](self.recipe))
+            for key, value in asked.get(manifest.asset, {}).items():
+                if manifest.params.get(key) != value:
+                    raise CosmoError(
+                        f"{_name(asset, bucket)}: {_name(manifest.asset, manifest.bucket)} was made with other {key} "
+                        "than the recipe asks for",
+                        remedy=remedy,
+                    )
 
     def build_rows(
         self,
@@ -91,3 +138,7 @@ class Workspace:
             params=params,
             bucket=bucket,
         )
+
+
+def _name(asset: str, bucket: str) -> str:
+    return asset if bucket == ALL else f"{asset} of bucket {bucket}"

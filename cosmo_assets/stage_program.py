@@ -7,12 +7,15 @@ Usage: python -m cosmo_assets.stage_program ASSET [BUCKET] --recipe RECIPE --dat
 
 import argparse
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cosmo_assets.recipe import load_recipe
+from cosmo_assets.agreement import ASKED
+from cosmo_assets.recipe.recipe import load_recipe
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.garbage import READER
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore
 
@@ -61,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         recipe = load_recipe(options.recipe)
-        manifest = STAGES[options.asset](Workspace(CorpusStore(options.data / recipe.name), recipe), options.bucket)
+        store = CorpusStore(options.data / recipe.name)
+        with store.hold(f"{READER}{uuid.uuid4().hex}"):
+            manifest = STAGES[options.asset](Workspace(store, recipe, asked=ASKED), options.bucket)
     except CosmoError as error:
         print(error, file=sys.stderr)
         return 1

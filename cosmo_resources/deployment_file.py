@@ -7,8 +7,10 @@ of it (`deployments`), or the files themselves (`deploy/`).
 import re
 import sys
 from collections.abc import Mapping
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pydantic
 import yaml
@@ -23,6 +25,7 @@ from cosmo_resources.yaml_text import drop, put, remark
 Count = Annotated[int, pydantic.Field(ge=1)]
 Option = str | int | None
 
+DAY = 24 * 60
 TUNED = "tuned:"
 """How a remark on tuned arguments begins."""
 
@@ -56,6 +59,50 @@ class ProgramsSection(Frozen):
     options: Mapping[str, Option] = {}
 
 
+class NightlySection(Frozen):
+    """What the schedule `nightly` may do. `window` is local time of `timezone`, "20:00-06:00"; equal ends are the whole
+    day. In one night at most `buckets` buckets are begun, at most `at_once` at a time, none that would take the night
+    above `gpu_hours` or beyond its end."""
+
+    window: str = "20:00-06:00"
+    timezone: str = "UTC"
+    every_minutes: Annotated[int, pydantic.Field(ge=1, le=60)] = 15
+    """How often it looks whether something can begin."""
+    buckets: Count = 8
+    at_once: Count = 2
+    """Buckets at work or in Dagster's queue at a time: one beyond the pool's limit leaves no gap between them."""
+    gpu_hours: Annotated[float, pydantic.Field(ge=0)] = 8.0
+
+    @property
+    def times(self) -> tuple[time, time]:
+        """Begin and end of the window."""
+        begin, end = (time.fromisoformat(text) for text in self.window.split("-"))
+        return begin, end
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def cron(self) -> str:
+        """When the schedule ticks: in the hours that the window touches."""
+        begin, end = (at.hour * 60 + at.minute for at in self.times)
+        minutes = (end - begin) % DAY or DAY
+        hours = range(begin // 60, begin // 60 + min(-(-(begin % 60 + minutes) // 60), 24))
+        return f"*/{self.every_minutes} {','.join(str(hour % 24) for hour in hours)} * * *"
+
+    @pydantic.model_validator(mode="after")
+    def _readable(self) -> "NightlySection":
+        if not re.fullmatch(r"\d\d:\d\d-\d\d:\d\d", self.window):
+            raise ValueError(f"window is {self.window!r}: write it as 20:00-06:00")
+        _ = self.times
+        try:
+            _ = self.zone
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"timezone {self.timezone!r} is none of the time zone database") from error
+        return self
+
+
 class DeploymentFile(Frozen):
     """`way` is how servers and workers are brought together: `local` (both here), `batch` (a job array per bucket, each
     task with servers of its own), `service` (servers that all share, as leases tell). `python` is the interpreter of
@@ -80,6 +127,10 @@ class DeploymentFile(Frozen):
     """How long one request may take, before it is sent again: well above what the longest answer needs."""
     slurm: SlurmSection = SlurmSection()
     programs: ProgramsSection = ProgramsSection()
+    nightly: NightlySection = NightlySection()
+    notify: Literal["file", "webhook", "slack"] = "file"
+    """How people hear of failures: a line in COSMO_STATE/notices.jsonl, JSON to COSMO_NOTIFY_URL, or the JSON that
+    Slack and its kind take, to the same."""
 
 
 def read_deployment(path: Path) -> DeploymentFile:

@@ -15,6 +15,8 @@ from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.resources import (
     EmbedderResource,
     EngineResource,
+    HubResource,
+    NotifierResource,
     PoolResource,
     ProgramsResource,
     SiteResource,
@@ -42,12 +44,17 @@ class Settings:
     concurrency: int | None
     """None: as the deployment file says, else `CONCURRENCY`."""
     mlflow: str | None
+    notifies: bool
+    """Whether there is an address for notices; the address itself may be a secret, and stays in the environment."""
+    hub: str
+    """owner/name of a repository of the Hugging Face hub; empty: none."""
 
 
 def settings(environment: Mapping[str, str]) -> Settings:
     """Read the environment: COSMO_DEPLOYMENT (a name, or a deployment file), COSMO_RECIPE, COSMO_DATA, COSMO_STATE,
     COSMO_ENDPOINTS (base URLs, separated by commas), COSMO_MODEL (what the embedded server serves), COSMO_WORKERS,
-    COSMO_CONCURRENCY, COSMO_MLFLOW (a tracking URI; `off` logs nothing).
+    COSMO_CONCURRENCY, COSMO_MLFLOW (a tracking URI; `off` logs nothing), COSMO_NOTIFY_URL (who is told of failures),
+    COSMO_HUB (owner/name of a repository).
 
     Raises:
         CosmoError: a value is not usable.
@@ -63,11 +70,13 @@ def settings(environment: Mapping[str, str]) -> Settings:
         workers=_positive(environment, "COSMO_WORKERS", 1),
         concurrency=_positive(environment, "COSMO_CONCURRENCY", 0) or None,
         mlflow=environment.get("COSMO_MLFLOW") or None,
+        notifies=bool(environment.get("COSMO_NOTIFY_URL")),
+        hub=environment.get("COSMO_HUB", ""),
     )
 
 
 def deployment(chosen: Settings, corpus: str) -> dict[str, Any]:
-    """The resources of a deployment, by name: store, site, engine, pool, programs, embedder, tracker.
+    """The resources of a deployment, by name: store, site, engine, pool, programs, embedder, notifier, tracker, hub.
 
     Raises:
         CosmoError: there is no such deployment, or it lacks a setting.
@@ -113,6 +122,11 @@ def _laptop(chosen: Settings, corpus: str, site: SiteResource | None = None) -> 
         "pool": PoolResource(engine=engine, workers=chosen.workers),
         "programs": ProgramsResource(site=engine.site, recipe=chosen.recipe, data=str(chosen.data)),
         "embedder": EmbedderResource(),
+        "notifier": NotifierResource(
+            way=site.create().notify if site is not None and site.file else "webhook" if chosen.notifies else "file",
+            file=str(chosen.state / "notices.jsonl"),
+        ),
+        "hub": HubResource(repository=chosen.hub),
         "tracker": TrackerResource(
             uri="" if uri == "off" else uri, experiment=corpus, artifacts=str(chosen.state / "mlflow-artifacts")
         ),

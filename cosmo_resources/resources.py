@@ -5,20 +5,23 @@ which (`deployments`).
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pydantic
 from pydantic import Field
 
-from cosmo_resources.deployment_file import DeploymentFile, faults, read_deployment
+from cosmo_resources.deployment_file import DeploymentFile, NightlySection, faults, read_deployment
 from cosmo_resources.embedding.minilm import MiniLmEmbedder, pipeline_embedder
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.inference.models import EMBEDDED
 from cosmo_resources.inference.servers import EmbeddedServer, RemoteServer, Server, make_server
+from cosmo_resources.notifier import FileNotifier, Notifier, WebhookNotifier
 from cosmo_resources.pools.batch import EXPORTED
 from cosmo_resources.pools.jobs import Pool
 from cosmo_resources.pools.local import LocalPool
@@ -47,6 +50,13 @@ class StoreResource(dg.ConfigurableResource[CorpusStore]):
     def create(self) -> CorpusStore:
         return CorpusStore(Path(self.root))
 
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Any]:
+        """While a run is at work on the corpus, it holds it under its id (see `CorpusStore.hold`): so what it reads is
+        not collected, and its death is seen."""
+        with self.create().hold(context.run_id) if context.run_id else nullcontext():
+            yield self
+
 
 class SiteResource(dg.ConfigurableResource[DeploymentFile]):
     """A deployment file, and Slurm as it says. Without a file there is none of either."""
@@ -60,6 +70,10 @@ class SiteResource(dg.ConfigurableResource[DeploymentFile]):
     @property
     def in_slurm(self) -> bool:
         return bool(self.file) and self.create().way != "local"
+
+    @property
+    def nightly(self) -> NightlySection:
+        return self.create().nightly if self.file else NightlySection()
 
     def slurm(self) -> Slurm:
         connection = self._ssh()
@@ -201,6 +215,33 @@ class TrackerResource(dg.ConfigurableResource[Tracker]):
 
     def create(self) -> Tracker:
         return MlflowTracker(self.uri, self.experiment, self.artifacts) if self.uri else NoTracker()
+
+
+class NotifierResource(dg.ConfigurableResource[Notifier]):
+    """How people hear of failures. The address and the token of a webhook come from the environment alone."""
+
+    way: str = Field(default="file", description="file, webhook or slack")
+    file: str = Field(default=".cosmo/state/notices.jsonl", description="Where notices go in the way `file`")
+
+    def create(self) -> Notifier:
+        """Raises:
+        CosmoError: the way needs an address, and there is none."""
+        if self.way == "file":
+            return FileNotifier(Path(self.file))
+        url = os.environ.get("COSMO_NOTIFY_URL", "")
+        if not url:
+            raise CosmoError(
+                f"notices go by {self.way}, and COSMO_NOTIFY_URL is not set",
+                remedy="set it in the environment of the daemon, or `notify: file` in the deployment file",
+            )
+        token = os.environ.get("COSMO_NOTIFY_TOKEN", "")
+        return WebhookNotifier(url, token=token, slack=self.way == "slack")
+
+
+class HubResource(dg.ConfigurableResource[None]):
+    """Where the exported dataset may be sent to, on request."""
+
+    repository: str = Field(default="", description="owner/name on the Hugging Face hub; empty: nowhere")
 
 
 @cache

@@ -7,16 +7,21 @@ read from the code. A field without a meaning here, or a meaning without a field
 
 import html
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
+import pyarrow as pa
 import pydantic
 from pydantic_core import PydanticUndefined
 
 from cosmo_assets.decontamination.benchmarks import LONG
 from cosmo_assets.prompts.templates import load_templates
-from cosmo_assets.recipe import Part, Recipe, Section, SourceKind, known_benchmarks
+from cosmo_assets.recipe.decontamination import Part, known_benchmarks
+from cosmo_assets.recipe.fields import Section
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.sources import TextKind
+from cosmo_assets.schemas import description
 from cosmo_assets.seeds.readers.registry import OPTIONS, READERS
 
 MEANINGS: dict[str, dict[str, str]] = {
@@ -26,7 +31,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "buckets": "Number of buckets, the partitions of the bucketed assets",
         "sources": "Where the seed documents come from, in order: of two equal texts the earlier source keeps its own",
         "seeds": "Cleaning of the seeds",
-        "licences": "Which licences may become prompts",
+        "real": "Real text that is mixed in beside what is generated",
+        "licences": "Which licences may become prompts, and real documents",
         "topics": "Embeddings, clusters, labels, topic policy",
         "prompts": "Which seeds meet which templates",
         "generation": "Model and sampling",
@@ -53,9 +59,25 @@ MEANINGS: dict[str, dict[str, str]] = {
         "max_documents": "Seeds taken from the source at most; reading ends there",
         "expected_seeds": "Seeds that it should give: what `cosmo plan` counts with until it was read",
     },
+    "RealData": {
+        "sources": "Where real documents come from; each may be a component of the mixture",
+        "filters": "Their cleaning, with the fields of `seeds`",
+    },
+    "RealSource": {
+        "name": "Name of the source, different from those of `sources`: lower-case letters, digits and `_`",
+        "reader": "Format of its files: a name from the table of readers below",
+        "path": "File or glob, as in `sources`",
+        "licence": "Licence of its texts, for documents that state none themselves",
+        "attribution": "Whom to name, for documents that state nobody themselves",
+        "homepage": "Link that is shown in the asset graph, the report and the dataset card",
+        "options": "Options of the reader, the name of the text's field among them",
+        "max_documents": "Documents taken from the source at most; reading ends there",
+        "expected_tokens": "Tokens that it should give: what `cosmo plan --mixture` counts with until it was read",
+    },
     "SeedPolicy": {
-        "min_chars": "Shortest seed by kind of source, in characters; kinds that are not named have no such bound",
-        "max_chars": "Longest seed, in characters",
+        "min_chars": "Shortest text by kind of source, in characters (`real` for real text); kinds that are not named "
+        "have no such bound",
+        "max_chars": "Longest text, in characters",
         "languages": "Languages that are kept (ISO 639-1), as detected",
         "mask_personal_data": "Whether e-mail addresses, telephone numbers and public IP addresses are replaced by "
         "reserved ones",
@@ -300,15 +322,45 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "Mixture": {
         "components": "The sources in the corpus; a source that is not named is left out",
+        "temperature": "Without weights a source weighs what it can give (`max_tokens` at most) to the power of "
+        "1/temperature: 1 is in proportion, higher is more even",
+        "tokens": "Size of the corpus in tokens; null: as large as the bounds of the sources allow. More "
+        "than that is an error",
+        "factors": "How many copies some documents have for each that others of their source have",
+        "stages": "Parts of the training with weights of their own, in order (a curriculum)",
+        "reallocate_withdrawn": "Whether the place of what was withdrawn goes to other documents; else these stay as "
+        "they are",
     },
     "Component": {
-        "weight": "Share of the tokens, relative to the other sources",
-        "max_epochs": "How often its documents may be repeated, on average",
+        "weight": "Share of the tokens, relative to the other sources; all sources have one, or none has",
+        "max_epochs": "How often its documents may be repeated, on average; the source that runs out first sets the "
+        "size of the corpus",
+        "max_tokens": "Tokens that it gives at most; a source that reaches them stays there, the others go on in their "
+        "ratio",
+    },
+    "Factors": {
+        "topic": "By topic. Factors multiply; 0 leaves documents out, and max_epochs is that of factor 1",
+        "audience": "By audience",
+        "format": "By format",
+        "quality": "By ranges of the figures of `generation_quality`",
+    },
+    "QualityBand": {
+        "column": "Which figure: words, share of repetition, overlap with the seed",
+        "low": "From here on, inclusive",
+        "high": "Up to here, exclusive",
+        "factor": "The factor of documents in the range",
+    },
+    "MixtureStage": {
+        "name": "Name of the stage",
+        "share": "Share of the corpus, relative to the other stages",
+        "weights": "Weights by source; a source that is not named is not in it. None named: those of the components",
     },
     "Tokenization": {
-        "tokenizer": "`smollm2-135m-instruct`, or the path of a `tokenizer.json`, relative to the recipe's file",
+        "tokenizer": "`smollm2-135m-instruct`, the path of a `tokenizer.json`, relative to the recipe's file, or "
+        "`hub:owner/name@commit`, the one of a model of the Hugging Face hub",
         "eos": "The end-of-text token, written after every document",
-        "shard_tokens": "Tokens in a shard: it is closed with the document that reaches this size",
+        "shard_tokens": "Tokens of a shard at most, on average: shards are as many as the least power of two for that",
+        "shards": "The number of shards itself, up to 65,536: then it stays the same however the corpus grows",
     },
     "Limits": {
         "max_failed": "Share of requests without an answer (`generations: answered`)",
@@ -319,7 +371,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "max_low_quality": "Share of texts that break a quality rule (`generation_quality: low_quality`)",
         "max_contaminated": "Share of contaminated documents at most (`decontaminated: removed_at_most`)",
         "min_contaminated": "Share of contaminated documents at least (`decontaminated: removed_at_least`); `null`: "
-        "one at all, once a bucket, or the corpus (`corpus_report: any_contaminated`), has 250,000 documents",
+        "one at all, once a bucket, or the corpus (`corpus_report: any_contaminated`), has 250,000 documents. `0`: "
+        "none is expected, and `decontaminated: still_found` holds as well",
         "max_contaminated_seeds": "Share of contaminated seeds at most (`contaminated_seeds: found_at_most`)",
         "min_contaminated_seeds": "Share of contaminated seeds at least (`contaminated_seeds: found_at_least`); "
         "`null`: one at all, once there are 20,000 seeds",
@@ -336,8 +389,17 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_outlined": "Share of courses with an outline at least (`course_outlines: outlined`)",
         "min_label_agreement": "Share of labelled clusters whose votes all agreed (`topic_labels: agreed`)",
         "max_opener_share": "Share of texts that begin with the same five words (`generation_quality: openers`)",
+        "max_topic_drift": "Distance between the topic shares of a version and of the one before "
+        "(`seed_topics: topic_drift`, `token_lineage: topic_drift`)",
+        "max_truncation_drift": "Change of the share of answers that are cut off (`generations: truncation_drift`)",
+        "max_opener_drift": "Rise of the share of texts that begin with the same five words "
+        "(`generation_quality: opener_drift`)",
+        "max_contamination_drift": "Change of the share of contaminated documents "
+        "(`decontaminated: contamination_drift`)",
+        "max_duplicate_drift": "Change of the share of duplicates (`duplicate_clusters: duplicate_drift`)",
     },
 }
+MEANINGS["RealFilters"] = MEANINGS["SeedPolicy"]
 """What a field is for, by model and field."""
 
 READS = {
@@ -402,6 +464,17 @@ def benchmarks() -> str:
     head = [
         "| name | licence | what is searched for | configuration and split on the hub |",
         "| --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def columns(schema: pa.Schema, without: Collection[str] = ()) -> str:
+    """The columns of a table of the pipeline."""
+    head = ["| column | type | meaning |", "| --- | --- | --- |"]
+    rows = [
+        f"| `{field.name}` | {field.type}{', or null' if field.nullable else ''} | {description(field)} |"
+        for field in schema
+        if field.name not in without
     ]
     return "\n".join([*head, *rows]) + "\n"
 
@@ -503,7 +576,7 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
         inner = _type(arguments[0], [])
         return f"list of {inner}" if inner.endswith("`") else f"list of {inner}s"
     if origin is dict:
-        key = "kind of source" if arguments[0] == SourceKind else _type(arguments[0], [])
+        key = "kind of source" if arguments[0] in (TextKind, *get_args(TextKind)) else _type(arguments[0], [])
         return f"mapping of {key} to {_type(arguments[1], [])}"
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return "section"

@@ -29,14 +29,15 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
 from cosmo_assets.build import assets_of, name_of
-from cosmo_assets.recipe import load_recipe
+from cosmo_assets.lineage.server import serve
+from cosmo_assets.recipe.recipe import load_recipe
 from cosmo_resources.deployments import settings
 from cosmo_resources.storage.store import CorpusStore
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
-GRAPH, PAGE, REPORT, MAP = (1700, 2000), (1600, 1000), (1300, 1000), (1400, 880)
-"""Sizes of the page, in pixels. The graph needs the largest: below a certain zoom its nodes show no more than names."""
+GRAPH, PAGE, REPORT, MAP, LINEAGE = (3000, 2600), (1600, 1000), (1300, 1000), (1400, 880), (1300, 960)
+"""Sizes of the page, in pixels. The graph needs the largest: its names are to be read."""
 MAX_BYTES = 390_000
 MARGIN = 24
 START_SECONDS = 180
@@ -80,11 +81,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="cosmo-screenshots-") as work, browser(Path(work) / "profile") as chrome:
         picture_report(chrome, report.folder / "report.html")
         picture_map(chrome, report.folder / "map.html")
+        picture_lineage(chrome, CorpusStore(settings(environment).data / recipe.name), recipe.name)
         with webserver(environment, Path(work) / "webserver.log") as url:
             picture_graph(chrome, url)
             picture_asset(chrome, url)
             picture_checks(chrome, url)
     return 0
+
+
+def picture_lineage(chrome: webdriver.Chrome, store: CorpusStore, name: str) -> None:
+    """The chain behind a token."""
+    resize(chrome, LINEAGE)
+    with serve(store, name, "127.0.0.1", 0) as server:
+        chrome.get(f"http://127.0.0.1:{server.server_port}/#/token/0/1000")
+        until("the chain", lambda: len(chrome.find_elements(By.CSS_SELECTOR, ".chain .card")) == 4)
+        settle(chrome)
+        save(chrome, "lineage")
 
 
 def picture_graph(chrome: webdriver.Chrome, url: str) -> None:
@@ -131,10 +143,11 @@ def picture_asset(chrome: webdriver.Chrome, url: str) -> None:
 
 
 def picture_checks(chrome: webdriver.Chrome, url: str) -> None:
-    """The checks of an asset."""
+    """The checks of an asset, with one that compares it with what it was."""
     resize(chrome, PAGE)
     chrome.get(f"{url}/assets/generation_quality?view=checks")
-    until("the checks", lambda: "conservation" in body(chrome) and "openers" in body(chrome))
+    click(chrome, "//*[.='opener_drift' and not(*)]")
+    until("the check", lambda: "compared with" in body(chrome))
     settle(chrome)
     save(chrome, "checks")
 
@@ -220,10 +233,12 @@ def save(chrome: webdriver.Chrome, name: str, box: tuple[int, int, int, int] | N
     """Write the page, or a part of it (left, top, right, bottom), as a PNG of at most `MAX_BYTES`: scaled down where it
     would be larger."""
     image = Image.open(io.BytesIO(chrome.get_screenshot_as_png())).convert("RGB").crop(box)
+    image = image.quantize(256, dither=Image.Dither.NONE)  # few colours: a third of the bytes
     path = IMAGES / f"{name}.png"
     image.save(path, optimize=True)
     while path.stat().st_size > MAX_BYTES:
-        image = image.resize((image.width * 9 // 10, image.height * 9 // 10), Image.Resampling.LANCZOS)
+        smaller = (image.width * 9 // 10, image.height * 9 // 10)
+        image = image.convert("RGB").resize(smaller, Image.Resampling.LANCZOS).quantize(256, dither=Image.Dither.NONE)
         image.save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}: {image.width}x{image.height}, {path.stat().st_size // 1000} kB")
 

@@ -20,7 +20,7 @@ import yaml
 
 from cosmo_assets.automation import materialize, plan_runs
 from cosmo_assets.ids import bucket_name
-from cosmo_assets.recipe import Recipe, load_recipe
+from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_resources.deployments import Settings, settings
 from cosmo_resources.storage.store import CorpusStore
 from tests.doubles.replay_server import prose, replaying
@@ -159,7 +159,7 @@ class Corpus:
     def command(self, url: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
         """Start a `cosmo` command in a process group of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "cosmo_assets.cli", *arguments],
+            [sys.executable, "-m", "cosmo_assets.cli.main", *arguments],
             env={**os.environ, **self.environment(url, **options)},
             cwd=self.folder,
             stdout=subprocess.PIPE,

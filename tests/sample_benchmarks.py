@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmo_assets.decontamination.benchmarks import Item, Source, read_items, sources
-from cosmo_assets.recipe import Benchmark, Decontamination, Recipe, known_benchmarks
+from cosmo_assets.recipe.decontamination import Benchmark, Decontamination, known_benchmarks
+from cosmo_assets.recipe.recipe import Recipe
 
 
 def sample_sources(samples: Path, **fields: Any) -> list[Source]:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cosmo_assets.deduplication.canary import survivors_of
-from cosmo_assets.recipe import MinHashMethod
+from cosmo_assets.recipe.deduplication import MinHashMethod
 from cosmo_assets.seeds.duplicates import shingle_hashes
 from cosmo_resources.storage.store import CorpusStore
 

@@ -15,7 +15,7 @@ from cosmo_assets.decontamination.tally import removed_since, split_table
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.quality.assets import generation_quality
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import (
     Result,
     Show,
@@ -81,7 +81,6 @@ def contaminated_seeds(
     manifest = seeds.build(workspace(context, store, recipe))
     sources = columns(manifest.summary["sources"], "source", "seeds", "contaminated")
     benchmarks = columns(manifest.summary["benchmarks"], "benchmark", "seeds", "unique_items")
-    found, total = manifest.summary["contaminated"], manifest.flow.rows_in
     by_benchmark = [(row["benchmark"], row["seeds"]) for row in benchmarks]
     return materialized(
         manifest,
@@ -90,8 +89,7 @@ def contaminated_seeds(
         Show(
             {"contaminated": bars("Contaminated seeds by benchmark", by_benchmark, unit="seeds")},
             {"sources": sources, "benchmarks": benchmarks},
-            {"contaminated_seeds": found, "contaminated_share": found / max(total, 1)},
-            sides={"worst_cases": [_sides(case, "seed") for case in manifest.summary["cases"]]},
+            sides={"worst_cases": [sides_of(case, "seed") for case in manifest.summary["cases"]]},
         ),
     )
 
@@ -113,7 +111,6 @@ def decontaminated(context: dg.AssetExecutionContext, store: StoreResource, reci
     summary = manifest.summary
     benchmarks = columns(summary["benchmarks"], "benchmark", "items", "removed", "tokens", "unique_items")
     removed = [(row["benchmark"], row["removed"]) for row in benchmarks]
-    marked = sum(summary["of_contaminated_seeds"].values())
     return materialized(
         manifest,
         recipe,
@@ -125,17 +122,12 @@ def decontaminated(context: dg.AssetExecutionContext, store: StoreResource, reci
                 "benchmarks": benchmarks,
                 "since_the_last_version": removed_since(before, manifest),
             },
-            {
-                "of_contaminated_seeds": marked,
-                "of_contaminated_seeds_share": marked / max(manifest.flow.rows_in, 1),
-                "of_contaminated_seeds_kept": summary["of_contaminated_seeds"]["kept"],
-            },
-            sides={"worst_cases": [_sides(case, f"the {case['place']} of") for case in summary["cases"]]},
+            sides={"worst_cases": [sides_of(case, f"the {case['place']} of") for case in summary["cases"]]},
         ),
     )
 
 
-def _sides(case: Mapping[str, Any], where: str) -> Sides:
+def sides_of(case: Mapping[str, Any], where: str) -> Sides:
     """A case to look at: what was found, the item, and the text that holds it."""
     item = f"{case['benchmark']}:{case['item']} ({case['part']})"
     caption = f"{item}, {case['ratio']:.0%} by {case['rule']}, in {where} {case['key']}"

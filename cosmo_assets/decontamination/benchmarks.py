@@ -2,7 +2,7 @@
 
 Belongs here: the rows of a benchmark's files or hub data set as items, and putting an item's texts together. Does not
 belong here: searching for them (`rules`), which field of a row holds what (`fields`), formats of files
-(`cosmo_assets.seeds.readers`), or what is known of a benchmark by its name (`benchmarks.yaml`).
+(`cosmo_assets.seeds.readers`), or what is known of a benchmark by its name (`cosmo_assets.recipe.decontamination`).
 """
 
 import re
@@ -21,14 +21,16 @@ from cosmo_assets.decontamination.fields import (
     question_of,
     required,
 )
-from cosmo_assets.recipe import Benchmark, Part, Recipe
+from cosmo_assets.recipe.decontamination import Benchmark, Part
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.seeds.readers.base import BadFieldError, BadRow
 from cosmo_assets.seeds.readers.hf_dataset import hub_rows
 from cosmo_assets.seeds.readers.records import parquet_rows
-from cosmo_assets.seeds.readers.sources import HubDataset, Unit, located_units
+from cosmo_assets.seeds.readers.sources import Unit, located_units
 from cosmo_assets.seeds.readers.streams import json_rows
 from cosmo_assets.words.alphabet import words_of
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.hub import HubPath
 from cosmo_resources.storage.digest import digest
 
 JSON_NAME = re.compile(r"\.(jsonl|json|ndjson)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
@@ -75,7 +77,7 @@ class Source:
     def version(self) -> str:
         """The commit of a data set of the hub; else the digest of the files' names and bytes."""
         place = self.units[0].place
-        if isinstance(place, HubDataset):
+        if isinstance(place, HubPath):
             return place.revision
         return self.contents[0] if len(self.contents) == 1 else digest(*self.contents)
 
@@ -185,7 +187,7 @@ def _filled(asked: str, answer: str) -> tuple[str, str, Part, str]:
 def _rows(benchmark: Benchmark, unit: Unit) -> Iterator[tuple[str, Any]]:
     """The rows of a unit, each with its place; one that cannot be read as the reason."""
     place, needed = unit.place, partial(columns_of, layouts=benchmark.fields)
-    if isinstance(place, HubDataset):
+    if isinstance(place, HubPath):
         found = hub_rows(place.name, place.revision, benchmark.config or "", benchmark.split, needed)
     elif JSON_NAME.search(place.name):
         found = json_rows(place)

@@ -6,8 +6,9 @@ Belongs here: what must hold of the index, of the seeds and of a bucket's verdic
 
 from collections.abc import Callable
 
-from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Check, Verdict, share_at_most
+from cosmo_assets import drift
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.reporting import Check, Verdict, change, drift_check, share_at_most
 from cosmo_resources.storage.manifest import Manifest
 
 ENOUGH_DOCUMENTS, ENOUGH_SEEDS = 250_000, 20_000
@@ -59,6 +60,15 @@ def _searchable(manifest: Manifest, _: Recipe) -> Verdict:
     return not unchecked, {"items that no rule can find": ", ".join(unchecked)}
 
 
+def _still_found(manifest: Manifest, recipe: Recipe) -> Verdict:
+    """Benchmarks that either version does not search are left out."""
+    found = drift.compare(manifest, drift.of_parts_in_both)
+    if found is None:
+        return True, {"compared with": "nothing: this version is empty"}
+    vanished = not found.now and found.exceeds(0, drift.BLOCKING_CHANCE) and recipe.limits.min_contaminated != 0
+    return not vanished, {**change(found), "recipe field": "limits.min_contaminated"}
+
+
 INDEX_CHECKS = (Check("items_searchable", "Every item can be found by at least one of the rules.", _searchable),)
 CHECKS = (
     Check("benchmarks_checked", "Every benchmark of the recipe was checked and has items.", _benchmarks, blocking=True),
@@ -75,6 +85,19 @@ CHECKS = (
         _removed,
         "min_contaminated",
         ENOUGH_DOCUMENTS,
+    ),
+    drift_check(
+        "contamination_drift",
+        "The share of contaminated documents has not changed beyond limit and chance.",
+        drift.of_share,
+        "max_contamination_drift",
+    ),
+    Check(
+        "still_found",
+        "Where documents were contaminated, some still are: none at all means that items are missed and "
+        "reach the tokens, if it is beyond chance. A recipe that expects none says limits.min_contaminated: 0.",
+        _still_found,
+        blocking=True,
     ),
 )
 SEED_CHECKS = (

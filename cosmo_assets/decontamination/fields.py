@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from cosmo_assets.recipe import BenchmarkFields
+from cosmo_assets.recipe.decontamination import BenchmarkFields
 from cosmo_assets.seeds.readers.base import BadFieldError, field, sound
 
 Columns = str | tuple[str, ...] | None

@@ -15,6 +15,7 @@ import pyarrow as pa
 from cosmo_assets.decontamination.benchmarks import Item
 from cosmo_assets.decontamination.rules import Items, Rule
 from cosmo_assets.decontamination.tables import Table
+from cosmo_assets.decontamination.wording import own_wording
 from cosmo_assets.words.alphabet import AlphabetName
 from cosmo_assets.words.hashing import Words, hashed
 
@@ -71,13 +72,13 @@ class BenchmarkIndex:
 
 
 def build_index(items: Iterable[Item], rules: Mapping[str, Rule], folder: Path) -> pa.Table:
-    """Write the arrays of an index of items' texts to an empty folder. Returns the table of them: benchmark, item,
-    part, text, and `rules`, the names of those that can find the text.
+    """Write the arrays of an index of items' texts, each in its own wording, to an empty folder. Returns the table of
+    them: benchmark, item, part, text, and `rules`, the names of those that can find the text.
 
     Cost: linear in the items' text, plus sorting n-grams, for each rule. Memory: some 50 bytes for each word of the
     items.
     """
-    rows = list(items)
+    rows = own_wording(items)
     texts = pa.array([row.text for row in rows], pa.large_string())
     asked = pa.array([row.asked for row in rows], pa.large_string())
     found: list[list[str]] = [[] for _ in rows]

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cosmo_assets import recipe
 from cosmo_assets.decontamination.overlap import Overlaps, Spelling, block_overlaps, word_overlaps
 from cosmo_assets.decontamination.tables import (
     SHORT_SEED,
@@ -24,6 +23,7 @@ from cosmo_assets.decontamination.tables import (
     texts_with_items,
     whole_table,
 )
+from cosmo_assets.recipe import decontamination as recipe
 from cosmo_assets.words.alphabet import AlphabetName, words_of
 from cosmo_assets.words.compiled import Ints
 from cosmo_assets.words.hashing import Words

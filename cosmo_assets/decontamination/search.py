@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from cosmo_assets.decontamination.index import BenchmarkIndex, Match
 from cosmo_assets.decontamination.rules import rules_of
-from cosmo_assets.recipe import Decontamination
+from cosmo_assets.recipe.decontamination import Decontamination
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import read_table
 

@@ -21,7 +21,8 @@ from cosmo_assets.decontamination.index import Match, build_index
 from cosmo_assets.decontamination.rules import rules_of
 from cosmo_assets.decontamination.search import CLEAN, Search, names, open_search
 from cosmo_assets.decontamination.tally import Tally
-from cosmo_assets.recipe import Decontamination, Recipe
+from cosmo_assets.recipe.decontamination import Decontamination
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas import DECONTAMINATED
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
@@ -30,7 +31,7 @@ from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
-INDEX_VERSION = "2"
+INDEX_VERSION = "3"
 STAGE_VERSION = "3"
 MAX_UNCHECKED = 20
 
@@ -38,7 +39,6 @@ MAX_UNCHECKED = 20
 def build_benchmarks(workspace: Workspace) -> Manifest:
     """Build `benchmark_index`. Cost: linear in the benchmarks' text for each rule, plus sorting its n-grams."""
     found = sources(workspace.recipe)
-    reading = {"name", "parts", "fields", "config", "split"}
     return workspace.build(
         "benchmark_index",
         lambda writer: _index(writer, workspace.recipe.decontamination, found),
@@ -47,12 +47,16 @@ def build_benchmarks(workspace: Workspace) -> Manifest:
             InputRef(asset=f"benchmarks/{source.benchmark.name}", bucket="all", version=source.version)
             for source in found
         ),
-        params={
-            **rule_params(workspace.recipe),
-            "unicode": unicodedata.unidata_version,
-            "benchmarks": [source.benchmark.model_dump(mode="json", include=reading) for source in found],
-        },
+        params={**index_params(workspace.recipe), "unicode": unicodedata.unidata_version},
     )
+
+
+def index_params(recipe: Recipe) -> dict[str, Any]:
+    """What of the recipe `benchmark_index` depends on."""
+    reading = {"name", "parts", "fields", "config", "split"}
+    benchmarks = recipe.decontamination.benchmarks
+    read = [benchmark.model_dump(mode="json", include=reading) for benchmark in benchmarks]
+    return {**rule_params(recipe), "benchmarks": read}
 
 
 def build(workspace: Workspace, bucket: str) -> Manifest:
@@ -71,9 +75,14 @@ def build(workspace: Workspace, bucket: str) -> Manifest:
         stage_version=STAGE_VERSION,
         inputs=(quality.ref(), generations.ref(), prompts.ref(bucket), seeds.ref()),
         fixed=(index.ref(),),
-        params={**rule_params(workspace.recipe), "seeds": workspace.recipe.decontamination.seeds},
+        params=params(workspace.recipe),
         depends=lambda params: params["rules"],
     )
+
+
+def params(recipe: Recipe) -> dict[str, Any]:
+    """What of the recipe `decontaminated` depends on."""
+    return {**rule_params(recipe), "seeds": recipe.decontamination.seeds}
 
 
 def rule_params(recipe: Recipe) -> dict[str, Any]:

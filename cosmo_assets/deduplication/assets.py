@@ -18,7 +18,7 @@ from cosmo_assets.deduplication.checks import CLUSTER_CHECKS, EMBEDDING_CHECKS, 
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.quality.assets import generation_quality
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_resources.resources import EmbedderResource, ProgramsResource, StoreResource
 
@@ -106,10 +106,7 @@ def duplicate_clusters(
         "template_pairs": columns(summary["pairs"], "template", "of_template", "documents"),
         "largest": [_example(row) for row in summary["examples"]],
     }
-    removed = sum(row["removed"] for row in summary["methods"])
-    figures = {"clusters": summary["clusters"], "removed": removed}
-    figures["removed_share"] = round(removed / max(manifest.flow.rows_in, 1), 4)
-    return materialized(manifest, recipe, CLUSTER_CHECKS, Show(charts, tables, figures))
+    return materialized(manifest, recipe, CLUSTER_CHECKS, Show(charts, tables))
 
 
 def _example(row: Mapping[str, Any]) -> dict[str, Any]:

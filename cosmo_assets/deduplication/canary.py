@@ -16,7 +16,13 @@ from cosmo_assets.deduplication.passages import FILE, PassageSigner, copies
 from cosmo_assets.deduplication.records import read_records
 from cosmo_assets.deduplication.survivors import Ranks, best_connected
 from cosmo_assets.ids import uniform
-from cosmo_assets.recipe import DeduplicationMethod, ExactMethod, MinHashMethod, PassagesMethod, SemanticMethod
+from cosmo_assets.recipe.deduplication import (
+    DeduplicationMethod,
+    ExactMethod,
+    MinHashMethod,
+    PassagesMethod,
+    SemanticMethod,
+)
 
 PAIRS = 12
 WORDS = 160

@@ -4,8 +4,10 @@ Belongs here: what must hold of signatures, embeddings, clusters and verdicts. D
 """
 
 from cosmo_assets.deduplication.canary import planted_recall
-from cosmo_assets.recipe import Recipe, SemanticMethod
-from cosmo_assets.reporting import Check, Verdict, share_at_most
+from cosmo_assets.drift import of_share
+from cosmo_assets.recipe.deduplication import SemanticMethod
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.reporting import Check, Verdict, drift_check, share_at_most
 from cosmo_resources.storage.manifest import Manifest
 
 
@@ -42,6 +44,12 @@ CLUSTER_CHECKS = (
         blocking=True,
     ),
     Check("sizes_add_up", "The clusters' sizes add up to the documents in clusters.", _clusters_sum, blocking=True),
+    drift_check(
+        "duplicate_drift",
+        "The share of duplicates has not changed beyond limit and chance.",
+        of_share,
+        "max_duplicate_drift",
+    ),
 )
 VERDICT_CHECKS = (
     share_at_most(

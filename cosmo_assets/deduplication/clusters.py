@@ -17,7 +17,8 @@ import pyarrow as pa
 from cosmo_assets.deduplication.signatures import signed_as
 from cosmo_assets.deduplication.survivors import Outcome, Ranked, Ranks, Signed, outcomes, ranked, resolved
 from cosmo_assets.ids import bucket_name
-from cosmo_assets.recipe import Deduplication
+from cosmo_assets.real.texts import ELIGIBLE, REAL, TEMPLATE, has_real
+from cosmo_assets.recipe.deduplication import Deduplication
 from cosmo_assets.schemas import DUPLICATE_CLUSTERS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
@@ -31,7 +32,7 @@ BY = ("source", "topic", "template")
 
 
 def build(workspace: Workspace) -> Manifest:
-    """Build `duplicate_clusters` over all buckets, stored by bucket.
+    """Build `duplicate_clusters` over all buckets and the real documents, stored by bucket.
 
     Cost: linear in the signatures, plus sorting each file of them. Memory: 60 bytes for each document, and one file
     (for MinHash a band) of all buckets.
@@ -39,6 +40,8 @@ def build(workspace: Workspace) -> Manifest:
     store, recipe = workspace.store, workspace.recipe.deduplication
     names = [bucket_name(index) for index in range(workspace.recipe.buckets)]
     parts = {name: _signed(store, name, recipe) for name in names}
+    if has_real(workspace.recipe):
+        parts[REAL] = Signed(store.open(ELIGIBLE), real=True)
     others = [part for corpus in recipe.against for part in _settled(store, corpus, recipe)]
     prompts = store.open("prompt_table")
     own = [dataset.ref() for part in parts.values() for dataset in (part.signatures, part.embeddings) if dataset]
@@ -106,11 +109,15 @@ def _produce(
     ids, corpus_of = _names(documents, [None] * len(parts) + [other.corpus for other in others])
     final, account = resolved(found), _Account([_sizes(outcome) for outcome in found])
     for bucket, of_part in zip(parts, documents.of_part, strict=False):
-        signatures = parts[bucket].signatures.table(["doc_id", "prompt_id", "tokens"])
+        of_real = ["source"] if parts[bucket].real else ["prompt_id"]
+        signatures = parts[bucket].signatures.table(["doc_id", "tokens", *of_real])
         table = pl.DataFrame(
             {"rank": of_part, **{name: pl.from_arrow(signatures[name]) for name in signatures.column_names}}
         )
-        table = table.join(_prompts(prompts, bucket), on="prompt_id", how="left", maintain_order="left")
+        if parts[bucket].real:
+            table = table.with_columns(topic=pl.lit(None, pl.String), template=pl.lit(TEMPLATE))
+        else:
+            table = table.join(_prompts(prompts, bucket), on="prompt_id", how="left", maintain_order="left")
         account.add(table, found)
         writer.write(_rows(table, bucket, found, account.sizes, final, ids, corpus_of), bucket=bucket)
     came = sum(part.signatures.manifest.flow.rows_out for part in parts.values())

@@ -20,7 +20,7 @@ from loguru import logger
 from cosmo_assets.deduplication.exact import first_of_equal
 from cosmo_assets.deduplication.records import Hashes, Records, write_records
 from cosmo_assets.deduplication.signer import signatures_in_parts
-from cosmo_assets.recipe import MinHashMethod
+from cosmo_assets.recipe.deduplication import MinHashMethod
 
 logger.disable("datatrove")
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.deduplication.records import Hashes, Positions, Records, write_records
-from cosmo_assets.recipe import PassagesMethod
+from cosmo_assets.recipe.deduplication import PassagesMethod
 from cosmo_assets.words.compiled import compiled
 from cosmo_assets.words.hashing import hashed
 

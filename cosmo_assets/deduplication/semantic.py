@@ -11,7 +11,7 @@ similar to a better one that stays. Two documents that k-means puts in different
 import numpy as np
 import numpy.typing as npt
 
-from cosmo_assets.recipe import SemanticMethod
+from cosmo_assets.recipe.deduplication import SemanticMethod
 from cosmo_assets.topics.features import Vectors
 from cosmo_assets.topics.grouping import k_means
 from cosmo_assets.words.compiled import compiled

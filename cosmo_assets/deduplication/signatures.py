@@ -18,7 +18,7 @@ from cosmo_assets.deduplication.exact import text_hashes
 from cosmo_assets.deduplication.minhash import MinHashSigner, band_name
 from cosmo_assets.deduplication.passages import FILE, PassageSigner
 from cosmo_assets.deduplication.records import merge_records
-from cosmo_assets.recipe import Deduplication, MinHashMethod, PassagesMethod
+from cosmo_assets.recipe.deduplication import Deduplication, MinHashMethod, PassagesMethod
 from cosmo_assets.schemas import TEXT_SIGNATURES
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
@@ -75,7 +75,7 @@ def documents_left(verdicts: Dataset, generations: Dataset, columns: list[str]) 
         yield part.filter(pc.is_in(part["doc_id"], kept.combine_chunks()))
 
 
-class _Signers:
+class Signers:
     """The methods that keep a file, and their names."""
 
     def __init__(self, recipe: Deduplication) -> None:
@@ -107,7 +107,7 @@ def _sign(
     quality: Dataset,
     earlier: Earlier,
 ) -> None:
-    signers = _Signers(workspace.recipe.deduplication)
+    signers = Signers(workspace.recipe.deduplication)
     measured = quality.table(["doc_id", "words", "repetition"])
     words = dict(zip(measured["doc_id"].to_pylist(), measured["words"].to_pylist(), strict=True))
     repetition = dict(zip(measured["doc_id"].to_pylist(), measured["repetition"].to_pylist(), strict=True))

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from cosmo_assets.deduplication import exact, minhash, passages, semantic
 from cosmo_assets.deduplication.embeddings import read_vectors
 from cosmo_assets.deduplication.records import Records, read_records
-from cosmo_assets.recipe import (
+from cosmo_assets.recipe.deduplication import (
     Deduplication,
     DeduplicationMethod,
     ExactMethod,
@@ -40,6 +40,8 @@ class Signed:
     embeddings: Dataset | None = None
     settled: frozenset[str] | None = None
     """Of another corpus: the documents that it keeps."""
+    real: bool = False
+    """Real documents: they go before generated ones, and nobody has embeddings of them."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,19 @@ class Outcome:
 
 
 def ranked(parts: Sequence[Signed], policy: Deduplication) -> Ranked:
-    """Documents in the order of the policy: those of other corpora first, then by `policy.survivor`, at last by id.
+    """Documents in the order of the policy: those of other corpora first, then the real ones, then by
+    `policy.survivor`, at last by id.
     Cost: sorting. Memory: 32 bytes for an id."""
     tables = [part.signatures.table(["doc_id", "quality", "words"]) for part in parts]
     owner = np.repeat(np.arange(len(parts)), [table.num_rows for table in tables])
     whole = pa.concat_tables(tables)
-    settled = np.concatenate(
-        [np.full(table.num_rows, part.settled is not None) for part, table in zip(parts, tables, strict=True)]
+    settled, real = (
+        np.concatenate([np.full(table.num_rows, mark) for mark, table in zip(marks, tables, strict=True)])
+        for marks in ([part.settled is not None for part in parts], [part.real for part in parts])
     )
     keys = [np.concatenate([np.array(table["doc_id"].to_pylist(), "S32") for table in tables])]
     keys += [-whole[name].to_numpy() for name in reversed(policy.survivor)]
-    order = np.lexsort((*keys, ~settled))
+    order = np.lexsort((*keys, ~real, ~settled))
     silent = _silent(parts, tables)
     order = order[~silent[order]]
     rank = np.full(len(owner), -1, np.int64)
@@ -145,10 +149,14 @@ def _survivors(documents: Ranked, method: DeduplicationMethod, alive: npt.NDArra
         records, ranks = documents.records(passages.FILE, 1, alive)
         survivor = passages.copies(records["hashes"][:, 0], ranks, len(documents), method.share)
     else:
-        vectors = [read_vectors(part.embeddings) for part in documents.parts if part.embeddings]
-        gathered = np.empty((len(documents), vectors[0].shape[1]), np.float16)
-        for found, ranks in zip(vectors, documents.of_part, strict=True):
+        pairs = zip(documents.parts, documents.of_part, strict=True)
+        vectors = [(read_vectors(part.embeddings), ranks) for part, ranks in pairs if part.embeddings]
+        gathered = np.empty((len(documents), vectors[0][0].shape[1]), np.float16)
+        embedded = np.zeros(len(documents), np.bool_)
+        for found, ranks in vectors:
             gathered[ranks[ranks >= 0]] = found[ranks >= 0]
+            embedded[ranks[ranks >= 0]] = True
+        left = left[embedded[left]]
         survivor[left] = left[semantic.similar(gathered[left].astype(np.float32), method)]
     return survivor
 

@@ -1,13 +1,13 @@
 """The account of a job's generation: throughput now and in total, devices, money, energy.
 
 Belongs here: putting together what meters and usage records in a job's folder say. Does not belong here: measuring
-(`cosmo_resources.pools`), or showing it (`assets`, `cosmo_assets.watching`).
+(`cosmo_resources.pools`), or showing it (`assets`, `cosmo_assets.cli.watch_screen`).
 """
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cosmo_assets.recipe import Budget
+from cosmo_assets.recipe.generation import Budget
 from cosmo_resources.pools.meters import read_meters
 from cosmo_resources.pools.serving import usage_records
 

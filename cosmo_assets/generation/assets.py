@@ -10,7 +10,7 @@ from cosmo_assets.generation import generate
 from cosmo_assets.generation.checks import CHECKS
 from cosmo_assets.generation.marks import MARKS
 from cosmo_assets.prompts.assets import prompt_table
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_resources.resources import PoolResource, StoreResource, TrackerResource
 from cosmo_resources.storage.manifest import Manifest
@@ -71,7 +71,7 @@ def generations(
             {
                 **figures,
                 "documents": manifest.flow.rows_out,
-                "completion_tokens": manifest.summary["completion_tokens"],
+                "completion_tokens": manifest.summary.get("completion_tokens", 0),  # a bucket may be empty
             },
             series={"tokens_per_second_over_time": manifest.run.get("throughput", ())},
             pages={f"{name}.svg": chart for name, chart in show.charts.items()},
@@ -96,5 +96,5 @@ def _show(manifest: Manifest, figures: dict[str, float], store: CorpusStore) -> 
             "throughput": histogram("Output tokens per second, by seconds since the start", throughput, unit="seconds"),
         },
         quotes={"samples": [(row["doc_id"][:12], row["text"][:SAMPLE_CHARS]) for row in shown]},
-        figures={**figures, "completion_tokens": manifest.summary.get("completion_tokens", 0)},
+        figures=figures,
     )

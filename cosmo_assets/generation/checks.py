@@ -3,8 +3,9 @@
 Belongs here: what must hold of a bucket's answers. Does not belong here: their quality (`cosmo_assets.quality`).
 """
 
-from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Check, Verdict, share_at_most
+from cosmo_assets.drift import of_share
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.reporting import Check, Verdict, drift_check, share_at_most
 from cosmo_resources.storage.manifest import Manifest
 
 
@@ -34,6 +35,12 @@ CHECKS = (
         "max_failed",
     ),
     _marked("truncated", "cut off by the token limit", "max_truncated"),
+    drift_check(
+        "truncation_drift",
+        "The share of answers that are cut off by the token limit has not changed beyond limit and chance.",
+        of_share,
+        "max_truncation_drift",
+    ),
     _marked("empty", "empty", "max_empty"),
     _marked("refusal", "refusals in words", "max_refusals"),
     _marked("repetitive", "repetitive", "max_repetitive"),

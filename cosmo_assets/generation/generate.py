@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from cosmo_assets.generation.accounting import account
 from cosmo_assets.generation.plan import GenerationPlan, make_plan, prepare
 from cosmo_assets.generation.worker import Worker
-from cosmo_assets.schemas import GENERATIONS
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.schemas import GENERATIONS, TABLES
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import CompletionClient
@@ -21,7 +23,7 @@ from cosmo_resources.pools.jobs import Job, Pool
 from cosmo_resources.pools.meters import read_series
 from cosmo_resources.storage.ledger import ShardLedger, work_folders
 from cosmo_resources.storage.manifest import Manifest, Tokens
-from cosmo_resources.storage.store import CorpusStore
+from cosmo_resources.storage.store import BuildPlan, CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
 STAGE_VERSION = "2"
@@ -38,14 +40,6 @@ def generate(workspace: Workspace, pool: Pool, bucket: str, *, retry_refused: bo
     Cost: one request per new document; reading ids of earlier versions of the bucket.
     """
     prompts = workspace.store.open("prompt_table")
-    recipe = workspace.recipe.generation
-    params = {
-        "model": recipe.model.name,
-        "revision": recipe.model.revision,
-        "sampling": recipe.sampling.given,
-        "samples": recipe.samples,
-        **({} if recipe.rollout.name == "single" else {"rollout": recipe.rollout.model_dump()}),
-    }
     again = {"failed", "refused"} if retry_refused else {"failed"}
 
     def produce(writer: DatasetWriter) -> None:
@@ -57,13 +51,30 @@ def generate(workspace: Workspace, pool: Pool, bucket: str, *, retry_refused: bo
         bucket=bucket,
         stage_version=STAGE_VERSION,
         inputs=(prompts.ref(bucket),),
-        params=params,
+        params=_params(workspace.recipe),
         fresh=lambda manifest: again.isdisjoint(manifest.flow.failed),
     )
     with workspace.store.lock("generations", bucket, wait=False) as held:
         if held:
             _sweep(workspace.store, bucket)
     return manifest
+
+
+def build_plan(recipe: Recipe, prompts: Dataset, bucket: str) -> BuildPlan:
+    """What `generate` would build of a bucket now: a version that carries its digest is up to date."""
+    inputs = (prompts.ref(bucket),)
+    return BuildPlan("generations", STAGE_VERSION, TABLES["generations"], _params(recipe), inputs, bucket)
+
+
+def _params(recipe: Recipe) -> dict[str, Any]:
+    generation = recipe.generation
+    return {
+        "model": generation.model.name,
+        "revision": generation.model.revision,
+        "sampling": generation.sampling.given,
+        "samples": generation.samples,
+        **({} if generation.rollout.name == "single" else {"rollout": generation.rollout.model_dump()}),
+    }
 
 
 def _produce(writer: DatasetWriter, workspace: Workspace, pool: Pool, plan: GenerationPlan) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosmo_assets.ids import doc_id
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas import GENERATIONS
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import file_digest, json_digest
@@ -177,7 +177,7 @@ def _usable(version: Dataset, wanted: pa.Array, asked_again: Sequence[str]) -> I
             usable = pc.and_(pc.is_in(keys["doc_id"], value_set=wanted), pc.invert(again))
             if pc.any(usable).as_py() and file_digest(path) == entry.checksum:
                 yield from read_table(path).filter(usable).to_pylist()
-        except CosmoError:
+        except (CosmoError, FileNotFoundError):  # damaged, or collected just now
             continue
 
 

@@ -11,8 +11,9 @@ from cosmo_assets.lineage import index
 from cosmo_assets.lineage.checks import CHECKS
 from cosmo_assets.mixture.assets import mixture
 from cosmo_assets.prompts.assets import prompt_table
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_resources.resources import StoreResource
 
@@ -21,7 +22,7 @@ TOP = 25
 
 @corpus_asset(
     "token_lineage",
-    deps=[tokenized_shards, mixture, generations, prompt_table],
+    deps=[tokenized_shards, mixture, generations, prompt_table, seed_documents],
     group="lineage",
     kinds={"parquet"},
     stage_version=index.STAGE_VERSION,
@@ -37,5 +38,4 @@ def token_lineage(context: dg.AssetExecutionContext, store: StoreResource, recip
         )
         for name in ("source", "topic", "template", "licence")
     }
-    figures = {name: manifest.summary[name] for name in ("tokens", "documents", "seeds")}
-    return materialized(manifest, recipe, CHECKS, Show(charts, figures=figures))
+    return materialized(manifest, recipe, CHECKS, Show(charts))

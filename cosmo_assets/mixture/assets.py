@@ -11,22 +11,23 @@ from cosmo_assets.generation.assets import generations
 from cosmo_assets.mixture import stage
 from cosmo_assets.mixture.checks import CHECKS
 from cosmo_assets.prompts.assets import prompt_table
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
+from cosmo_assets.withdrawal.assets import withdrawals
 from cosmo_resources.resources import StoreResource
 
 
 @corpus_asset(
     "mixture",
-    deps=[deduplicated, generations, prompt_table],
+    deps=[withdrawals, deduplicated, generations, prompt_table],
     group="mixture",
     kinds={"parquet"},
     stage_version=stage.STAGE_VERSION,
     checks=CHECKS,
 )
 def mixture(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
-    """Which documents stand in the corpus and how often, so that the sources' tokens have the recipe's weights.
-    Selections and counts only; no text is copied."""
+    """Which documents stand in the corpus and how often, so that the sources' tokens have the recipe's weights; without
+    those that were withdrawn. Selections and counts only; no text is copied."""
     manifest = stage.build(workspace(context, store, recipe))
     components = manifest.summary["components"]
     rows = [
@@ -41,9 +42,9 @@ def mixture(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.
             {"shares": stacked("Share of tokens by source", rows, unit="%")},
             {
                 "components": columns(
-                    components, "source", "target", "share", "tokens", "documents", "available", "epochs"
-                )
+                    components, "source", "target", "share", "tokens", "documents", "available", "epochs", "limits"
+                ),
+                "stages": columns(manifest.summary["stages"], "stage", "wanted", "tokens"),
             },
-            {"tokens": manifest.summary["tokens"]},
         ),
     )

@@ -3,7 +3,7 @@
 Belongs here: what must hold of the selection. Does not belong here: the arithmetic (`allocation`).
 """
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict
 from cosmo_resources.storage.manifest import Manifest
 
@@ -13,7 +13,9 @@ MAX_EPOCHS = 4.0
 
 
 def _shares(manifest: Manifest, _: Recipe) -> Verdict:
-    gaps = {row["source"]: round(abs(row["share"] - row["target"]), 4) for row in manifest.summary["components"]}
+    components = manifest.summary["components"]
+    drawn, wanted = (max(1, sum(row[name] for row in components)) for name in ("drawn", "wanted"))
+    gaps = {row["source"]: round(abs(row["drawn"] / drawn - row["wanted"] / wanted), 4) for row in components}
     worst = max(gaps, key=gaps.__getitem__, default="")
     return all(gap <= TOLERANCE for gap in gaps.values()), {
         "worst source": worst,
@@ -23,11 +25,11 @@ def _shares(manifest: Manifest, _: Recipe) -> Verdict:
 
 
 def _epochs(manifest: Manifest, _: Recipe) -> Verdict:
-    most = max((row["epochs"] for row in manifest.summary["components"]), default=0.0)
+    most = max((row["most_epochs"] for row in manifest.summary["components"]), default=0.0)
     return most <= MAX_EPOCHS, {"most epochs": most, "limit": MAX_EPOCHS}
 
 
 CHECKS = (
-    Check("shares", "Each source's share of tokens is near its target.", _shares),
-    Check("epochs", "No source is repeated more than four times.", _epochs),
+    Check("shares", "Each source's share of tokens, before withdrawals, is near its target.", _shares),
+    Check("epochs", "No source is repeated more than four times, factors included.", _epochs),
 )

@@ -13,7 +13,8 @@ from cosmo_assets.pilots.checks import CHECKS
 from cosmo_assets.prompts.assets import seed_extracts
 from cosmo_assets.prompts.mixes import used_templates
 from cosmo_assets.prompts.sampling import find_template
-from cosmo_assets.recipe import Model, Recipe
+from cosmo_assets.recipe.generation import Model
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.topics.assets import seed_topics

@@ -3,7 +3,7 @@
 Belongs here: what a pilot says about its template. Does not belong here: measuring (`statistics`).
 """
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict
 from cosmo_resources.storage.manifest import Manifest
 

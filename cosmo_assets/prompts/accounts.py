@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cosmo_assets.prompts.draw import Draw
 from cosmo_assets.prompts.items import Inputs
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.seeds.licences import DENIED, refusal
 from cosmo_resources.storage.writer import REJECTED, DatasetWriter
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cosmo_assets.ids import Numbers, uniforms
-from cosmo_assets.recipe import Prompts
+from cosmo_assets.recipe.prompts import Prompts
 from cosmo_resources.errors import CosmoError
 
 Reals = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ from cosmo_assets.charts import bars
 from cosmo_assets.prompts import seed_extracts as extracts
 from cosmo_assets.prompts import table
 from cosmo_assets.prompts.checks import CHECKS, EXTRACT_CHECKS
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.seeds.licences import refusal
@@ -68,7 +68,7 @@ def _show(manifest: Manifest, recipe: Recipe) -> Show:
             for column in ("template", "audience", "format", "source")
         },
         tables={
-            "prompts": [
+            "prompts_by_source_audience_and_format": [
                 {"source": source, "audience": audience, "format": shape, "prompts": count}
                 for (source, audience, shape), count in sorted(mixed.items())
                 if count
@@ -78,12 +78,5 @@ def _show(manifest: Manifest, recipe: Recipe) -> Show:
                 {"licence": licence, "seeds": count, "why": refusal(licence, recipe.licences)}
                 for licence, count in summary["licence_denied"].items()
             ],
-        },
-        figures={
-            "prompts": summary["prompts"],
-            "prompts_about_a_unit": summary["of_a_unit"],
-            "prompts_naming_their_topic": summary["named_topic"],
-            "near_duplicates_dropped": sum(row["near_duplicates"] for row in summary["near_duplicates"]),
-            "output_tokens_at_most": summary["max_tokens"],
         },
     )

@@ -6,7 +6,7 @@ Belongs here: what must hold before anything is generated. Does not belong here:
 from cosmo_assets.prompts.allocation import Cell
 from cosmo_assets.prompts.forecast import NOTHING_MEASURED, forecast
 from cosmo_assets.prompts.mixes import used_templates, uses_of
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict, share_at_most
 from cosmo_assets.seeds.licences import refusal
 from cosmo_resources.storage.manifest import Manifest

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from cosmo_assets.prompts.allocation import Cell, capped, drawn, quotas, topic_weights
 from cosmo_assets.prompts.items import ABSENT, Inputs, Items, Progress, Survey, survey
 from cosmo_assets.prompts.mixes import Use, used_templates, uses_of
-from cosmo_assets.recipe import Prompts, Recipe
+from cosmo_assets.recipe.prompts import Prompts
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_resources.errors import CosmoError
 
 Mask = npt.NDArray[np.bool_]

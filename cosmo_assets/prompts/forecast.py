@@ -1,7 +1,7 @@
 """Forecasts: how many tokens the prompts of a recipe will bring, in how many hours, for how much money.
 
-Belongs here: the arithmetic and the table of throughputs. Does not belong here: drawing seeds (`draw`), printing
-(`cosmo_assets.planning`).
+Belongs here: the arithmetic, the table of throughputs, and what generated buckets say. Does not belong here: drawing
+seeds (`draw`), printing (`cosmo_assets.cli.plan_tables`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
+from cosmo_assets.ids import bucket_name
 from cosmo_assets.prompts.allocation import Cell, quotas
 from cosmo_assets.prompts.mixes import Use, uses_of
 from cosmo_assets.prompts.templates import Template
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_resources.storage.store import CorpusStore
 
 TABLE = Path(__file__).parents[1] / "throughput.yaml"
+
+MEASURED_BUCKETS = 2
+"""Buckets that are read for what answers were like; each is a sample of the corpus."""
 
 TOKENS_PER_WORD = 1.35
 """Tokens of a word of English prose in vocabularies of 32,000 to 50,000 tokens, about."""
@@ -96,6 +102,29 @@ def forecast(recipe: Recipe, uses: Sequence[Use], counted: Sequence[tuple[Cell, 
         asked = min(use.words * TOKENS_PER_WORD, use.max_tokens)
         lines.append(Line(cell, prompts, asked if known is None else known, known is not None))
     return Forecast(lines, recipe.generation.samples, speed(recipe, measured), recipe.budget.gpu_hour_price)
+
+
+def measured(recipe: Recipe, store: CorpusStore) -> Measured:
+    """What the first buckets that were generated say; nothing, where there are none."""
+    prompts = store.current("prompt_table")
+    names = [bucket_name(index) for index in range(recipe.buckets)]
+    done = [dataset for name in names if (dataset := store.current("generations", name)) is not None]
+    if prompts is None or not done:
+        return NOTHING_MEASURED
+    answers = pl.scan_parquet([path for dataset in done[:MEASURED_BUCKETS] for path in dataset.paths()])
+    templates = pl.scan_parquet(prompts.paths()).select("prompt_id", "template")
+    means = (
+        answers.filter(pl.col("status") == "ok")
+        .select("prompt_id", "completion_tokens")
+        .join(templates, on="prompt_id")
+        .group_by("template")
+        .agg(pl.col("completion_tokens").mean())
+        .collect()
+    )
+    runs = [dataset.manifest.run for dataset in done if float(dataset.manifest.run.get("generation_seconds", 0)) > 0]
+    tokens = sum(float(run.get("generated_tokens", 0)) for run in runs)
+    seconds = sum(float(run["generation_seconds"]) for run in runs)
+    return Measured(dict(means.iter_rows()), tokens / seconds if tokens and seconds else None)
 
 
 def expected(recipe: Recipe, templates: Mapping[str, Template]) -> list[tuple[Cell, int]]:

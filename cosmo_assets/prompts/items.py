@@ -20,7 +20,8 @@ import pyarrow as pa
 from cosmo_assets.ids import Numbers, mixed, numbers_of, uniforms
 from cosmo_assets.prompts.mixes import Use, View
 from cosmo_assets.prompts.templates import Template
-from cosmo_assets.recipe import LicencePolicy, Recipe
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.sources import LicencePolicy
 from cosmo_assets.seeds.licences import DENIED, refusal
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest

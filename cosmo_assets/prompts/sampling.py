@@ -23,7 +23,7 @@ from cosmo_assets.prompts.items import (
 from cosmo_assets.prompts.mixes import Use, View
 from cosmo_assets.prompts.rendering import prepared, rendered
 from cosmo_assets.prompts.templates import Template, load_templates, read_template
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import silent
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.store import CorpusStore

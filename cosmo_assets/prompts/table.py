@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ from cosmo_assets.prompts.mixes import Use, View, used_templates
 from cosmo_assets.prompts.near_duplicates import BANDS, band_hashes, leaders
 from cosmo_assets.prompts.rendering import prepared, rendered
 from cosmo_assets.prompts.templates import Template
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas import PROMPT_TABLE
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.digest import DIGEST_BYTES, canonical_json, file_digest, json_digest, table_digest
@@ -58,7 +58,19 @@ def build(workspace: Workspace, workers: int | None = None) -> Manifest:
     outlined = ("course_outlines",) if recipe.prompts.outlines is not None else ()
     inputs = [store.open(asset) for asset in ("seed_documents", "seed_topics", "seed_extracts", *outlined)]
     templates = used_templates(recipe)
-    params = {
+    return workspace.build(
+        "prompt_table",
+        lambda writer: _produce(writer, workspace, templates, workers or os.cpu_count() or 1),
+        stage_version=STAGE_VERSION,
+        inputs=tuple(dataset.ref() for dataset in inputs),
+        params=params(recipe),
+    )
+
+
+def params(recipe: Recipe) -> dict[str, Any]:
+    """What of the recipe `prompt_table` depends on."""
+    templates = used_templates(recipe)
+    return {
         "prompts": recipe.prompts.model_dump(exclude={"template_folders", "outlines"}),
         "licences": recipe.licences.model_dump(),
         "templates": {key: _template_digest(template) for key, template in sorted(templates.items())},
@@ -66,13 +78,6 @@ def build(workspace: Workspace, workers: int | None = None) -> Manifest:
         "max_tokens": recipe.generation.max_tokens,
         "buckets": recipe.buckets,
     }
-    return workspace.build(
-        "prompt_table",
-        lambda writer: _produce(writer, workspace, templates, workers or os.cpu_count() or 1),
-        stage_version=STAGE_VERSION,
-        inputs=tuple(dataset.ref() for dataset in inputs),
-        params=params,
-    )
 
 
 def _produce(writer: DatasetWriter, workspace: Workspace, templates: Mapping[str, Template], workers: int) -> None:

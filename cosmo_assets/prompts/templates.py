@@ -22,7 +22,8 @@ from jinja2 import nodes
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import Field
 
-from cosmo_assets.recipe import Count, SourceKind
+from cosmo_assets.recipe.fields import Count
+from cosmo_assets.recipe.sources import SourceKind
 from cosmo_resources.errors import CosmoError
 
 SHIPPED = Path(__file__).parent / "templates"

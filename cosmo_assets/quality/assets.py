@@ -10,7 +10,7 @@ from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.quality import stage
 from cosmo_assets.quality.checks import CHECKS
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_resources.resources import StoreResource
 

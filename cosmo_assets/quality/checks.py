@@ -3,8 +3,9 @@
 Belongs here: what must hold of a bucket's verdicts. Does not belong here: the rules themselves (`rules`).
 """
 
-from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Check, Verdict, share_at_most
+from cosmo_assets.drift import of_commonest
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.reporting import Check, Verdict, drift_check, share_at_most
 from cosmo_resources.storage.manifest import Manifest
 
 
@@ -25,4 +26,10 @@ CHECKS = (
         "max_low_quality",
     ),
     Check("openers", "No opening of five words is shared by too many texts.", _openers),
+    drift_check(
+        "opener_drift",
+        "No opening of five words has come to begin more of the texts, beyond limit and chance.",
+        of_commonest,
+        "max_opener_drift",
+    ),
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cosmo_assets.generation.marks import GRAM, grams_of, repetition, words_of
 from cosmo_assets.prompts.templates import OutputChecks
-from cosmo_assets.recipe import QualityPolicy
+from cosmo_assets.recipe.generation import QualityPolicy
 from cosmo_assets.seeds.cleaning import language_of
 
 _BOILERPLATE = re.compile(

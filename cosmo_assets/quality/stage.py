@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from cosmo_assets.prompts.mixes import used_templates
 from cosmo_assets.prompts.templates import OutputChecks
 from cosmo_assets.quality.rules import broken_checks, broken_rules, measure
-from cosmo_assets.recipe import QualityPolicy
+from cosmo_assets.recipe.generation import QualityPolicy
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas import GENERATION_QUALITY
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
@@ -39,11 +40,14 @@ def build(workspace: Workspace, bucket: str) -> Manifest:
         bucket=bucket,
         stage_version=STAGE_VERSION,
         inputs=(generations.ref(), prompts.ref(bucket)),
-        params={
-            **workspace.recipe.quality.model_dump(),
-            "checks": {name: asdict(template.checks) for name, template in used_templates(workspace.recipe).items()},
-        },
+        params=params(workspace.recipe),
     )
+
+
+def params(recipe: Recipe) -> dict[str, Any]:
+    """What of the recipe `generation_quality` depends on."""
+    checks = {name: asdict(template.checks) for name, template in used_templates(recipe).items()}
+    return {**recipe.quality.model_dump(), "checks": checks}
 
 
 def _produce(

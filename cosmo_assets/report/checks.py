@@ -4,7 +4,7 @@ Belongs here: what must hold of what people read and download. Does not belong h
 """
 
 from cosmo_assets.decontamination.checks import ENOUGH_DOCUMENTS, none_is_suspicious
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict
 from cosmo_resources.storage.manifest import Manifest
 
@@ -37,3 +37,13 @@ REPORT_CHECKS = (
     ),
 )
 EXPORT_CHECKS = (Check("all_documents", "Every document of the mixture is exported once.", _all_documents),)
+
+
+def _all_files(manifest: Manifest, _: Recipe) -> Verdict:
+    return manifest.flow.rows_in == manifest.flow.rows_out == manifest.rows, {
+        "files": manifest.rows,
+        "commit": manifest.summary["commit"],
+    }
+
+
+PUSH_CHECKS = (Check("all_files", "Every file of the export is in the commit.", _all_files),)

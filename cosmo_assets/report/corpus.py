@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from cosmo_assets.ids import bucket_name
+from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE, REAL, has_real
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Flow, InputRef, Manifest
@@ -35,6 +36,9 @@ WHOLE = (
     "tokenized_shards",
     "token_lineage",
 )
+OF_REAL = (DOCUMENTS, ELIGIBLE)
+"""Those that it reads as well where real text is mixed in."""
+
 BUCKETED = ("generations", "generation_quality", "decontaminated", "text_signatures", "deduplicated")
 """The assets that the report reads: those with one dataset, and those with one per bucket."""
 
@@ -108,6 +112,8 @@ class Corpus:
         flows = {asset: self.flow(asset) for asset in FUNNEL}
         expected = {after: flows[before].rows_out for before, after in pairwise(FUNNEL)}
         samples = self.manifests("generations")[0].params["samples"]
+        if self.has_real:
+            expected["mixture"] += self.flow(ELIGIBLE).rows_out
         expected["generations"] = self.summary("prompt_table")["prompts"] * samples
         expected["tokenized_shards"] = self.scan("mixture").select(pl.col("copies").sum()).collect().item()
         return [
@@ -119,6 +125,10 @@ class Corpus:
             )
             for asset, flow in flows.items()
         ]
+
+    @property
+    def has_real(self) -> bool:
+        return ELIGIBLE in self.datasets
 
     def stale(self) -> list[tuple[str, str]]:
         """Pairs of an asset and an input that it was built from in another version than the current one. The cluster
@@ -137,14 +147,19 @@ class Corpus:
         return scan([path for dataset in self.datasets[asset].values() for path in dataset.paths()])
 
     def documents(self, bucket_of: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Documents joined with their prompts, by doc_id. `bucket_of` says where each is: no other bucket is read.
+        """Documents joined with their prompts, by doc_id; real ones, which have none, as they were read. `bucket_of`
+        says where each is: no other bucket is read.
 
         Raises:
-            CosmoError: one of them is not among the current generations and prompts.
+            CosmoError: one of them is not among the current texts and prompts.
         """
         found: dict[str, dict[str, Any]] = {}
         for bucket in sorted(set(bucket_of.values())):
             wanted = [doc for doc, place in bucket_of.items() if place == bucket]
+            if bucket == REAL:
+                rows = self.scan(DOCUMENTS).filter(pl.col("doc_id").is_in(wanted)).collect().to_dicts()
+                found |= {row["doc_id"]: row for row in rows}
+                continue
             documents = scan(self.datasets["generations"][bucket].paths()).filter(pl.col("doc_id").is_in(wanted))
             columns = documents.select("doc_id", "prompt_id", "text", "completion_tokens")
             prompts = scan(self.one("prompt_table").paths(bucket=bucket))
@@ -165,7 +180,8 @@ def read_corpus(workspace: Workspace) -> Corpus:
     """
     store = workspace.store
     buckets = [bucket_name(index) for index in range(workspace.recipe.buckets)]
-    whole = {asset: {ALL: store.open(asset)} for asset in WHOLE}
+    names = (*WHOLE, *(OF_REAL if has_real(workspace.recipe) else ()))
+    whole = {asset: {ALL: store.open(asset)} for asset in names}
     bucketed = {asset: {bucket: store.open(asset, bucket) for bucket in buckets} for asset in BUCKETED}
     return Corpus(workspace, whole | bucketed)
 

@@ -166,18 +166,21 @@ def samples(corpus: Corpus) -> Section:
     """The documents with the smallest ids."""
     chosen = corpus.scan("mixture").select("doc_id", "bucket").bottom_k(SAMPLES, by="doc_id").collect()
     documents = sorted(corpus.documents(dict(chosen.iter_rows())).values(), key=lambda row: str(row["doc_id"]))
-    wanted = [row["seed_id"] for row in documents]
+    wanted = [row["seed_id"] for row in documents if "seed_id" in row]
     seeds = corpus.scan("seed_documents").filter(pl.col("seed_id").is_in(wanted)).select("seed_id", "title").collect()
     titles = dict(seeds.iter_rows())
-    shown = [
-        {
-            "title": titles.get(row["seed_id"]) or row["topic"] or "Seed without a title",
-            "kind": f"{row['format']} for {row['audience']}, from {row['source']}, {row['completion_tokens']:,} tokens",
-            **{name: row[name] for name in ("doc_id", "prompt", "text")},
-        }
-        for row in documents
-    ]
-    return Section("samples", {"samples": shown})
+    return Section("samples", {"samples": [_sample(row, titles) for row in documents]})
+
+
+def _sample(row: Mapping[str, Any], titles: Mapping[str, str | None]) -> dict[str, Any]:
+    if "prompt_id" not in row:
+        title, kind = row["title"] or "Without a title", f"real document of {row['source']}, {row['licence']}"
+        return {"title": title, "kind": kind, "doc_id": row["doc_id"], "prompt": "", "text": row["text"]}
+    return {
+        "title": titles.get(row["seed_id"]) or row["topic"] or "Seed without a title",
+        "kind": f"{row['format']} for {row['audience']}, from {row['source']}, {row['completion_tokens']:,} tokens",
+        **{name: row[name] for name in ("doc_id", "prompt", "text")},
+    }
 
 
 def traces(corpus: Corpus) -> Section:
@@ -196,7 +199,7 @@ def traces(corpus: Corpus) -> Section:
 
 
 def _traced(found: Trace, folder: Path) -> dict[str, Any]:
-    span, seed, document, token = found.span, found.seed, found.document, found.token
+    span, document, token = found.span, found.document, found.token
     decode = load_tokenizer(str(folder / TOKENIZER_NAME)).tokenizer.decode
     shard = map_shard(folder / found.shard)
     parts = (
@@ -224,35 +227,54 @@ def _traced(found: Trace, folder: Path) -> dict[str, Any]:
                 ],
                 "",
             ),
-            (
-                "Document",
-                [
-                    ("Id", span["doc_id"]),
-                    ("Model", f"{span['model']}, {span['model_revision']}"),
-                    ("Sampling", f"{span['sampling']}, seed {document['request_seed']}"),
-                ],
-                document["text"],
-            ),
-            (
-                "Prompt",
-                [
-                    ("Id", span["prompt_id"]),
-                    ("Template", f"{span['template']}, version {span['template_version']}"),
-                    ("Form", f"{span['format']} for {span['audience']}"),
-                ],
-                found.prompt["prompt"],
-            ),
-            (
-                "Seed",
-                [
-                    ("Id", span["seed_id"]),
-                    ("Source", f"{span['source']}, {seed['native_id']}, {span['licence']}"),
-                    ("Title and topic", f"{seed['title'] or 'no title'}; {span['topic'] or 'no topic'}"),
-                ],
-                seed["text"],
-            ),
+            *(_made(found) if found.prompt and found.seed else _read(found)),
         ],
     }
+
+
+Step = tuple[str, list[tuple[str, str]], str]
+"""A step of a trace: title, facts, text."""
+
+
+def _read(found: Trace) -> list[Step]:
+    """Where a real document was read."""
+    span, row = found.span, found.document
+    facts = [("Id", span["doc_id"]), ("Source", f"{span['source']}, {row['native_id']}, {span['licence']}")]
+    return [("Real document", [*facts, ("Read from", row["place"])], row["text"])]
+
+
+def _made(found: Trace) -> list[Step]:
+    """A generated document, its prompt, its seed."""
+    span, document, prompt, seed = found.span, found.document, found.prompt or {}, found.seed or {}
+    return [
+        (
+            "Document",
+            [
+                ("Id", span["doc_id"]),
+                ("Model", f"{span['model']}, {span['model_revision']}"),
+                ("Sampling", f"{span['sampling']}, seed {document['request_seed']}"),
+            ],
+            document["text"],
+        ),
+        (
+            "Prompt",
+            [
+                ("Id", span["prompt_id"]),
+                ("Template", f"{span['template']}, version {span['template_version']}"),
+                ("Form", f"{span['format']} for {span['audience']}"),
+            ],
+            prompt["prompt"],
+        ),
+        (
+            "Seed",
+            [
+                ("Id", span["seed_id"]),
+                ("Source", f"{span['source']}, {seed['native_id']}, {span['licence']}"),
+                ("Title and topic", f"{seed['title'] or 'no title'}; {span['topic'] or 'no topic'}"),
+            ],
+            seed["text"],
+        ),
+    ]
 
 
 def _opening(text: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from cosmo_assets.charts import bars, histogram, human, stacked
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.real.texts import DOCUMENTS
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.report.corpus import FUNNEL, Corpus, Section, scan
 from cosmo_assets.report.html import Share, Table
 from cosmo_assets.topics import mapping
@@ -229,24 +230,30 @@ def licences(corpus: Corpus) -> Section:
     found = corpus.scan("token_lineage").group_by("licence").agg(sources, seeds, _TOKENS).collect().sort("licence")
     total = found["tokens"].sum()
     rows = [(*row, Share(row[-1] / total)) for row in found.iter_rows()]
-    table = Table(("Licence of the seeds", "Sources", "Seeds", "Tokens", "Share of tokens"), rows)
+    table = Table(("Licence", "Sources", "Seeds", "Tokens", "Share of tokens"), rows)
     headers = ("Name", "Part", "Licence", "Attribution", "Homepage")
+    real = corpus.one(DOCUMENTS) if corpus.has_real else None
     content = {
         "licences": table,
-        "parties": Table(headers, parties(corpus.workspace.recipe, corpus.one("seed_documents"))),
+        "parties": Table(headers, parties(corpus.workspace.recipe, corpus.one("seed_documents"), real)),
     }
     return Section("licences", content, figures={row[0]: row[3] for row in rows})
 
 
-def parties(recipe: Recipe, seeds: Dataset) -> list[tuple[object, ...]]:
+def parties(recipe: Recipe, seeds: Dataset, real: Dataset | None) -> list[tuple[object, ...]]:
     """Whose work the corpus is made with: name, part, licence, attribution, homepage. Licences and attributions of
-    seeds are those of the rows, which may differ within a source."""
-    homepages = {source.name: source.homepage for source in recipe.sources}
+    seeds and real documents are those of the rows, which may differ within a source."""
+    homepages = _homepages(recipe)
     columns = ["source", "kind", "licence", "attribution"]
     rows = scan(seeds.paths()).select(columns).unique().sort(columns, nulls_last=True).collect().iter_rows()
+    mixed_in: list[tuple[Any, ...]] = []
+    if real is not None:
+        columns.remove("kind")
+        mixed_in = scan(real.paths()).select(columns).unique().sort(columns, nulls_last=True).collect().rows()
     model = recipe.generation.model
     return [
         *((source, f"seeds, {kind}", *terms, homepages.get(source)) for source, kind, *terms in rows),
+        *((source, "real documents", *terms, homepages.get(source)) for source, *terms in mixed_in),
         (model.name, "generator", model.licence, None, model.homepage),
         *((item.name, "benchmark", item.licence, None, item.homepage) for item in recipe.decontamination.benchmarks),
     ]
@@ -258,10 +265,14 @@ def described(recipe: Recipe) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "description": recipe.description,
-        "homepages": {source.name: source.homepage for source in recipe.sources},
+        "homepages": _homepages(recipe),
         "model": recipe.generation.model.model_dump(),
         "benchmarks": [item.model_dump(include=named) for item in recipe.decontamination.benchmarks],
     }
+
+
+def _homepages(recipe: Recipe) -> dict[str, str | None]:
+    return {source.name: source.homepage for source in recipe.all_sources}
 
 
 def falling(counts: Mapping[str, int]) -> list[tuple[str, int]]:

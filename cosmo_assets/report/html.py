@@ -20,6 +20,10 @@ class Share(float):
     """A number between 0 and 1 that is shown in percent."""
 
 
+class Money(float):
+    """A number that is shown with two decimals."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of the report; None is a dash. Rows beyond the first `shown` are folded away."""
@@ -32,7 +36,7 @@ class Table:
     def numeric(self) -> set[int]:
         """The columns of numbers, which stand on the right."""
         columns = [{type(row[column]) for row in self.rows} - {type(None)} for column in range(len(self.headers))]
-        return {column for column, kinds in enumerate(columns) if kinds and kinds <= {int, float, Share}}
+        return {column for column, kinds in enumerate(columns) if kinds and kinds <= {int, float, Share, Money}}
 
 
 def page(content: Mapping[str, Any], charts: Mapping[str, Iterable[str]]) -> str:
@@ -55,11 +59,14 @@ def page(content: Mapping[str, Any], charts: Mapping[str, Iterable[str]]) -> str
 
 
 def figure(value: object) -> str:
-    """A cell of a table: numbers with thousands separators and at most three decimals, shares in percent."""
+    """A cell of a table: numbers with thousands separators and at most three decimals, shares in percent, money with
+    two."""
     if value is None:
         return "\N{EN DASH}"
     if isinstance(value, Share):
         return f"{100 * value:.1f}%"
+    if isinstance(value, Money):
+        return f"{value:,.2f}"
     if isinstance(value, float):
         return f"{value:,.3f}".rstrip("0").rstrip(".")
     return f"{value:,}" if isinstance(value, int) else str(value)

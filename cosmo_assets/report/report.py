@@ -5,25 +5,28 @@ Belongs here: the stage, and the order of the report's parts. Does not belong he
 `examples`), what is read (`corpus`), HTML (`html`).
 
 The page's digest is part of the report's identity, so the page is a function of the versions that it reads: it holds
-nothing of a manifest's `run`, no volatile column, and no order that a hash table chose.
+nothing of a manifest's `run`, no volatile column, and no order that a hash table chose. The one exception is what the
+device time of the runs was, in the account: the digest is that of the page without it.
 """
 
 from functools import partial
 
 import pyarrow as pa
 
-from cosmo_assets.report import examples, figures
-from cosmo_assets.report.corpus import WHOLE, Corpus, read_corpus
+from cosmo_assets.real.texts import DOCUMENTS
+from cosmo_assets.report import accounts, examples, figures
+from cosmo_assets.report.corpus import Corpus, read_corpus
 from cosmo_assets.report.html import Table, page
 from cosmo_assets.schemas import CORPUS_REPORT
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics import mapping
+from cosmo_resources.storage.digest import digest
 from cosmo_resources.storage.files import link_or_copy, write_text
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL
 from cosmo_resources.storage.writer import DatasetWriter
 
-STAGE_VERSION = "4"
+STAGE_VERSION = "5"
 PAGE = "report.html"
 
 SECTIONS = (
@@ -57,7 +60,8 @@ def build(workspace: Workspace) -> Manifest:
         lambda writer: _produce(writer, corpus),
         stage_version=STAGE_VERSION,
         inputs=corpus.inputs,
-        params=figures.described(workspace.recipe),
+        params={**figures.described(workspace.recipe), "gpu_hour_price": workspace.recipe.budget.gpu_hour_price},
+        of_outdated=True,  # it says so
     )
 
 
@@ -67,6 +71,11 @@ def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
     for number, section in enumerate(SECTIONS):
         corpus.workspace.progress(number, len(SECTIONS), "sections")
         sections.append(section(corpus))
+    found = accounts.accounts(corpus)
+    timed = any(row["device_seconds"] for row in found["source"])
+    priced = recipe.budget.gpu_hour_price > 0
+    bare = accounts.section(found, timed=False, priced=False)
+    sections.append(bare)
     content = {name: value for section in sections for name, value in section.content.items()}
     content |= {
         "name": recipe.name,
@@ -80,22 +89,29 @@ def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
         for name, value in section.figures.items()
     ]
     writer.write(pa.Table.from_pylist(rows, schema=CORPUS_REPORT))
-    html = page(content, {section.name: section.charts for section in sections})
-    writer.artifact(PAGE, partial(write_text, text=html))
+    charts = {section.name: section.charts for section in sections}
+    full = page({**content, **accounts.section(found, timed=timed, priced=priced).content}, charts)
+    writer.artifact(PAGE, partial(write_text, text=full), content=digest(page(content, charts)))
+    writer.run = {"accounts": {name: accounts.leading(rows, name) for name, rows in found.items()}}
     writer.artifact(mapping.PAGE, partial(link_or_copy, corpus.one("topic_map").folder / mapping.PAGE))
     documents = corpus.one("mixture").manifest.rows
     writer.flow("documents", documents, documents)
     searched = corpus.flow("decontaminated")
-    found = {"searched": searched.rows_in, "contaminated": searched.rows_in - searched.rows_out}
-    writer.summary = {**sections[0].figures, **found}
+    contaminated = searched.rows_in - searched.rows_out
+    writer.summary = {**sections[0].figures, "searched": searched.rows_in, "contaminated": contaminated}
 
 
 def _versions(corpus: Corpus) -> Table:
     """Everything that the report depends on; the buckets last, folded away."""
-    external = [ref for asset in ("seed_documents", "benchmark_index") for ref in corpus.one(asset).manifest.inputs]
+    read = ("seed_documents", *([DOCUMENTS] if corpus.has_real else []), "benchmark_index")
+    external = [ref for asset in read for ref in corpus.one(asset).manifest.inputs]
     rows: list[tuple[object, ...]] = [(ref.asset, None, None, None, ref.version) for ref in external]
     for asset, group in corpus.datasets.items():
         for bucket, manifest in ((bucket, dataset.manifest) for bucket, dataset in group.items()):
             name = None if bucket == ALL else bucket
             rows.append((asset, name, manifest.stage_version, manifest.rows, manifest.version))
-    return Table(("Asset", "Bucket", "Stage version", "Rows", "Version"), rows, shown=len(external) + len(WHOLE))
+    return Table(
+        ("Asset", "Bucket", "Stage version", "Rows", "Version"),
+        rows,
+        shown=sum(bucket is None for _, bucket, *_ in rows),
+    )

@@ -8,7 +8,7 @@ from collections import Counter
 import dagster as dg
 
 from cosmo_assets.charts import bars, funnel, histogram, stacked
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds import documents, outlines
 from cosmo_assets.seeds.checks import CHECKS, OUTLINE_CHECKS
@@ -27,7 +27,7 @@ def seed_documents(context: dg.AssetExecutionContext, store: StoreResource, reci
     """Seed texts of all sources: read in their own formats, cleaned, masked, without duplicates; every row that falls
     out is listed with its reason."""
     manifest = documents.build(workspace(context, store, recipe))
-    return materialized(manifest, recipe, CHECKS, _show(manifest, recipe))
+    return materialized(manifest, recipe, CHECKS, funnel_of(manifest, recipe, "may become prompts"))
 
 
 @corpus_asset(
@@ -47,10 +47,8 @@ def course_outlines(
     manifest = outlines.build(workspace(context, store, recipe), lambda: engine.client(recipe.generation.model.name))
     rows = store.create().open("course_outlines").table().to_pylist()
     lengths = Counter(len(row["units"]) for row in rows)
-    courses = manifest.summary["courses"]
     table = [{"course": row["title"], "units": "; ".join(row["units"]), "status": row["status"]} for row in rows]
     figures = {
-        "units_per_course": round(manifest.summary["units"] / max(courses, 1), 2),
         "reused_rows": int(manifest.run.get("reused_rows", 0)),
         "requests": int(manifest.run.get("requests", 0)),
     }
@@ -58,7 +56,8 @@ def course_outlines(
     return materialized(manifest, recipe, OUTLINE_CHECKS, Show({"units": chart}, {"outlines": table[:SHOWN]}, figures))
 
 
-def _show(manifest: Manifest, recipe: Recipe) -> Show:
+def funnel_of(manifest: Manifest, recipe: Recipe, may: str) -> Show:
+    """What a table of texts shows; `may` heads the column that says what the licence policy makes of each licence."""
     found = manifest.summary["funnel"]
     rows = [(name, {"kept": part["kept"], **part["dropped"], **part["bad"]}) for name, part in found.items()]
     table = [
@@ -68,12 +67,12 @@ def _show(manifest: Manifest, recipe: Recipe) -> Show:
     ]
     by_count = sorted(manifest.summary["licences"].items(), key=lambda item: (-item[1], item[0]))
     licences = [
-        {"licence": licence, "seeds": count, "may become prompts": refusal(licence, recipe.licences) or "yes"}
+        {"licence": licence, "seeds": count, may: refusal(licence, recipe.licences) or "yes"}
         for licence, count in by_count
     ]
     if (others := manifest.summary["other_licences"])["licences"]:
         rest = {"licence": f"{others['licences']:,} others", "seeds": others["seeds"]}
-        licences.append({**rest, "may become prompts": "as the policy says of each"})
+        licences.append({**rest, may: "as the policy says of each"})
     scores = [(number / TOXICITY_BINS, count) for number, count in enumerate(manifest.summary["toxicity"])]
     return Show(
         charts={
@@ -83,7 +82,6 @@ def _show(manifest: Manifest, recipe: Recipe) -> Show:
             "toxicity": histogram("Seeds by toxicity score", scores),
         },
         tables={"sources": table, "licence_policy": licences},
-        figures={"characters": manifest.summary["characters"], "masked": manifest.summary["masked"]},
     )
 
 

@@ -3,31 +3,33 @@
 Belongs here: what must hold of `seed_documents`. Does not belong here: repairing it (`documents`, `cleaning`).
 """
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict, share_at_most
 from cosmo_resources.storage.manifest import Manifest
 
 
-def _every_source(manifest: Manifest, _: Recipe) -> Verdict:
+def every_source(manifest: Manifest, _: Recipe) -> Verdict:
     empty = [name for name, funnel in manifest.summary["funnel"].items() if not funnel["kept"]]
     return not empty, {"sources without seeds": ", ".join(empty)}
 
 
-def _licensed(manifest: Manifest, _: Recipe) -> Verdict:
+def licensed(manifest: Manifest, _: Recipe) -> Verdict:
     unnamed = manifest.summary["unlicensed"]
     return unnamed == 0, {"seeds without a licence": unnamed}
 
 
+BAD_ROWS = share_at_most(
+    "bad_rows",
+    "The share of source rows that could not be read is within the recipe's limit; they are listed as rejected.",
+    lambda manifest: sum(manifest.flow.failed.values()),
+    lambda manifest: manifest.flow.rows_in,
+    "max_bad_seed_rows",
+)
+
 CHECKS = (
-    Check("every_source", "Every source of the recipe gives at least one seed.", _every_source),
-    Check("licensed", "Every seed has a licence.", _licensed, blocking=True),
-    share_at_most(
-        "bad_rows",
-        "The share of source rows that could not be read is within the recipe's limit; they are listed as rejected.",
-        lambda manifest: sum(manifest.flow.failed.values()),
-        lambda manifest: manifest.flow.rows_in,
-        "max_bad_seed_rows",
-    ),
+    Check("every_source", "Every source of the recipe gives at least one seed.", every_source),
+    Check("licensed", "Every seed has a licence.", licensed, blocking=True),
+    BAD_ROWS,
 )
 
 

@@ -1,6 +1,6 @@
-"""Seed documents: all sources of a recipe read, cleaned, and every row accounted for.
+"""Seed documents, and real ones: all sources of a recipe read, cleaned, and every row accounted for.
 
-Belongs here: the funnel from a source's rows to `seed_documents`, with a reason for every row that falls out.
+Belongs here: the funnel from a source's rows to a table of texts, with a reason for every row that falls out.
 Does not belong here: file formats (`readers`), the rules for one row (`rows`), what is kept of a unit (`files`), or how
 duplicates are found (`duplicates`).
 
@@ -22,8 +22,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmo_assets.recipe import Source
-from cosmo_assets.schemas import SEED_DOCUMENTS
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.sources import SeedPolicy, TextSource
+from cosmo_assets.schemas import TABLES
 from cosmo_assets.seeds.duplicates import (
     BANDS,
     Component,
@@ -48,6 +49,16 @@ TOXICITY_BINS = 20
 LICENCES = 1000
 """How many licences the summary names, the commonest; a source may state one of its own for every document."""
 
+
+@dataclass(frozen=True)
+class Texts:
+    """What is read: the sources of an asset, and how their texts are cleaned."""
+
+    asset: str
+    sources: Sequence[TextSource]
+    policy: SeedPolicy
+
+
 Contents = Mapping[str, Sequence[tuple[Unit, str]]]
 """The units of each source, with the digest of each."""
 
@@ -57,7 +68,7 @@ class Block:
     """The rows of one unit among all rows: `rows` of them, from number `first` on. Where the source's `max_documents`
     ends in this unit, `limit` is how many it may still give."""
 
-    source: Source
+    source: TextSource
     file: UnitFile
     first: int
     rows: int
@@ -66,10 +77,12 @@ class Block:
 
 @dataclass(frozen=True)
 class AllRows:
-    """All rows of all units, by number, and where they lie; `index` has the columns of `files.INDEX`."""
+    """All rows of all units, by number, and where they lie; `index` has the columns of `files.INDEX`, the units those
+    of `schema`."""
 
     blocks: list[Block]
     index: pa.Table
+    schema: pa.Schema
 
     def column(self, name: str) -> Hashes:
         """A column of the index."""
@@ -87,7 +100,7 @@ class AllRows:
             file = self.blocks[block_of[places.start]].file
             table = file.part(int(part_of[places.start]), [column])
             found.append(table[column].take(pa.array(position_of[places])).combine_chunks())
-        return pa.chunked_array(found, type=SEED_DOCUMENTS.field(column).type)
+        return pa.chunked_array(found, type=self.schema.field(column).type)
 
 
 def _runs(*columns: npt.NDArray[Any]) -> Iterator[slice]:
@@ -98,7 +111,13 @@ def _runs(*columns: npt.NDArray[Any]) -> Iterator[slice]:
 
 
 def build(workspace: Workspace) -> Manifest:
-    """Build `seed_documents`.
+    """Build `seed_documents` (see `read_texts`)."""
+    recipe = workspace.recipe
+    return read_texts(workspace, Texts("seed_documents", recipe.sources, recipe.seeds))
+
+
+def read_texts(workspace: Workspace, texts: Texts) -> Manifest:
+    """Build a table of texts.
 
     Cost: every byte of the sources is read for its digest; if there is anything to build, also every byte that is kept
     of their units, for its checksum; text is read and cleaned of new units only; digests and signatures of all rows are
@@ -106,52 +125,62 @@ def build(workspace: Workspace) -> Manifest:
     Memory: one part, about 60 bytes per row, places and reasons of the rows that fell out, and the candidates.
     """
     recipe = workspace.recipe
-    contents = {source.name: [(unit, unit.digest()) for unit in units(recipe, source)] for source in recipe.sources}
+    contents = {source.name: [(unit, unit.digest()) for unit in units(recipe, source)] for source in texts.sources}
     inputs = tuple(
         InputRef(
             asset=f"sources/{name}", bucket=ALL, version=json_digest([[unit.name, content] for unit, content in found])
         )
         for name, found in contents.items()
     )
-    params = {"seeds": recipe.seeds.model_dump(), "sources": [reading(source) for source in recipe.sources]}
     return workspace.build(
-        "seed_documents",
-        lambda writer: _produce(writer, workspace, contents),
+        texts.asset,
+        lambda writer: _produce(writer, workspace, texts, contents),
         stage_version=STAGE_VERSION,
         inputs=inputs,
-        params=params,
+        params=params_of(texts),
     )
 
 
-def _produce(writer: DatasetWriter, workspace: Workspace, contents: Contents) -> None:
-    files = UnitFiles(workspace.store.work("seed_documents") / "files")
-    blocks, keys = _blocks(files, workspace, contents)
-    rows = AllRows(blocks, joined((block.file.index(block.rows) for block in blocks), files.folder / ".index.tmp"))
+def params(recipe: Recipe) -> dict[str, Any]:
+    """What of the recipe `seed_documents` depends on."""
+    return params_of(Texts("seed_documents", recipe.sources, recipe.seeds))
+
+
+def params_of(texts: Texts) -> dict[str, Any]:
+    """What a table of texts depends on."""
+    return {"seeds": texts.policy.model_dump(), "sources": [reading(source) for source in texts.sources]}
+
+
+def _produce(writer: DatasetWriter, workspace: Workspace, texts: Texts, contents: Contents) -> None:
+    files = UnitFiles(workspace.store.work(texts.asset) / "files", TABLES[texts.asset])
+    blocks, keys = _blocks(files, workspace, texts, contents)
+    index = joined((block.file.index(block.rows) for block in blocks), files.folder / ".index.tmp")
+    rows = AllRows(blocks, index, files.schema)
     exact = repeated(rows.column("text_high"), rows.column("text_low"))
-    threshold = workspace.recipe.seeds.near_duplicate_threshold
+    threshold = texts.policy.near_duplicate_threshold
     twin_of = {} if threshold is None else _near_duplicates(writer, files, rows, ~exact, threshold)
     alive = ~exact
     alive[list(twin_of)] = False
     _write(writer, rows, alive)
-    _account(writer, workspace, rows, alive, _drops(rows, exact, twin_of))
+    _account(writer, texts, rows, alive, _drops(rows, exact, twin_of))
     writer.run["files_removed"] = files.keep(keys)
 
 
-def _blocks(files: UnitFiles, workspace: Workspace, contents: Contents) -> tuple[list[Block], list[str]]:
+def _blocks(files: UnitFiles, workspace: Workspace, texts: Texts, contents: Contents) -> tuple[list[Block], list[str]]:
     """The units of all sources, read where they are not kept yet, with their keys; those beyond a source's
     `max_documents` are left out."""
     blocks: list[Block] = []
     keys: list[str] = []
     first, total = 0, sum(len(found) for found in contents.values())
-    for source in workspace.recipe.sources:
+    for source in texts.sources:
         left = source.max_documents
         for unit, content in contents[source.name]:
             if left == 0:
                 break
             workspace.progress(len(blocks), total, "files")
-            key = unit_key(unit, content, source, workspace.recipe.seeds, STAGE_VERSION)
+            key = unit_key(unit, content, source, texts.policy, STAGE_VERSION)
             alive = partial(workspace.progress, len(blocks), total, "files")
-            file = files.take(key, unit, content, source, workspace.recipe.seeds, alive)
+            file = files.take(key, unit, content, source, texts.policy, alive)
             rows = file.kept.rows if left is None else min(file.kept.rows, left)
             blocks.append(Block(source, file, first, rows, left))
             keys.append(key)
@@ -219,7 +248,7 @@ def _write(writer: DatasetWriter, rows: AllRows, alive: npt.NDArray[np.bool_]) -
                 writer.adopt(path, rows=part.rows, content=part.content, checksum=part.checksum)
                 writer.reused_rows += 0 if block.file.was_read else part.rows
     if not alive.any():
-        writer.write(SEED_DOCUMENTS.empty_table())
+        writer.write(rows.schema.empty_table())
 
 
 _DROPPED = pa.schema([*REJECTED, pa.field("failed", pa.bool_())])
@@ -257,7 +286,7 @@ def _duplicates(rows: AllRows, fallen: Rows, twins_of: Rows | None) -> pa.Table:
 
 def _account(
     writer: DatasetWriter,
-    workspace: Workspace,
+    texts: Texts,
     rows: AllRows,
     alive: npt.NDArray[np.bool_],
     drops: Iterator[tuple[str, pa.Table]],
@@ -266,7 +295,7 @@ def _account(
     kept: Counter[str] = Counter()
     for block in blocks:
         kept[block.source.name] += int(alive[block.first : block.first + block.rows].sum())
-    kinds = {source.name: source.kind for source in workspace.recipe.sources}
+    kinds = {source.name: source.kind for source in texts.sources}
     dropped: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     funnel = {}

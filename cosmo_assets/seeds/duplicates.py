@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from cosmo_assets.deduplication import signer
 from cosmo_assets.deduplication.minhash import configuration
-from cosmo_assets.recipe import MinHashMethod
+from cosmo_assets.recipe.deduplication import MinHashMethod
 from cosmo_resources.storage.digest import digest
 
 MINHASH = MinHashMethod()

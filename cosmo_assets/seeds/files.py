@@ -3,9 +3,9 @@
 Belongs here: reading a unit once, publishing what came of it under a key of its content, finding it again.
 Does not belong here: which rows are seeds in the end (`documents`, `duplicates`), or the rules of cleaning (`rows`).
 
-The kept unit `<key>` is a folder of `.work/files` of `seed_documents`:
+The kept unit `<key>` is a folder of `.work/files` of `seed_documents`, or of `real_documents`:
 
-- `part-00000.parquet`  clean rows, as they stand in the dataset; sorted by seed_id, so that they can become its parts
+- `part-00000.parquet`  clean rows, as they stand in the dataset; sorted by their id, so that they can become its parts
 - `index.parquet`       one row per clean row, in the order of reading: digests, band hashes, where the row lies
 - `drops.parquet`       rows that fell out, in the order of reading
 - `unit.json`           counts, and sizes and checksums of the other files, with a digest of itself
@@ -29,8 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cosmo_assets.ids import normalized
-from cosmo_assets.recipe import SeedPolicy, Source
-from cosmo_assets.schemas import SEED_DOCUMENTS
+from cosmo_assets.recipe.sources import SeedPolicy, TextSource
 from cosmo_assets.seeds.duplicates import BANDS, band_hashes
 from cosmo_assets.seeds.readers.sources import Unit, rows
 from cosmo_assets.seeds.rows import Clean, Drop, cleaned
@@ -148,23 +147,26 @@ class UnitFile:
         return part
 
 
-def unit_key(unit: Unit, content: str, source: Source, policy: SeedPolicy, version: str) -> str:
+def unit_key(unit: Unit, content: str, source: TextSource, policy: SeedPolicy, version: str) -> str:
     """Everything that the rows of a unit depend on: its name and content, what the recipe says of reading its source,
     the seed policy as far as it concerns a row by itself, the stage's version."""
     alone = policy.model_dump(mode="json", exclude={"near_duplicate_threshold"})
     return digest("unit", version, unit.name, content, canonical_json(reading(source)), canonical_json(alone))
 
 
-def reading(source: Source) -> dict[str, Any]:
+def reading(source: TextSource) -> dict[str, Any]:
     """The part of a source's description that its rows depend on."""
-    return source.model_dump(include={"name", "kind", "reader", "licence", "attribution", "options", "max_documents"})
+    named = {"name", "reader", "licence", "attribution", "options", "max_documents"}
+    return {**source.model_dump(include=named), "kind": source.kind}
 
 
 class UnitFiles:
-    """The kept units of a corpus, in `folder`. One builder at a time: the caller holds the asset's lock."""
+    """The kept units of an asset with the table `schema`, in `folder`. One builder at a time: the caller holds the
+    asset's lock."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.folder = folder
+        self.schema = schema
         for leftover in folder.glob(".*.tmp"):
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -172,7 +174,7 @@ class UnitFiles:
                 leftover.unlink(missing_ok=True)
 
     def take(
-        self, key: str, unit: Unit, content: str, source: Source, policy: SeedPolicy, progress: Callable[[], None]
+        self, key: str, unit: Unit, content: str, source: TextSource, policy: SeedPolicy, progress: Callable[[], None]
     ) -> UnitFile:
         """A unit as it is kept, read and cleaned first where it is not whole. `content` is the digest that `key` was
         made of. Of a source with `max_documents`, reading ends with that many clean rows.
@@ -194,7 +196,8 @@ class UnitFiles:
             try:
                 work.mkdir(parents=True)
                 with unit.unchanged(content):
-                    kept = _read(work, cleaned(rows(source, unit), source, policy), source.max_documents, progress)
+                    found = cleaned(rows(source, unit), source, policy)
+                    kept = _read(work, found, source.max_documents, self.schema, progress)
                 _write_marker(work / "unit.json", kept)
                 shutil.rmtree(folder, ignore_errors=True)
                 work.rename(folder)
@@ -254,8 +257,10 @@ def joined(indices: Iterable[pa.Table], path: Path) -> pa.Table:
     return table
 
 
-def _read(work: Path, outcomes: Iterator[Clean | Drop], limit: int | None, progress: Callable[[], None]) -> Kept:
-    """Write what comes of a unit's rows into `work`."""
+def _read(
+    work: Path, outcomes: Iterator[Clean | Drop], limit: int | None, schema: pa.Schema, progress: Callable[[], None]
+) -> Kept:
+    """Write what comes of a unit's rows into `work`. Their ids stand in the first column of the table."""
     parts: list[Part] = []
     held: list[Clean] = []
     drops: list[dict[str, Any]] = []
@@ -267,7 +272,8 @@ def _read(work: Path, outcomes: Iterator[Clean | Drop], limit: int | None, progr
         def close_part() -> None:
             path = work / f"part-{len(parts):05d}.parquet"
             order = sorted(range(len(held)), key=lambda position: held[position]["seed_id"])
-            table = pa.Table.from_pylist([held[position] for position in order], schema=SEED_DOCUMENTS)
+            named = ({**held[position], schema.names[0]: held[position]["seed_id"]} for position in order)
+            table = pa.Table.from_pylist(list(named), schema=schema)
             write_parquet(path, table)
             index.write_table(_index_of(held, order, len(parts)))
             parts.append(_part_of(path, table))

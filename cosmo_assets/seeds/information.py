@@ -6,7 +6,7 @@ Belongs here: measuring one text. Does not belong here: bounds (the recipe's see
 import zlib
 from dataclasses import dataclass
 
-from cosmo_assets.recipe import SeedPolicy
+from cosmo_assets.recipe.sources import SeedPolicy
 from cosmo_assets.seeds.cleaning import FORMULA
 
 MEASURED_CHARS = 200

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from cosmo_assets.recipe import LicencePolicy
+from cosmo_assets.recipe.sources import LicencePolicy
 
 DENIED = "licence_denied"
 """The reason by which a seed is dropped whose licence the policy does not allow."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cosmo_assets.ids import seed_id
-from cosmo_assets.recipe import SeedPolicy, Source
+from cosmo_assets.recipe.sources import SeedPolicy, TextSource
 from cosmo_assets.seeds.cleaning import boilerplate_share, clean, language_of, mask_personal_data
 from cosmo_assets.seeds.information import too_little
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row, Skipped
@@ -44,9 +44,9 @@ class Drop:
     failed: bool = False
 
 
-def cleaned(rows: Iterable[Row], source: Source, policy: SeedPolicy) -> Iterator[Clean | Drop]:
-    """The rows of one unit in their order, each as a row of `seed_documents` or as a drop. Memory: 256 rows, or as many
-    as it takes to reach a million characters."""
+def cleaned(rows: Iterable[Row], source: TextSource, policy: SeedPolicy) -> Iterator[Clean | Drop]:
+    """The rows of one unit in their order, each as a row of `seed_documents` with its `place`, or as a drop. Memory:
+    256 rows, or as many as it takes to reach a million characters."""
     for batch in _batches(_outcome(row, source, policy) for row in rows):
         scores = iter(toxicity([outcome["text"] for outcome in batch if not isinstance(outcome, Drop)]))
         for outcome in batch:
@@ -66,7 +66,7 @@ def _batches(outcomes: Iterable[Clean | Drop]) -> Iterator[list[Clean | Drop]]:
         yield held
 
 
-def _outcome(row: Row, source: Source, policy: SeedPolicy) -> Clean | Drop:
+def _outcome(row: Row, source: TextSource, policy: SeedPolicy) -> Clean | Drop:
     if isinstance(row, BadRow):
         outcome: Clean | Drop = Drop(row.place, row.reason, row.field, row.detail, failed=True)
     elif isinstance(row, Skipped):
@@ -79,7 +79,7 @@ def _outcome(row: Row, source: Source, policy: SeedPolicy) -> Clean | Drop:
     return outcome
 
 
-def _cleaned(raw: RawSeed, source: Source, policy: SeedPolicy) -> Clean | Drop:
+def _cleaned(raw: RawSeed, source: TextSource, policy: SeedPolicy) -> Clean | Drop:
     """One raw seed as a row without its score, or the first rule that it breaks. Its id is that of the native id as the
     source has it; what is stored is masked, and native ids may then be alike."""
     text = clean(raw.text)
@@ -97,6 +97,7 @@ def _cleaned(raw: RawSeed, source: Source, policy: SeedPolicy) -> Clean | Drop:
     mask = _Mask(policy.mask_personal_data)
     text = mask(text)
     url = mask(raw.url) if raw.url else None
+    place = _Mask(policy.mask_personal_data)(raw.place or "")
     return {
         "seed_id": seed_id(source.name, raw.native_id, text),
         "source": source.name,
@@ -105,6 +106,7 @@ def _cleaned(raw: RawSeed, source: Source, policy: SeedPolicy) -> Clean | Drop:
         "title": mask(clean(raw.title)) if raw.title else None,
         "text": text,
         "context": [mask(part) for part in raw.context],
+        "place": place,
         "url": url,
         "language": language,
         "licence": raw.licence or source.licence,

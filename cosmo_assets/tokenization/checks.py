@@ -3,7 +3,7 @@
 Belongs here: what must hold before a trainer reads them. Does not belong here: writing them (`shards`).
 """
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict
 from cosmo_resources.storage.manifest import Manifest
 
@@ -23,7 +23,17 @@ def _round_trip(manifest: Manifest, _: Recipe) -> Verdict:
     return tried == same, {"documents decoded": tried, "equal to their text": same}
 
 
+def _stages(manifest: Manifest, _: Recipe) -> Verdict:
+    rows = manifest.summary.get("stages", [])
+    wrong = [row["stage"] for row in rows if row["copies"] != row["copies_in_mixture"]]
+    beside = sum(row["tokens"] for row in rows) != manifest.summary["tokens"] if rows else False
+    return not wrong and not beside, {"stages": len(rows), "stages with other documents": ", ".join(wrong)}
+
+
 CHECKS = (
     Check("sizes", "Every shard file has exactly the tokens that the index says.", _sizes, blocking=True),
+    Check(
+        "stages", "Every stage has the copies that the mixture gives it; nothing is in none.", _stages, blocking=True
+    ),
     Check("round_trip", "Sampled documents decode from the shards to their text.", _round_trip, blocking=True),
 )

@@ -1,16 +1,18 @@
 """Tokenized shards: the mixture as token files that a trainer maps into memory.
 
-Belongs here: the order of documents, the files, and where each document lies in them. Does not belong here: what a
-span comes from (`cosmo_assets.lineage`).
+Belongs here: the stage, the files, and which of them an earlier version has already. Does not belong here: the order
+of documents (`layout`), encoding them (`encoding`), what a span comes from (`cosmo_assets.lineage`).
 
-Format: datatrove's. `NAME.ds` holds token ids (uint16, or uint32 for vocabularies above 65,536), little-endian, each
-document followed by the end-of-text token; `NAME.ds.index` holds the documents' ends (uint64); `NAME.ds.metadata` names
-the tokenizer and counts the tokens. `tokenizer.json` lies beside them.
+Format: datatrove's, see docs/format.md. `NAME.ds` holds token ids (uint16, or uint32 for vocabularies above 65,536),
+little-endian, each document followed by the end-of-text token; `NAME.ds.index` holds the documents' ends (uint64);
+`NAME.ds.metadata` names the tokenizer and counts the tokens. `tokenizer.json` lies beside them. Where the mixture has
+stages, each has a folder of such files, and `stages.json` lists them in order.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import accumulate
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +20,48 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from datatrove.data import Document
-from datatrove.pipeline.tokens import DocumentTokenizer
-from loguru import logger
 
-from cosmo_assets.ids import uniform
+from cosmo_assets.ids import ids_of, uniforms
+from cosmo_assets.real.texts import DOCUMENTS, texts_of
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas import TOKENIZED_SHARDS
 from cosmo_assets.stage import Workspace
+from cosmo_assets.tokenization.encoding import Chunk, Encoding, Part, TokenIds, encoded, write_spans
+from cosmo_assets.tokenization.layout import Layout, Places, Tokens
+from cosmo_assets.tokenization.stages import LISTING, counted, listing, stages_of
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.earlier import Earlier, RowSource
-from cosmo_resources.storage.files import write_text
+from cosmo_resources.storage.earlier import RowSource, unchanged_keys, versions_made_alike
+from cosmo_resources.storage.files import disk_errors, link_or_copy, sync, write_text
+from cosmo_resources.storage.ledger import ShardLedger
 from cosmo_resources.storage.manifest import Manifest
-from cosmo_resources.storage.store import Dataset
-from cosmo_resources.storage.writer import DatasetWriter
+from cosmo_resources.storage.store import BuildPlan, CorpusStore, Dataset, verify_checksums
+from cosmo_resources.storage.writer import DatasetWriter, read_table
 from cosmo_resources.tokenizers import NamedTokenizer
 
-logger.disable("datatrove")
-
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
 TOKENIZER_NAME = "tokenizer.json"
+WORK = "shards"
+"""Folder of unfinished work: encoded chunks, and by plan the shards that are done."""
+CHUNK_DOCUMENTS = 20_000
+"""Documents that are encoded as one piece of work, at least; the last piece has the rest."""
+GATHERED = 50_000
+"""Documents whose tokens are put together at a time."""
 ROUND_TRIPS = 64
 """Documents that are decoded again from the finished shards."""
 
-TokenIds = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
-Span = tuple[TokenIds, int, int]
-"""Where a document's tokens stand: in which memory map, from, to."""
-
 
 def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
-    """Build `tokenized_shards`. Cost: encoding the documents that no earlier version encoded with the same tokenizer,
-    and copying the tokens of all; memory for the spans, and for the texts of the new documents.
+    """Build `tokenized_shards`. A shard whose documents are what they were is linked from the earlier version. A killed
+    build goes on with the chunks and shards that it has finished.
+
+    Cost: encoding the documents that no earlier version has encoded with the same tokenizer, copying the tokens of the
+    shards that are not what they were, reading the earlier version once to compare its checksums, and the ids of the
+    mixture and of the earlier version. Memory: some 100 bytes for each document and copy, the texts of one chunk in
+    each process, and the index of the largest shard. Disk: beside the shards, what is encoded anew a second time.
 
     Raises:
-        CosmoError: the tokenizer does not know the end-of-text token.
+        CosmoError: the tokenizer does not know the end-of-text token; a document of the mixture is not among the
+            current generations and real documents.
     """
     recipe = workspace.recipe.tokenization
     if tokenizer.tokenizer.token_to_id(recipe.eos) is None:
@@ -58,23 +69,38 @@ def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
             f"the tokenizer {tokenizer.name} has no token {recipe.eos!r}",
             remedy="set tokenization.eos in the recipe to its end-of-text token",
         )
-    mixture = workspace.store.open("mixture")
-    buckets = mixture_buckets(mixture)
-    generations = {bucket: workspace.store.open("generations", bucket) for bucket in buckets}
-    return workspace.build_rows(
+    store = workspace.store
+    mixture = store.open("mixture")
+    texts = texts_of(store, mixture)
+    plan = BuildPlan(
         "tokenized_shards",
-        lambda writer, earlier: _produce(writer, workspace, tokenizer, mixture, generations, earlier),
-        key="doc_id",
-        sources=[RowSource(dataset, ("text",)) for dataset in generations.values()],
-        stage_version=STAGE_VERSION,
-        inputs=(mixture.ref(), *(dataset.ref() for dataset in generations.values())),
-        params={"tokenizer": tokenizer.digest, "eos": recipe.eos, "shard_tokens": recipe.shard_tokens},
+        STAGE_VERSION,
+        TOKENIZED_SHARDS,
+        params(workspace.recipe, tokenizer),
+        (mixture.ref(), *(dataset.ref() for dataset in texts.values())),
     )
+    manifest = workspace.build(
+        plan.asset,
+        lambda writer: _Build(workspace, plan, tokenizer, mixture, texts, writer).produce(),
+        stage_version=plan.stage_version,
+        inputs=plan.inputs,
+        params=plan.params,
+    )
+    with store.lock(plan.asset, wait=False) as held:
+        if held:
+            shutil.rmtree(store.work(plan.asset) / WORK, ignore_errors=True)
+    return manifest
 
 
-def mixture_buckets(mixture: Dataset) -> list[str]:
-    """The buckets whose documents are in a mixture."""
-    return [entry.bucket for entry in mixture.manifest.files if entry.role == "rows" and entry.bucket is not None]
+def params(recipe: Recipe, tokenizer: NamedTokenizer) -> dict[str, Any]:
+    """What of the recipe `tokenized_shards` depends on."""
+    return {
+        "tokenizer": tokenizer.digest,
+        "named": named(tokenizer),
+        "eos": recipe.tokenization.eos,
+        "shard_tokens": recipe.tokenization.shard_tokens,
+        "shards": recipe.tokenization.shards,
+    }
 
 
 def map_shard(path: Path) -> TokenIds:
@@ -83,147 +109,295 @@ def map_shard(path: Path) -> TokenIds:
     return np.memmap(path, dtype=np.uint16 if size == 2 else np.uint32, mode="r")
 
 
-def _produce(
-    writer: DatasetWriter,
-    workspace: Workspace,
-    tokenizer: NamedTokenizer,
-    mixture: Dataset,
-    generations: dict[str, Dataset],
-    earlier: Earlier,
-) -> None:
-    recipe = workspace.recipe.tokenization
-    order = [
-        (row["doc_id"], copy, row["tokens"])
-        for row in mixture.table(["doc_id", "tokens", "copies"]).to_pylist()
-        for copy in range(row["copies"])
-    ]
-    order.sort(key=lambda entry: (uniform("shuffle", entry[0], str(entry[1])), entry[0]))
-    spans = _earlier_spans(earlier, {doc for doc, _, _ in order})
-    writer.reused_rows = sum(doc in spans for doc, _, _ in order)
-    drawn = sorted(range(len(order)), key=lambda position: uniform("round trip", order[position][0]))[:ROUND_TRIPS]
-    wanted = {doc for doc, _, _ in order if doc not in spans} | {order[position][0] for position in drawn}
-    texts = _texts(generations.values(), wanted)
-    writer.artifact(TOKENIZER_NAME, lambda path: write_text(path, tokenizer.tokenizer.to_str()))
-    encoder = _Encoder(writer.folder / ".tokenizing", writer.folder / TOKENIZER_NAME, recipe.eos)
-    rows: list[dict[str, Any]] = []
-    vocabulary = tokenizer.tokenizer.get_vocab_size()
-    for number, documents in enumerate(_cut(order, recipe.shard_tokens)):
-        name = f"shard-{number:05d}.ds"
-        new = [doc for doc in dict.fromkeys(doc for doc, _ in documents) if doc not in spans]
-        with encoder.encoded([texts[doc] for doc in new]) as encoded:
-            spans.update(zip(new, encoded, strict=True))
-            ends = _write_shard(writer, name, [spans[doc] for doc, _ in documents], vocabulary)
-        written = [
-            {"shard": name, "start": start, "end": end, "doc_id": doc, "copy": copy}
-            for (doc, copy), start, end in zip(documents, [0, *ends[:-1]], ends, strict=True)
-        ]
-        if new:  # further copies of a document are copied from where it stands now
-            ids, fresh = map_shard(writer.folder / name), set(new)
-            places = zip(documents, [0, *ends[:-1]], ends, strict=True)
-            spans.update((doc, (ids, start, end)) for (doc, _), start, end in places if doc in fresh)
-        rows += written
-        workspace.progress(len(rows), len(order), "documents")
-    encoder.close()
-    writer.write(pa.Table.from_pylist(rows, schema=TOKENIZED_SHARDS))
-    same = sum(_decoded(writer.folder, rows[place], tokenizer) == texts[rows[place]["doc_id"]] for place in drawn)
-    writer.flow("copies", mixture.manifest.summary["copies"], len(rows))
-    sizes: dict[str, int] = {}
-    for row in rows:
-        sizes[row["shard"]] = row["end"]
-    writer.summary = {
-        "tokens": sum(sizes.values()),
-        "documents": len({row["doc_id"] for row in rows}),
-        "shards": [[name, size] for name, size in sizes.items()],
-        "tokenizer": tokenizer.name,
-        "vocabulary": vocabulary,
-        "round_trips": [len(drawn), same],
-    }
+def named(tokenizer: NamedTokenizer) -> str:
+    """What a shard's metadata calls its tokenizer: the repository, from which a trainer may load it, or the file beside
+    the shards."""
+    return tokenizer.repository or TOKENIZER_NAME
 
 
-def _decoded(folder: Path, row: dict[str, Any], tokenizer: NamedTokenizer) -> str:
-    ids = map_shard(folder / row["shard"])[row["start"] : row["end"] - 1].tolist()
-    return str(tokenizer.tokenizer.decode(ids, skip_special_tokens=False))
+class _Earlier:
+    """An earlier version of the shards whose tokens are what this build would encode."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.folder = dataset.folder
+        self.inputs = {(ref.asset, ref.bucket): ref for ref in dataset.manifest.inputs}
+        self.dataset = dataset
+        stages = dataset.manifest.summary.get("stages") or [{"folder": "", "cut": dataset.manifest.summary["cut"]}]
+        self.cuts: dict[str, int] = {stage["folder"]: int(stage["cut"]) for stage in stages}
+        """By the folders of the stages, the numbers of their shards."""
+        self.sizes: dict[str, int] = dict(dataset.manifest.summary["shards"])
+        rows = [entry for entry in dataset.manifest.files if entry.role == "rows"]
+        self.parts = dict(zip(self.sizes, rows, strict=True))
+        """By the names of the shards, in order, the parts of the index."""
+        self.checksums = {entry.name: entry.checksum for entry in dataset.manifest.files}
+
+    @classmethod
+    def find(cls, store: CorpusStore, plan: BuildPlan) -> "_Earlier | None":
+        """The best such version, its files compared with their checksums; a damaged one is passed over."""
+        how = itemgetter("tokenizer", "named", "eos")
+        for dataset in versions_made_alike(store, plan, depends=how, also=[DOCUMENTS]):
+            try:
+                if not verify_checksums(dataset):
+                    return cls(dataset)
+            except (CosmoError, OSError, KeyError):
+                continue
+        return None
 
 
-def _cut(order: list[tuple[str, int, int]], shard_tokens: int) -> Iterator[list[tuple[str, int]]]:
-    """Runs of documents, each run closed when its (estimated) tokens reach the size of a shard."""
-    run: list[tuple[str, int]] = []
-    size = 0
-    for doc, copy, tokens in order:
-        run.append((doc, copy))
-        size += tokens
-        if size >= shard_tokens:
-            yield run
-            run, size = [], 0
-    if run:
-        yield run
+class _Build:
+    """One build of the shards, from the ids to the files."""
 
+    def __init__(
+        self,
+        workspace: Workspace,
+        plan: BuildPlan,
+        tokenizer: NamedTokenizer,
+        mixture: Dataset,
+        texts: Mapping[str, Dataset],
+        writer: DatasetWriter,
+    ) -> None:
+        recipe = workspace.recipe.tokenization
+        self._store = workspace.store
+        self._told = workspace.progress
+        self._tokenizer = tokenizer
+        self._mixture = mixture
+        self._texts = texts
+        self._writer = writer
+        self._work = workspace.store.work(plan.asset) / WORK
+        self._ledger = ShardLedger(self._work / plan.digest)
+        self._earlier = _Earlier.find(workspace.store, plan)
+        self._width = 2 if tokenizer.tokenizer.get_vocab_size() <= 1 << 16 else 4
+        self._encoding = Encoding(writer.folder / TOKENIZER_NAME, tokenizer.digest, recipe.eos, self._width)
+        sizes = (pc.sum(pc.multiply(table["tokens"], table["copies"])).as_py() for table in self._mixed("tokens"))
+        withdrawn = self._mixture.manifest.summary.get("withdrawn", {}).get("tokens", 0)
+        self._stages = stages_of(mixture.manifest, recipe, sum(size or 0 for size in sizes) + withdrawn)
+        by_stage = ["stage_copies"] if len(self._stages) > 1 else []
+        self._layout = Layout.of(self._mixed("doc_id", *by_stage), [stage.cut for stage in self._stages])
+        self._names = [stage.shard_name(number) for stage in self._stages for number in range(stage.cut)]
+        """The names of all shards, of which those without a document have no file."""
+        self._tokens = Tokens.unknown(len(self._layout.documents))
+        self._files: list[Path] = []
+        """What the tokens are read from, by number."""
 
-def _earlier_spans(earlier: Earlier, wanted: set[str]) -> dict[str, Span]:
-    """Where the tokens of wanted documents stand in the shards of the earlier version."""
-    if earlier.dataset is None:
-        return {}
-    folder = earlier.dataset.folder
-    mapped = {name: map_shard(folder / name) for name, _ in earlier.dataset.manifest.summary["shards"]}
-    known = earlier.take(sorted(wanted))
-    return {doc: (mapped[row["shard"]], row["start"], row["end"]) for doc, (row, *_) in known.items()}
+    def produce(self) -> None:
+        writer = self._writer
+        writer.artifact(TOKENIZER_NAME, lambda path: write_text(path, self._tokenizer.tokenizer.to_str()))
+        if self._earlier is not None:
+            self._take_over(self._earlier)
+        writer.reused_rows = int((self._tokens.source >= 0).sum())
+        self._encode()
+        linked = 0
+        sizes: list[tuple[str, int]] = []
+        for shard in range(self._layout.shards):
+            places = self._layout.in_shard(shard)
+            if not len(places):
+                continue  # an empty file cannot be mapped
+            name = self._names[shard]
+            if self._earlier is not None and self._unchanged(self._earlier, name, places):
+                self._link(self._earlier, name)
+                linked += 1
+            else:
+                self._write(shard, name, places)
+            sizes.append((name, int(self._tokens.size[places].sum())))
+        if not sizes:
+            writer.write(TOKENIZED_SHARDS.empty_table())
+        self._account(sizes)
+        writer.run["shards_linked"] = linked
 
+    def _mixed(self, *columns: str) -> Iterator[pa.Table]:
+        """The mixture by bucket: some columns, and how many copies there are."""
+        return (self._mixture.table([*columns, "copies"], bucket=bucket) for bucket in self._texts)
 
-def _texts(generations: Iterable[Dataset], wanted: set[str]) -> dict[str, str]:
-    values = pa.array(sorted(wanted), pa.string())
-    texts: dict[str, str] = {}
-    for dataset in generations:
-        for table in dataset.tables(["doc_id", "text"]):
-            found = table.filter(pc.is_in(table["doc_id"], value_set=values))
-            texts.update(zip(found["doc_id"].to_pylist(), found["text"].to_pylist(), strict=True))
-    return texts
+    def _take_over(self, earlier: _Earlier) -> None:
+        """Find the tokens of the documents whose texts are what they were. A document's further copies, which the
+        earlier version may lack, are read from its first."""
+        layout = self._layout
+        same = self._same_texts(earlier)
+        for name, part in earlier.parts.items():
+            table = read_table(earlier.folder / part.name, ["doc_id", "copy", "start", "end"])
+            documents = layout.find(table["doc_id"])
+            copies, start, end = (table[column].to_numpy().astype(np.int64) for column in ("copy", "start", "end"))
+            places = layout.first[documents] + copies
+            wanted = (documents >= 0) & same[documents] & (places < layout.first[documents + 1])
+            self._tokens.put(places[wanted], len(self._files), start[wanted], end[wanted])
+            self._files.append(earlier.folder / name)
+        self._tokens.repeat(layout.first[layout.documents])
 
+    def _same_texts(self, earlier: _Earlier) -> npt.NDArray[np.bool_]:
+        """Of each document, whether it has the text that the earlier version encoded."""
+        same = np.zeros(len(self._layout.ids) + 1, np.bool_)  # the last for what is no document
+        for bucket, dataset in self._texts.items():
+            ref = dataset.ref()
+            if earlier.inputs.get((ref.asset, ref.bucket)) == ref:
+                ids = self._mixture.table(["doc_id"], bucket=bucket)["doc_id"]
+            else:
+                keys = unchanged_keys(self._store, earlier.dataset, "doc_id", [RowSource(dataset, ("text",))])
+                ids = pa.array(sorted(keys), pa.string())
+            same[self._layout.find(ids)] = True
+        same[-1] = False
+        return same
 
-def _write_shard(writer: DatasetWriter, name: str, spans: Sequence[Span], vocabulary: int) -> list[int]:
-    """Write one shard of these documents' tokens, its index and its metadata; the documents' ends, in tokens."""
-    ends = list(accumulate(end - start for _, start, end in spans))
+    def _encode(self) -> None:
+        done, total = self._writer.reused_rows, len(self._layout.documents)
+        for chunk, path, ends in encoded(self._chunks(), self._encoding, self._work / "encoded"):
+            starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+            self._tokens.put(chunk.places, len(self._files), starts, ends)
+            self._files.append(path)
+            done += len(ends)
+            self._told(done, total, "documents")
 
-    def write(path: Path) -> None:
+    def _chunks(self) -> Iterator[Chunk]:
+        """The documents that must be encoded, in the order of buckets and part files.
+
+        Raises:
+            CosmoError: at the end, if some are not among the texts.
+        """
+        layout = self._layout
+        missing = np.append(self._tokens.source[layout.first[:-1]] < 0, False)  # the last for what is no document
+        parts: list[Part] = []
+        found: list[Places] = []
+        for bucket, dataset in self._texts.items():
+            if not missing[layout.find(self._mixture.table(["doc_id"], bucket=bucket)["doc_id"])].any():
+                continue
+            for entry in (entry for entry in dataset.manifest.files if entry.role == "rows"):
+                documents = layout.find(read_table(dataset.folder / entry.name, ["doc_id"])["doc_id"])
+                rows = np.flatnonzero(missing[documents])
+                missing[documents[rows]] = False
+                if len(rows):
+                    parts.append(Part(dataset.folder / entry.name, entry.content, rows))
+                    found.append(documents[rows])
+                if sum(map(len, found)) >= CHUNK_DOCUMENTS:
+                    yield self._chunk(parts, found)
+                    parts, found = [], []
+        if parts:
+            yield self._chunk(parts, found)
+        if missing.any():
+            first = ids_of(layout.ids[np.flatnonzero(missing)[:1]])[0]
+            raise CosmoError(
+                f"tokenized_shards: {missing.sum()} documents of the mixture are not among the current texts, "
+                f"the first is {first}",
+                remedy="these were built again since the mixture was: run `cosmo run` to the end, so that it follows",
+            )
+
+    def _chunk(self, parts: Sequence[Part], found: Sequence[Places]) -> Chunk:
+        documents = np.concatenate(found)
+        by_number = np.argsort(documents)
+        places = self._layout.shuffled(self._layout.of_documents(documents))
+        entries = by_number[np.searchsorted(documents[by_number], self._layout.documents[places])]
+        return Chunk(tuple(parts), entries, places)
+
+    def _unchanged(self, earlier: _Earlier, name: str, places: Places) -> bool:
+        """Whether these copies are all that the shard of this name held, in the same order."""
+        folder = name[: name.rfind("/") + 1]
+        cut = next(stage.cut for stage in self._stages if stage.folder == folder)
+        if earlier.cuts.get(folder) != cut or name not in earlier.sizes:
+            return False
+        start, size = self._tokens.start[places], self._tokens.size[places]
+        ends = np.cumsum(size)
+        within = (self._tokens.source[places] == list(earlier.sizes).index(name)).all()
+        return bool(within and ends[-1] == earlier.sizes[name] and (start == ends - size).all())
+
+    def _link(self, earlier: _Earlier, name: str) -> None:
+        part = earlier.parts[name]
+        path = earlier.folder / part.name
+        self._writer.adopt(path, rows=part.rows, content=part.content, checksum=part.checksum)
+        for file in (name, f"{name}.index", f"{name}.metadata"):
+            produce = partial(link_or_copy, earlier.folder / file)
+            self._writer.artifact(file, produce, checksum=earlier.checksums[file])
+
+    def _write(self, shard: int, name: str, places: Places) -> None:
+        """Write a shard, unless a killed build has sealed it, and take it into the version."""
+        folder = self._ledger.folder
+        size = self._tokens.size[places]
+        whole = (folder / name).is_file() and (folder / name).stat().st_size == int(size.sum()) * self._width
+        done = self._ledger.done(shard) if whole else None
+        if done is None:
+            ends = np.cumsum(size)
+            metadata = f"{named(self._tokenizer)}|{self._width}\n{ends[-1]}\n{ends[-1]}"
+            with disk_errors(folder):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                self._gather(folder / name, places)
+                ends.astype("<u8").tofile(folder / f"{name}.index")
+                for file in (name, f"{name}.index"):
+                    sync(folder / file)
+                write_text(folder / f"{name}.metadata", metadata)
+            columns = {
+                "shard": pa.repeat(name, len(places)),
+                "start": ends - size,
+                "end": ends,
+                "doc_id": self._layout.doc_ids(places),
+                "copy": self._layout.copies(places).astype(np.int64),
+            }
+            done = self._ledger.seal(shard, pa.table(columns).cast(TOKENIZED_SHARDS), {"tokens": int(ends[-1])})
+        self._writer.adopt(self._ledger.parquet(shard), rows=done.rows, content=done.content, checksum=done.checksum)
+        for file in (name, f"{name}.index", f"{name}.metadata"):
+            self._writer.artifact(file, partial(link_or_copy, folder / file))
+
+    def _gather(self, path: Path, places: Places) -> None:
+        """Write the tokens of these copies one after another."""
+        numbers = np.unique(self._tokens.source[places]).tolist()
+        maps = {number: self._encoding.mapped(self._files[number]) for number in numbers}
         with path.open("wb") as stream:
-            for ids, start, end in spans:
-                stream.write(ids[start:end].tobytes())
+            for first in range(0, len(places), GATHERED):
+                block = places[first : first + GATHERED]
+                source, start, size = (
+                    column[block].tolist() for column in (self._tokens.source, self._tokens.start, self._tokens.size)
+                )
+                spans = zip(source, start, size, strict=True)
+                write_spans(stream, [(maps[number], begin, begin + length) for number, begin, length in spans])
 
-    width = 2 if vocabulary <= 1 << 16 else 4
-    metadata = f"{TOKENIZER_NAME}|{width}\n{ends[-1]}\n{ends[-1]}"
-    writer.artifact(name, write)
-    writer.artifact(f"{name}.index", lambda path: np.array(ends, "<u8").tofile(path))
-    writer.artifact(f"{name}.metadata", lambda path: write_text(path, metadata))
-    return ends
+    def _account(self, sizes: list[tuple[str, int]]) -> None:
+        layout, writer = self._layout, self._writer
+        tried, same = self._round_trips()
+        writer.flow("copies", self._mixture.manifest.summary["copies"], len(layout.documents))
+        writer.summary = {
+            "tokens": sum(size for _, size in sizes),
+            "documents": len(layout.ids),
+            "shards": [[name, size] for name, size in sizes],
+            "cut": layout.shards,
+            "tokenizer": self._tokenizer.name,
+            "vocabulary": self._tokenizer.tokenizer.get_vocab_size(),
+            "round_trips": [tried, same],
+        }
+        if self._stages[0].folder:
+            rows = self._by_stage(sizes)
+            writer.summary["stages"] = rows
+            writer.artifact(LISTING, lambda path: write_text(path, listing(rows, sizes)))
 
+    def _by_stage(self, sizes: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+        firsts = [*self._layout.firsts, self._layout.shards]
+        copies = np.diff(self._layout.begins[firsts]).tolist()
+        mixed = np.zeros(len(self._stages), np.int64)
+        for table in self._mixed("stage_copies"):
+            values = table["stage_copies"].combine_chunks().flatten().to_numpy()
+            mixed += values.reshape(-1, len(self._stages)).sum(axis=0)
+        return counted(self._stages, sizes, copies, mixed.tolist())
 
-class _Encoder:
-    """Encodes documents with datatrove, each by itself and followed by the end-of-text token."""
+    def _round_trips(self) -> tuple[int, int]:
+        """Decode some documents, drawn by their ids: how many, and how many of them are their texts."""
+        layout = self._layout
+        drawn = np.argsort(uniforms(layout.ids[:, 1], "round trip"), kind="stable")[:ROUND_TRIPS]
+        wanted = np.zeros(len(layout.ids) + 1, np.bool_)
+        wanted[drawn] = True
+        same = 0
+        for bucket, dataset in self._texts.items():
+            if not wanted[layout.find(self._mixture.table(["doc_id"], bucket=bucket)["doc_id"])].any():
+                continue
+            for path in dataset.paths():
+                documents = layout.find(read_table(path, ["doc_id"])["doc_id"])
+                rows = np.flatnonzero(wanted[documents])
+                if len(rows):
+                    texts = read_table(path, ["text"])["text"].take(rows).to_pylist()
+                    pairs = zip(documents[rows].tolist(), texts, strict=True)
+                    same += sum(self._decoded(document) == text for document, text in pairs)
+        return len(drawn), same
 
-    def __init__(self, work: Path, tokenizer: Path, eos: str) -> None:
-        self._work = work
-        self._step = DocumentTokenizer(
-            str(work), str(tokenizer), eos_token=eos, shuffle_documents=False, save_final_metadata=False
-        )
-
-    @contextmanager
-    def encoded(self, texts: Sequence[str]) -> Iterator[list[Span]]:
-        """The spans of these texts in a temporary file, which is removed in the end."""
-        if not texts:
-            yield []
-            return
-        encoding = self._step.tokenizer
-        encoding.encode_special_tokens = True  # a text that spells one out holds its letters, not the end of a text
-        encoding.no_truncation()
-        encoding.no_padding()  # a document's tokens depend on no other document
-        documents = (Document(text=text, id=str(number)) for number, text in enumerate(texts))
-        self._step.run(documents, rank=0, world_size=1)
-        (tokens,) = self._work.glob("*.ds")
-        ids = np.memmap(tokens, dtype=np.uint16 if self._step.token_size == 2 else np.uint32, mode="r")
-        ends = [int(end) for end in np.fromfile(f"{tokens}.index", dtype="<u8")]
-        yield [(ids, start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-        for path in self._work.iterdir():
-            path.unlink()
-
-    def close(self) -> None:
-        if self._work.is_dir():
-            self._work.rmdir()
+    def _decoded(self, document: int) -> str:
+        """What the first copy of a document decodes to, read from its shard."""
+        layout = self._layout
+        place = int(layout.first[document])
+        shard = int(layout.shards_of(np.array([place]))[0])
+        before = layout.in_shard(shard)
+        start = int(self._tokens.size[before[: int(np.flatnonzero(before == place)[0])]].sum())
+        ids = map_shard(self._writer.folder / self._names[shard])[start : start + int(self._tokens.size[place]) - 1]
+        return str(self._tokenizer.tokenizer.decode(ids.tolist(), skip_special_tokens=False))

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from cosmo_assets import stage_program
 from cosmo_assets.charts import bars, histogram, stacked
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import MAX_TABLE_ROWS, Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.tokenization.tokenizer import recipe_tokenizer
@@ -94,8 +94,7 @@ def cluster_model(
 def seed_clusters(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
     """The cluster of every seed, its distance, and whether it is an outlier; unchanged seeds keep theirs."""
     manifest = clustering.assign(workspace(context, store, recipe))
-    figures = {"outliers": int(manifest.summary["outliers"])}
-    return materialized(manifest, recipe, ASSIGNMENT_CHECKS, Show({"sizes": _sizes(manifest)}, figures=figures))
+    return materialized(manifest, recipe, ASSIGNMENT_CHECKS, Show({"sizes": _sizes(manifest)}))
 
 
 def _sizes(manifest: Manifest) -> str:
@@ -150,11 +149,8 @@ def topic_map(context: dg.AssetExecutionContext, store: StoreResource, recipe: d
     under every point. The layout is pinned as long as the cluster model is; new seeds are placed among the others."""
     manifest = mapping.build(workspace(context, store, recipe))
     folder = store.create().open("topic_map").folder
-    figures: dict[str, float | int | str] = {
-        name: manifest.summary[name] for name in ("clusters", "laid_out", "shown", "same_cluster")
-    }
     chart = (folder / mapping.CHART).read_text(encoding="utf-8")
-    result = materialized(manifest, recipe, MAP_CHECKS, Show({"map": chart}, figures=figures))
+    result = materialized(manifest, recipe, MAP_CHECKS, Show({"map": chart}))
     page = dg.MetadataValue.path(str(folder / mapping.PAGE))
     return result._replace(metadata={**(result.metadata or {}), "page": page})
 
@@ -184,8 +180,7 @@ def topic_tree(
         "categories": columns(summary["categories"], "category", "subcategories", "topics", "named"),
         "names_not_taken": [{"reason": reason, "names": count} for reason, count in summary["dropped"].items()],
     }
-    figures = {name: summary[name] for name in ("topics", "named", "short")}
-    figures |= {name: int(manifest.run.get(name, 0)) for name in ("requests", "reused_rows")}
+    figures = {name: int(manifest.run.get(name, 0)) for name in ("requests", "reused_rows")}
     return materialized(manifest, recipe, TREE_CHECKS, Show({"categories": chart}, tables, figures))
 
 
@@ -207,8 +202,7 @@ def topic_seeds(context: dg.AssetExecutionContext, store: StoreResource, recipe:
         "categories": columns(summary["categories"], "category", "topics", "hits", "seeds"),
         "topics_with_the_fewest_seeds": columns(summary["fewest"], "topic", "hits", "seeds"),
     }
-    figures = {name: summary[name] for name in ("topics", "full", "short", "empty", "without_seeds")}
-    figures["newly_indexed_seeds"] = int(manifest.run.get("indexed_seeds", 0))
+    figures = {"newly_indexed_seeds": int(manifest.run.get("indexed_seeds", 0))}
     return materialized(manifest, recipe, TOPIC_SEED_CHECKS, Show({"categories": chart}, tables, figures))
 
 
@@ -235,10 +229,7 @@ def seed_topics(context: dg.AssetExecutionContext, store: StoreResource, recipe:
         tables["topics_with_the_most_seeds"] = columns(
             summary["topics"], "topic", "subcategory", "category", "seeds", "kept"
         )
-    figures: dict[str, int | str] = {
-        "excluded": manifest.rows - manifest.flow.rows_out,
-        **{name: ", ".join(summary[name]) for name in ("overrides_without_a_topic", "patterns_without_a_topic")},
-    }
+    figures = {name: ", ".join(summary[name]) for name in ("overrides_without_a_topic", "patterns_without_a_topic")}
     return materialized(manifest, recipe, DECISION_CHECKS, Show(charts, tables, figures))
 
 

@@ -3,8 +3,9 @@
 Belongs here: what must hold of the topic assets. Does not belong here: the topic policy (`policy`).
 """
 
-from cosmo_assets.recipe import Recipe
-from cosmo_assets.reporting import Check, Verdict, share_at_most
+from cosmo_assets.drift import of_distribution
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.reporting import Check, Verdict, drift_check, share_at_most
 from cosmo_assets.topics.decisions import NO_TOPIC
 from cosmo_assets.topics.map_page import MAX_PAGE_BYTES
 from cosmo_assets.topics.mapping import PAGE
@@ -114,4 +115,10 @@ DECISION_CHECKS = (
         "max_excluded",
     ),
     Check("overrides_used", "Every override names a topic that there is.", _overrides_used),
+    drift_check(
+        "topic_drift",
+        "The topics' shares of the seeds that are kept have not changed beyond limit and chance.",
+        of_distribution,
+        "max_topic_drift",
+    ),
 )

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.ids import uniform
-from cosmo_assets.recipe import Clustering, Labelling
+from cosmo_assets.recipe.topics import Clustering, Labelling
 from cosmo_assets.schemas import CLUSTER_MODEL, EMBEDDING_DIMENSION, SEED_CLUSTERS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.embedding import embedded_text, matrix

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmo_assets.recipe import Recipe, TopicPolicy
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.topics import TopicPolicy
 from cosmo_assets.schemas import SEED_TOPICS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.map_page import cut

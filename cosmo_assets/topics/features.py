@@ -21,7 +21,7 @@ import numpy.typing as npt
 import scipy.linalg
 import scipy.sparse as sp
 
-from cosmo_assets.recipe import Clustering
+from cosmo_assets.recipe.topics import Clustering
 from cosmo_resources.embedding.minilm import WordPieces
 
 Vectors = npt.NDArray[np.float32]

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import HDBSCAN, AgglomerativeClustering
 
 from cosmo_assets.topics.features import PART, Vectors, unit
 
@@ -93,6 +92,8 @@ def density_clusters(features: Vectors, clusters: int) -> Labels:
     least = max(5, len(features) // (4 * clusters))
     if len(features) < least:
         return np.zeros(len(features), np.int64)
+    from sklearn.cluster import HDBSCAN  # a second that loading the definitions need not cost
+
     labels: Labels = HDBSCAN(min_cluster_size=least, min_samples=5, copy=True).fit_predict(reduced).astype(np.int64)
     if labels.max(initial=-1) < 0:
         return np.zeros(len(features), np.int64)
@@ -141,6 +142,8 @@ def _on_gpus(index: faiss.Index) -> faiss.Index:
 def merged(points: Vectors, graph: sp.csr_matrix, clusters: int) -> Labels:
     """Labels of points (n, d) merged by Ward's criterion along the edges of a graph (n, n), and of links between parts
     of it, until `clusters` are left. Cost: n log n."""
+    from sklearn.cluster import AgglomerativeClustering  # a second that loading the definitions need not cost
+
     method = AgglomerativeClustering(clusters, connectivity=linked(points, graph), linkage="ward")
     return np.asarray(method.fit_predict(points), np.int64)
 

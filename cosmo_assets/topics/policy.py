@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from cosmo_assets.recipe import Recipe, TopicPolicy
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.topics import TopicPolicy
 from cosmo_resources.errors import CosmoError
 
 Verdict = Literal["keep", "drop"]

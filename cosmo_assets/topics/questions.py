@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cosmo_assets.ids import uniform
-from cosmo_assets.recipe import Labelling
+from cosmo_assets.recipe.topics import Labelling
 
 WORDING = "2"
 """Part of the identity of every question: to be changed with any text below."""

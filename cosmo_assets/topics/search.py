@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmo_assets.recipe import TopicTree
+from cosmo_assets.recipe.topics import TopicTree
 from cosmo_assets.schemas import TOPIC_SEEDS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.embedding import embedded_text

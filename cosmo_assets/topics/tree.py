@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_resources.errors import CosmoError
 
 SHIPPED_TREES = Path(__file__).parent / "trees"

@@ -89,24 +89,27 @@ def find_earlier(
 
     Cost: reading the earlier version with its checksums, and `columns` of the sources, as they were and as they are.
     """
-    for dataset in _made_alike(store, plan, fixed, depends):
+    for dataset in versions_made_alike(store, plan, fixed=fixed, depends=depends):
         try:
             if not verify_checksums(dataset):
-                return Earlier(plan.schema, key, dataset, _unchanged(store, dataset, key, sources))
+                return Earlier(plan.schema, key, dataset, unchanged_keys(store, dataset, key, sources))
         except (CosmoError, OSError, KeyError):
             continue
     return Earlier(plan.schema, key)
 
 
-def _of(table: pa.Table, key: str, keys: Collection[str]) -> pa.Table:
-    return table.filter(pc.is_in(table[key], value_set=pa.array(keys, pa.string())))
-
-
-def _made_alike(
-    store: CorpusStore, plan: BuildPlan, fixed: Sequence[InputRef], depends: Callable[[Mapping[str, Any]], Any]
+def versions_made_alike(
+    store: CorpusStore,
+    plan: BuildPlan,
+    *,
+    fixed: Sequence[InputRef] = (),
+    depends: Callable[[Mapping[str, Any]], Any] = all_params,
+    also: Collection[str] = (),
 ) -> list[Dataset]:
+    """The versions of a plan's asset and bucket that were made in the same way (see `find_earlier`), the most useful
+    one first; their files are not looked at. `also` are assets that may be read row by row and this plan does not."""
     wanted, schema = depends(frozen_mapping(plan.params)), schema_fingerprint(plan.schema)
-    by_rows = {ref.asset for ref in plan.inputs} - {ref.asset for ref in fixed}
+    by_rows = {*also, *(ref.asset for ref in plan.inputs)} - {ref.asset for ref in fixed}
     found = []
     for dataset in store.versions(plan.asset, plan.bucket):
         manifest = dataset.manifest
@@ -118,7 +121,7 @@ def _made_alike(
     return sorted(found, key=lambda dataset: (dataset.folder.name != current, -dataset.manifest.rows))
 
 
-def _unchanged(store: CorpusStore, earlier: Dataset, key: str, sources: Sequence[RowSource]) -> set[str]:
+def unchanged_keys(store: CorpusStore, earlier: Dataset, key: str, sources: Sequence[RowSource]) -> set[str]:
     """The keys whose rows in the sources are what they were when the earlier version was made. A row that has moved to
     another bucket of its source counts as changed."""
     before = {(ref.asset, ref.bucket): ref for ref in earlier.manifest.inputs}
@@ -128,6 +131,10 @@ def _unchanged(store: CorpusStore, earlier: Dataset, key: str, sources: Sequence
         ref = before.get((manifest.asset, manifest.bucket))
         same[manifest.asset] |= _same_rows(store, ref, key, source) if ref else set()
     return set.intersection(*same.values()) if same else set()
+
+
+def _of(table: pa.Table, key: str, keys: Collection[str]) -> pa.Table:
+    return table.filter(pc.is_in(table[key], value_set=pa.array(keys, pa.string())))
 
 
 def _same_rows(store: CorpusStore, ref: InputRef, key: str, source: RowSource) -> set[str]:

@@ -17,6 +17,11 @@ import pyarrow.parquet as pq
 from cosmo_resources.errors import CosmoError
 
 COMPRESSION = "zstd"
+GROUP_BYTES = 1 << 21
+"""Bytes of a row group, about: a reader of one row reads no more."""
+
+GROUP_ROWS = 1 << 20
+"""Rows of a row group at most."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -39,7 +44,8 @@ def replace_text(path: Path, text: str) -> None:
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a parquet file atomically and durably: temporary name, fsync, rename."""
     with _replacing(path) as temporary:
-        pq.write_table(table, temporary, compression=COMPRESSION)
+        rows = min(GROUP_ROWS, table.num_rows * GROUP_BYTES // max(table.nbytes, 1) + 1)
+        pq.write_table(table, temporary, compression=COMPRESSION, row_group_size=rows)
         sync(temporary)
 
 
@@ -66,13 +72,17 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def exclusive(path: Path, *, wait: bool = True) -> Iterator[bool]:
+def exclusive(path: Path, *, wait: bool = True, create: bool = True) -> Iterator[bool]:
     """Hold the lock file at `path`; the kernel releases it when the process ends, however it ends.
 
     Yields whether the lock was got; it can be False only with `wait=False`.
+
+    Raises:
+        FileNotFoundError: there is no such file, and it is not to be created.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

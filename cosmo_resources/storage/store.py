@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ ALL = "all"
 
 CURRENT_NAME = "CURRENT"
 WORK_NAME = ".work"
+HOLDERS_NAME = ".holders"
+"""Folder of the lock files of processes at work on the corpus, beside its assets."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,38 @@ class CorpusStore:
 
     def assets(self) -> list[str]:
         """The assets that hold anything, sorted."""
-        return sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
+        folders = (path for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else ()
+        return sorted(path.name for path in folders if not path.name.startswith("."))
+
+    def hold(self, name: str) -> AbstractContextManager[bool]:
+        """Be known as at work on this corpus until the end of the block, or of the process, however it ends: what was
+        current since then is not collected (`garbage`). `name` is unique: a run's id, or any other."""
+        return _holding(self._holder(name))
+
+    def abandoned(self, name: str) -> bool:
+        """Whether a process held the corpus under this name and died: true once, as its lock file is removed."""
+        path = self._holder(name)
+        if not path.is_file():  # it ended well, or works elsewhere
+            return False
+        with exclusive(path, wait=False) as gone:
+            if gone:
+                path.unlink(missing_ok=True)
+        return gone
+
+    def held_since(self) -> float | None:
+        """When the oldest of the processes that hold the corpus began, by the clock of the file system; None where
+        there is none."""
+        began = []
+        for path in (self.root / HOLDERS_NAME).glob("*.lock"):
+            with suppress(FileNotFoundError):  # it ended just now
+                since = path.stat().st_mtime
+                with exclusive(path, wait=False, create=False) as free:
+                    if not free:
+                        began.append(since)
+        return min(began, default=None)
+
+    def _holder(self, name: str) -> Path:
+        return self.root / HOLDERS_NAME / f"{name}.lock"
 
     def find(self, plan: BuildPlan) -> Dataset | None:
         """A version that this plan would build again, preferring the current one."""
@@ -191,10 +224,12 @@ class CorpusStore:
         place = self.place(plan.asset, plan.bucket)
         with disk_errors(place):
             place.mkdir(parents=True, exist_ok=True)
-        if (existing := self._reuse(plan, fresh)) is not None:
+        if (existing := self._reusable(plan, fresh)) is not None and self._is_current(existing):
             return existing
         with self.lock(plan.asset, plan.bucket):
-            if (existing := self._reuse(plan, fresh)) is not None:  # built by another process while this one waited
+            # Looked for again: built by another process while this one waited, or collected.
+            if (existing := self._reusable(plan, fresh)) is not None:
+                self._point(place, existing.version)
                 return existing
             self._sweep(place)
             started = time.monotonic()
@@ -209,19 +244,23 @@ class CorpusStore:
                     params=plan.params,
                     inputs=plan.inputs,
                     plan=plan.digest,
-                    run={**run, "wall_seconds": round(time.monotonic() - started, 3)},
+                    run={
+                        **run,
+                        "wall_seconds": round(time.monotonic() - started, 3),
+                        "built_at": round(time.time(), 3),
+                    },
                 )
                 self._publish(place, writer.folder, manifest.version)
             finally:
                 writer.discard()
         return manifest
 
-    def _reuse(self, plan: BuildPlan, fresh: Callable[[Manifest], bool]) -> Manifest | None:
+    def _reusable(self, plan: BuildPlan, fresh: Callable[[Manifest], bool]) -> Manifest | None:
         existing = self.find(plan)
-        if existing is None or not fresh(existing.manifest):
-            return None
-        self._point(self.place(plan.asset, plan.bucket), existing.manifest.version)
-        return existing.manifest
+        return existing.manifest if existing is not None and fresh(existing.manifest) else None
+
+    def _is_current(self, manifest: Manifest) -> bool:
+        return self.current_version(manifest.asset, manifest.bucket) == manifest.version
 
     def _publish(self, place: Path, folder: Path, version: str) -> None:
         target = place / version
@@ -261,6 +300,16 @@ class CorpusStore:
         """Remove what killed builds left behind; the lock is held, so none of them is alive."""
         for leftover in (place / WORK_NAME).glob("build-*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _holding(path: Path) -> Iterator[bool]:
+    with exclusive(path, wait=False) as held:
+        try:
+            yield held
+        finally:
+            if held:
+                path.unlink(missing_ok=True)
 
 
 def verify_checksums(dataset: Dataset) -> Sequence[str]:

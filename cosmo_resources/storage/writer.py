@@ -73,14 +73,19 @@ class DatasetWriter:
         """Record many such rows at once, as a table of `REJECTED`; they come before those of `reject`."""
         self._rejected_tables.append(table.cast(REJECTED))
 
-    def artifact(self, name: str, produce: Callable[[Path], None]) -> None:
-        """Add a file that is no part of the table (a report, token shards); `produce` writes it at the given path."""
+    def artifact(
+        self, name: str, produce: Callable[[Path], None], *, checksum: str | None = None, content: str | None = None
+    ) -> None:
+        """Add a file that is no part of the table (a report, token shards); `produce` writes it at the given path, or
+        links a finished file there: where its checksum is known, its bytes are not read. `content` is the digest of its
+        meaning, where its bytes hold more than that."""
         path = self.folder / name
         with disk_errors(self.folder):
             path.parent.mkdir(parents=True, exist_ok=True)
             produce(path)
             sync(path)
-        self._add(path, "artifact", None, 0, file_digest(path))
+        checksum = checksum or file_digest(path)
+        self._add(path, "artifact", None, 0, content or checksum, checksum)
 
     def flow(
         self,

@@ -35,7 +35,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cosmo_assets.recipe import Clustering
+from cosmo_assets.recipe.topics import Clustering
 
 SETS = {
     "newsgroups": "topics_20newsgroups/20newsgroups.jsonl",

@@ -31,7 +31,7 @@ from cosmo_assets.decontamination.index import BenchmarkIndex, build_index
 from cosmo_assets.decontamination.overlap import Spelling, block_overlaps
 from cosmo_assets.decontamination.rules import CosmopediaRule, Rule, ShortRule, rules_of
 from cosmo_assets.decontamination.tables import gram_table, texts_with_grams
-from cosmo_assets.recipe import Decontamination
+from cosmo_assets.recipe.decontamination import Decontamination
 from cosmo_assets.words.hashing import hashed
 from tests.doubles.plain_decontamination import PlainIndex, matched_share, words_of
 from tests.sample_benchmarks import plain_items, sample_items

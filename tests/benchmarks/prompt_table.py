@@ -33,7 +33,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from cosmo_assets.ids import prompt_id
 from cosmo_assets.prompts import seed_extracts, table
 from cosmo_assets.prompts.mixes import used_templates
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas import SEED_DOCUMENTS, SEED_EXTRACTS, SEED_TOPICS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.store import CorpusStore

@@ -34,6 +34,7 @@ from cosmo_assets.quality import stage as quality
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization import shards
 from cosmo_assets.topics import embedding
+from cosmo_assets.withdrawal import record
 from cosmo_resources.embedding.minilm import MiniLmEmbedder
 from cosmo_resources.inference.client import Answer, CompletionClient, Request
 from cosmo_resources.pools.local import Job
@@ -126,7 +127,7 @@ def stages(space: Workspace, words: int, embed: bool) -> dict[str, Callable[[], 
         "text_signatures": lambda: [signatures.build(space, name) for name in names],
         "duplicate_clusters": lambda: [clusters.build(space)],
         "deduplicated": lambda: [verdicts.build(space, name) for name in names],
-        "mixture": lambda: [mixture.build(space)],
+        "mixture": lambda: [record.build(space), mixture.build(space)],
         "tokenized_shards": lambda: [shards.build(space, tokenizer)],
         "token_lineage": lambda: [index.build(space)],
     }

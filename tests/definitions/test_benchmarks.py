@@ -11,7 +11,8 @@ from dagster._core.loader import LoadingContextForTest
 from cosmo_assets.build import build_defs, external_specs
 from cosmo_assets.decontamination.assets import benchmark_index
 from cosmo_assets.decontamination.benchmarks import sources
-from cosmo_assets.recipe import Benchmark, Decontamination, Recipe, load_recipe
+from cosmo_assets.recipe.decontamination import Benchmark, Decontamination
+from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_resources.deployments import deployment, settings
 from cosmo_resources.storage.store import CorpusStore
 

@@ -12,7 +12,10 @@ import pytest
 from dagster._core.instance.ref import InstanceRef
 
 from cosmo_assets.build import ASSETS, ON_REQUEST, STEPS, assets_of, build_defs, steps_of
-from cosmo_assets.recipe import Deduplication, Recipe, SemanticMethod, TopicTree, load_recipe
+from cosmo_assets.recipe.deduplication import Deduplication, SemanticMethod
+from cosmo_assets.recipe.recipe import Recipe, load_recipe
+from cosmo_assets.recipe.sources import RealData, RealSource
+from cosmo_assets.recipe.topics import TopicTree
 from cosmo_assets.schemas import TABLES
 from cosmo_resources.deployments import deployment, settings
 from tests.corpora import ROOT
@@ -20,10 +23,16 @@ from tests.corpora import ROOT
 GOLDEN = Path(__file__).parent / "graph.json"
 GOLDEN_TOPIC_FIRST = Path(__file__).parent / "graph_topic_first.json"
 """What differs in the graph of a recipe with a topic tree."""
+GOLDEN_REAL = Path(__file__).parent / "graph_real.json"
+"""What differs in the graph of a recipe with real text."""
 
 DEMO = load_recipe("demo")
 TOPIC_FIRST = DEMO.model_copy(update={"topics": DEMO.topics.model_copy(update={"tree": TopicTree(path="general")})})
-COMPARING = TOPIC_FIRST.model_copy(update={"deduplication": Deduplication(methods=(SemanticMethod(),))})
+LETTERS = RealSource(name="letters", reader="parquet", path="letters/*.parquet", licence="CC0-1.0")
+MIXED = DEMO.model_copy(update={"real": RealData(sources=(LETTERS,))})
+COMPARING = TOPIC_FIRST.model_copy(
+    update={"deduplication": Deduplication(methods=(SemanticMethod(),)), "real": MIXED.real}
+)
 ALL_ASSETS = assets_of(COMPARING)
 
 
@@ -59,21 +68,24 @@ def test_the_graph_is_the_golden_one() -> None:
     assert found == GOLDEN.read_text(encoding="utf-8"), "look at the diff; COSMO_UPDATE_GOLDEN=1 accepts it"
 
 
-def test_what_a_topic_tree_changes_in_the_graph_is_golden_too() -> None:
-    before, after = picture()["assets"], picture(TOPIC_FIRST)["assets"]
+@pytest.mark.parametrize(
+    ("recipe", "golden"), [(TOPIC_FIRST, GOLDEN_TOPIC_FIRST), (MIXED, GOLDEN_REAL)], ids=["topic tree", "real text"]
+)
+def test_what_a_part_of_a_recipe_changes_in_the_graph_is_golden_too(recipe: Recipe, golden: Path) -> None:
+    before, after = picture()["assets"], picture(recipe)["assets"]
     assert before.keys() < after.keys()
     changed = {key: entry for key, entry in after.items() if before.get(key) != entry}
     found = json.dumps(changed, indent=1, sort_keys=True) + "\n"
     if os.environ.get("COSMO_UPDATE_GOLDEN"):
-        GOLDEN_TOPIC_FIRST.write_text(found, encoding="utf-8")
-    assert found == GOLDEN_TOPIC_FIRST.read_text(encoding="utf-8"), "look at the diff; COSMO_UPDATE_GOLDEN=1 accepts it"
+        golden.write_text(found, encoding="utf-8")
+    assert found == golden.read_text(encoding="utf-8"), "look at the diff; COSMO_UPDATE_GOLDEN=1 accepts it"
 
 
 def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:
     assert [asset.key.to_user_string() for asset in ALL_ASSETS] == list(TABLES)
     plain = DEMO.model_copy(update={"prompts": DEMO.prompts.model_copy(update={"outlines": None})})
     assert (assets_of(plain), steps_of(plain)) == (ASSETS, STEPS)
-    for recipe in (DEMO, TOPIC_FIRST, COMPARING, plain):
+    for recipe in (DEMO, TOPIC_FIRST, MIXED, COMPARING, plain):
         names = [asset.key.to_user_string() for asset in assets_of(recipe)]
         placed = [name for step, _ in steps_of(recipe) for name in step]
         assert sorted([*placed, *ON_REQUEST]) == sorted(names)

@@ -12,7 +12,7 @@ import pytest
 
 from cosmo_assets.automation import QUIET
 from cosmo_assets.build import build_defs
-from cosmo_assets.recipe import load_recipe
+from cosmo_assets.recipe.recipe import load_recipe
 from cosmo_assets.sensors import JOB, SENSOR, SETTLED_SECONDS
 from cosmo_resources.deployments import deployment, settings
 from tests.corpora import Corpus, seeds

@@ -1,8 +1,10 @@
 """A hub of data sets on this machine: the part of the Hugging Face hub's protocol by which `datasets` streams files.
+By another part of it huggingface_hub creates repositories and uploads to them (large files by LFS, in a request each).
 
 A double at the outermost edge: real HTTP, the real protocol, repositories in memory. It counts what it is asked.
 """
 
+import base64
 import hashlib
 import json
 import threading
@@ -17,12 +19,23 @@ from urllib.parse import parse_qs, unquote, urlsplit
 @dataclass
 class Hub:
     """`files` are the contents by (repository, commit, path); `requests` what was asked, `served` the bytes of files
-    that were sent."""
+    that were sent.
+
+    `stored` are the large files that have arrived, by SHA-256; `commits` the messages of what was committed. A pushed
+    repository has one commit, `main`. After `patience` large files the hub takes no more, as if it hung.
+    """
 
     files: dict[tuple[str, str, str], bytes]
     requests: list[str] = field(default_factory=list)
     served: int = 0
     url: str = ""
+    token: str = ""
+    repositories: dict[str, bool] = field(default_factory=dict)
+    """Those that were created, and whether they are private."""
+    stored: dict[str, bytes] = field(default_factory=dict)
+    commits: list[str] = field(default_factory=list)
+    patience: int = 1 << 30
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def paths(self, repo: str, commit: str) -> dict[str, bytes]:
         return {path: content for (name, at, path), content in self.files.items() if (name, at) == (repo, commit)}
@@ -45,20 +58,37 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.hub.requests.append(f"PUT {self.path}")
+        with self.hub.lock:
+            if len(self.hub.stored) < self.hub.patience:
+                oid = hashlib.sha256(content).hexdigest()
+                assert self.path == f"/lfs/{oid}"
+                self.hub.stored[oid] = content
+                self._json({})
+                return
+        threading.Event().wait()  # whoever sends it is killed meanwhile
+
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
-        parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        parts = [unquote(part) for part in url.path.strip("/").replace(".git/", "/").split("/")]
         self.hub.requests.append(f"{self.command} {unquote(self.path)}")
+        if self.command == "POST" and self._write(parts, body):
+            return
         if parts[:2] == ["api", "datasets"] and len(parts) >= 4:
             self._api("/".join(parts[2:4]), parts[4:], body)
         elif parts[:1] == ["datasets"] and parts[3:4] == ["resolve"]:
             self._file("/".join(parts[1:3]), parts[4], "/".join(parts[5:]))
+        elif parts[2:3] == ["resolve"]:  # of a model
+            self._file("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
         else:
             self._error(404, "EntryNotFound")
 
     def _api(self, repo: str, rest: list[str], body: bytes) -> None:
         known = {commit for name, commit, _ in self.hub.files if name == repo}
+        known |= {"main"} if repo in self.hub.repositories else set()
         if not known:
             self._error(401, "RepoNotFound")
             return
@@ -79,10 +109,68 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._error(404, "EntryNotFound")
 
+    def _write(self, parts: list[str], body: bytes) -> bool:
+        """Answer a request that writes; False for one that does not."""
+        match parts:
+            case ["api", "validate-yaml"]:
+                self._json({"errors": [], "warnings": []})
+            case ["api", "repos", "create"]:
+                asked = json.loads(body)
+                repo = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
+                if self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+                    self._error(401, "Unauthorized")
+                else:
+                    status = 409 if repo in self.hub.repositories else 200
+                    self.hub.repositories.setdefault(repo, asked.get("visibility") == "private")
+                    self._json({"url": f"{self.hub.url}/datasets/{repo}", "name": repo, "id": repo}, status)
+            case ["api", "datasets", owner, name, "preupload", revision]:
+                files = self.hub.paths(f"{owner}/{name}", revision)
+                asked = json.loads(body)["files"]
+                self._json(
+                    {
+                        "files": [
+                            {
+                                "path": item["path"],
+                                "uploadMode": "lfs" if item["path"].endswith(".parquet") else "regular",
+                                "shouldIgnore": False,
+                                "oid": _oid(files[item["path"]]) if item["path"] in files else None,
+                            }
+                            for item in asked
+                        ]
+                    }
+                )
+            case ["datasets", _, _, "info", "lfs", "objects", "batch"]:
+                self._json({"transfer": "basic", "objects": [self._lfs(item) for item in json.loads(body)["objects"]]})
+            case ["api", "datasets", owner, name, "commit", revision]:
+                self._commit(f"{owner}/{name}", revision, [json.loads(line) for line in body.splitlines()])
+            case _:
+                return False
+        return True
+
+    def _lfs(self, item: dict[str, Any]) -> dict[str, Any]:
+        if item["oid"] in self.hub.stored:
+            return item
+        return {**item, "actions": {"upload": {"href": f"{self.hub.url}/lfs/{item['oid']}"}}}
+
+    def _commit(self, repo: str, revision: str, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            value = line["value"]
+            match line["key"]:
+                case "header":
+                    self.hub.commits.append(value["summary"])
+                case "file":
+                    self.hub.files[repo, revision, value["path"]] = base64.b64decode(value["content"])
+                case "lfsFile":
+                    self.hub.files[repo, revision, value["path"]] = self.hub.stored[value["oid"]]
+                case "deletedFile":
+                    del self.hub.files[repo, revision, value["path"]]
+        oid = hashlib.sha1(repr(sorted(self.hub.paths(repo, revision).items())).encode()).hexdigest()
+        self._json({"success": True, "commitOid": oid, "commitUrl": f"{self.hub.url}/datasets/{repo}/commit/{oid}"})
+
     def _tree(self, folder: str, files: dict[str, bytes]) -> None:
         prefix = f"{folder}/" if folder else ""
         inside = {path.removeprefix(prefix) for path in files if path.startswith(prefix)}
-        if not inside:
+        if not inside and folder:
             self._error(404, "EntryNotFound")
             return
         if "recursive=true" in self.path.lower():
@@ -113,9 +201,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.served += len(sent)
             self.wfile.write(sent)
 
-    def _json(self, value: Any) -> None:
+    def _json(self, value: Any, status: int = 200) -> None:
         content = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -141,8 +141,9 @@ class ReplayServer:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
-            if self.delay:
-                await asyncio.sleep(self.delay)
+            began = self._loop.time()
+            while (left := began + self.delay - self._loop.time()) > 0:  # a shorter delay holds for who waits already
+                await asyncio.sleep(min(left, 0.05))
             if self.fault is not None and (reply := self.fault(body, seen)) is not None:
                 return reply
             return web.json_response(self._completion(body, key))

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from cosmo_assets.prompts.draw import draw
 from cosmo_assets.prompts.items import open_inputs
 from cosmo_assets.prompts.mixes import used_templates
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.seeds.licences import refusal
 from cosmo_assets.stage import silent
 from cosmo_resources.storage.store import CorpusStore

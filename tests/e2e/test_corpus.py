@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from cosmo_assets.adopt import adopt
 from cosmo_assets.build import ASSETS, ON_REQUEST, build_defs
-from cosmo_assets.cli import main
+from cosmo_assets.cli.main import main
 from cosmo_assets.generation.plan import documents_of
+from cosmo_assets.operations.adopt import adopt
 from cosmo_resources.deployments import deployment
 from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus, seeds
@@ -95,7 +95,7 @@ def test_a_fresh_instance_adopts_what_lies_on_disk(tmp_path: Path, replay: Repla
         assert len(adopted) == len(corpus.versions_of_everything())
         assert damaged == []
         assert instance.get_materialized_partitions(dg.AssetKey("generations")) == {"b000", "b001"}
-        assert set(statuses(corpus, replay.url, instance).values()) <= {StaleStatus.FRESH, StaleStatus.STALE}
+        assert set(statuses(corpus, replay.url, instance).values()) == {StaleStatus.FRESH}
         assert adopt(corpus.recipe, corpus.store, instance) == ([], [])
     victim = next(iter(corpus.store.open("generations", "b001").paths()))
     victim.unlink()
@@ -154,11 +154,12 @@ def test_trace_of_random_tokens_returns_what_decodes_there(tmp_path: Path, repla
         assert found.span["topic"]
     one = found.span
     for key in ("prompt_id", "seed_id", "doc_id", "topic", "template", "source"):
-        spans = tokens(corpus.store, key, one[key])  # type: ignore[arg-type]
+        spans = tokens(corpus.store, {key: one[key]}).frame()  # type: ignore[dict-item]
         assert one["doc_id"] in spans["doc_id"].to_list()
-    assert tokens(corpus.store, "prompt_id", "0" * 32).height == 0
-    everything = tokens(corpus.store, "source", "pages")
-    assert int((everything["end"] - everything["start"]).sum()) == sum(shards.values())
+    assert tokens(corpus.store, {"prompt_id": "0" * 32}).frame().height == 0
+    everything = tokens(corpus.store, {"source": "pages"})
+    spans = everything.frame()
+    assert int((spans["end"] - spans["start"]).sum()) == sum(shards.values()) == everything.totals.tokens
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +187,19 @@ def test_the_commands_answer(built: Corpus) -> None:
     by_prompt = command.invoke(main, ["tokens", "--prompt", chain["span"]["prompt_id"][:10]])
     assert by_prompt.exit_code == 0
     assert f"{chain['span']['end'] - chain['span']['start']} tokens in 1 spans" in " ".join(by_prompt.output.split())
+    by_doc = command.invoke(main, ["trace", "--doc", chain["span"]["doc_id"][:12], "--json"])
+    assert json.loads(by_doc.output)["document"] == chain["document"]
+    by_text = command.invoke(main, ["trace", "--text", "-", "--json"], input=chain["document"]["text"])
+    assert [found["doc_id"] for found in json.loads(by_text.output)["found"]["matches"]] == [chain["span"]["doc_id"]]
+    assert json.loads(by_text.output)["seed"] == chain["seed"]
+    nowhere = command.invoke(main, ["trace", "--text", "words that nobody has ever written here"])
+    assert (nowhere.exit_code, "No document of the corpus" in nowhere.output) == (0, True)
+    both = command.invoke(main, ["tokens", "--source", "pages", "--seed", chain["seed"]["seed_id"], "--json"])
+    selected = json.loads(both.output)
+    assert chain["span"]["doc_id"] in {span["doc_id"] for span in selected["spans"]}
+    assert selected["totals"]["tokens"] == sum(span["end"] - span["start"] for span in selected["spans"])
+    for wrong in (["trace"], ["trace", "--shard", "0"], ["trace", "--doc", "a", "--text", "b"], ["tokens"]):
+        assert command.invoke(main, wrong).exit_code == 2
     assert "there already" in command.invoke(main, ["plan"]).output
     assert "20" in command.invoke(main, ["plan"]).output
     doctor = command.invoke(main, ["doctor", "--deep"])

@@ -1,14 +1,19 @@
 """The demo recipe on the real embedded engine, with fewer prompts than `make demo` renders."""
 
+import os
 import re
+import shutil
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 import yaml
 
-from cosmo_assets.recipe import SHIPPED, load_recipe
+from cosmo_assets.recipe.recipe import SHIPPED, load_recipe
+from cosmo_assets.tokenization.shards import map_shard
 from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus
 from tests.e2e.shares import check_few_near_duplicates, check_shares, drawn_shares, wanted_shares
@@ -18,7 +23,7 @@ LOW_VALUE = ("advertising", "gossip", "obituaries")
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> CorpusStore:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """The demo corpus with a third of its prompts, built as a user would build it."""
     folder = tmp_path_factory.mktemp("demo")
     fields = yaml.safe_load((SHIPPED / "demo.yaml").read_text(encoding="utf-8"))
@@ -32,10 +37,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> CorpusStore:
     fields["generation"]["max_tokens"] = 160
     corpus = Corpus(folder)
     corpus.recipe_path.write_text(yaml.safe_dump(fields), encoding="utf-8")
-    process = corpus.command("", "run", deployment="laptop", concurrency=32)
+    cosmo(corpus, "run")
+    return corpus
+
+
+@pytest.fixture(scope="module")
+def demo(built: Corpus) -> CorpusStore:
+    return CorpusStore(built.data / "demo")
+
+
+def cosmo(corpus: Corpus, *arguments: str) -> str:
+    process = corpus.command("", *arguments, deployment="laptop", concurrency=32)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
-    return CorpusStore(corpus.data / "demo")
+    return output
 
 
 def seed_rows(store: CorpusStore) -> dict[str, dict[str, object]]:
@@ -123,3 +138,53 @@ def test_similar_texts_are_found_as_often_as_promised(demo: CorpusStore) -> None
     check_recall([*texts, *seeds])
     planted = check_recall([*texts, *seeds], [f"{seed} Once more." for seed in seeds])
     assert planted > len(seeds) / 2
+
+
+def test_a_source_is_withdrawn_and_nothing_of_it_is_left_on_disk(built: Corpus, tmp_path: Path) -> None:
+    shutil.copytree(built.folder, tmp_path / "copy", copy_function=os.link)  # files of a corpus are never written again
+    corpus = Corpus(tmp_path / "copy")
+    store = CorpusStore(corpus.data / "demo")
+    sources = {row["prompt_id"]: row["source"] for row in store.open("prompt_table").table().to_pylist()}
+    before, versions = tokens_of(store), store_versions(store)
+    gone = {doc for doc, (prompt, _) in before.items() if sources[prompt] == "openstax"}
+    assert 0 < len(gone) < len(before)
+    cosmo(corpus, "purge", "--source", "openstax", "--apply", "--why", "the publisher asked", "--who", "A. Editor")
+    cosmo(corpus, "run")
+    assert tokens_of(store) == {doc: found for doc, found in before.items() if doc not in gone}
+    now = store_versions(store)
+    made = {"withdrawals", "mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export"}
+    assert {name for name in versions if now[name] != versions[name]} == made
+    shards = set(store.root.rglob("*.ds"))
+    cosmo(corpus, "gc", "--delete")
+    left = set(store.root.rglob("*.ds"))
+    assert left < shards, "the earlier version of the shards went"
+    assert left == {store.open("tokenized_shards").folder / name for name in {path.name for path in left}}
+    everything = b"".join(path.read_bytes() for path in sorted(left))
+    assert not any(copy in everything for doc in gone for copy in before[doc][1])
+    assert store_versions(store) == now
+    cosmo(corpus, "purge", "--source", "openstax", "--restore", "--apply", "--why", "they agreed")
+    cosmo(corpus, "run")
+    assert tokens_of(store) == before, "what was collected can be made again"
+
+
+def tokens_of(store: CorpusStore) -> dict[str, tuple[str, list[bytes]]]:
+    """The prompt of every document of the shards, and the tokens of each of its copies."""
+    shards = store.open("tokenized_shards")
+    found: dict[str, tuple[str, list[bytes]]] = {}
+    prompts = {
+        row["doc_id"]: row["prompt_id"]
+        for bucket in store.buckets("generations")
+        for row in store.open("generations", bucket).table(["doc_id", "prompt_id"]).to_pylist()
+    }
+    for row in shards.table().to_pylist():
+        ids = map_shard(shards.folder / row["shard"])[row["start"] : row["end"]]
+        found.setdefault(row["doc_id"], (prompts[row["doc_id"]], []))[1].append(np.asarray(ids).tobytes())
+    return found
+
+
+def store_versions(store: CorpusStore) -> dict[str, object]:
+    """The current version of every asset, of those in buckets that of each."""
+    return {
+        asset: [store.current_version(asset, bucket) for bucket in ("all", *store.buckets(asset))]
+        for asset in store.assets()
+    }

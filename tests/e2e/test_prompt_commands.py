@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from cosmo_assets.automation import open_instance
-from cosmo_assets.cli import main
+from cosmo_assets.cli.main import main
 from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus, seeds
 from tests.doubles.replay_server import ReplayServer, replaying

@@ -7,7 +7,7 @@ import pytest
 
 from cosmo_assets.automation import materialize, plan_runs
 from cosmo_assets.build import ON_REQUEST, assets_of, name_of
-from cosmo_assets.recipe import Recipe, load_recipe
+from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_resources.deployments import settings
 from cosmo_resources.storage.store import CorpusStore
 from tests.corpora import Corpus

@@ -13,8 +13,9 @@ import pytest
 from aiohttp import web
 from dagster._core.definitions.data_version import StaleStatus
 
-from cosmo_assets.planning import change_table
+from cosmo_assets.cli.run_tables import change_table
 from cosmo_assets.tokenization.shards import map_shard
+from cosmo_resources.errors import CosmoError
 from tests.corpora import ONE_TEMPLATE, Corpus, seeds
 from tests.doubles.replay_server import ReplayServer, prose, replaying
 from tests.e2e.test_corpus import statuses
@@ -248,3 +249,12 @@ def test_only_what_reads_the_benchmarks_is_stale(living: Living) -> None:
     found = statuses(living.corpus, living.replay.url, living.instance)
     stale = {name.split("/")[0] for name, status in found.items() if status != StaleStatus.FRESH}
     assert stale == {"contaminated_seeds", "decontaminated", "corpus_report", "corpus_export"}
+    for asset in ("mixture", "tokenized_shards", "corpus_export"):
+        with pytest.raises(
+            CosmoError, match="contaminated_seeds was made of another version of benchmark_index"
+        ) as told:
+            living.corpus.build(living.replay.url, [asset], instance=living.instance)
+        assert "`cosmo run`" in told.value.remedy
+    living.corpus.build(living.replay.url, ["corpus_report"], instance=living.instance)
+    page = living.corpus.store.open("corpus_report").paths(role="artifact")[0].read_text(encoding="utf-8")
+    assert "decontaminated was built from another version of benchmark_index than the current one" in page

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from cosmo_assets.automation import plan_runs
-from cosmo_assets.doctor import examine
+from cosmo_assets.operations.doctor import examine
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.search import topics_of_seeds
 from cosmo_resources.errors import CosmoError

@@ -15,7 +15,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from cosmo_assets.generation.accounting import account
-from cosmo_assets.recipe import Budget
+from cosmo_assets.recipe.generation import Budget
 from cosmo_resources.inference import probes
 from cosmo_resources.inference.client import ClientOptions, ClientStats, CompletionClient, Request
 from cosmo_resources.inference.metrics import scrape

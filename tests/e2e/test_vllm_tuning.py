@@ -41,7 +41,7 @@ server:
 
 def cosmo(corpus: Corpus, site: Path, *arguments: str) -> str:
     environment = {**corpus.environment("", deployment=str(site)), "COSMO_CONCURRENCY": "", "COLUMNS": "80"}
-    command = [sys.executable, "-m", "cosmo_assets.cli", *arguments]
+    command = [sys.executable, "-m", "cosmo_assets.cli.main", *arguments]
     ended = subprocess.run(
         command, env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
     )

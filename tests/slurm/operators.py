@@ -60,7 +60,7 @@ class Command:
         self.starts += 1
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cosmo_assets.cli", "run", "--asset", "generations"],
+                [sys.executable, "-m", "cosmo_assets.cli.main", "run", "--asset", "generations"],
                 env=environment(self._corpus, self._site, self._environment),
                 cwd=self._corpus.folder,
                 stdin=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.doctor import examine_slurm
+from cosmo_assets.operations.doctor import examine_slurm
 from cosmo_resources.examination import cluster as cluster_examination
 from cosmo_resources.examination.findings import Finding
 from cosmo_resources.slurm.commands import LocalCommands
@@ -276,7 +276,7 @@ def test_without_a_controller(cluster: Cluster, tmp_path: Path) -> None:
 def test_whoever_ends_the_doctor_ends_its_jobs(cluster: Cluster, tmp_path: Path, number: signal.Signals) -> None:
     where = site(tmp_path, "batch", options={"begin": "now+1hour"})
     process = subprocess.Popen(
-        [sys.executable, "-m", "cosmo_assets.cli", "doctor", "--slurm"],
+        [sys.executable, "-m", "cosmo_assets.cli.main", "doctor", "--slurm"],
         env={**os.environ, **environment(tmp_path, where)},
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from cosmo_assets.build import build_defs
+from cosmo_assets.sensors import bury_dead_runs
 from cosmo_resources.deployments import deployment
 from cosmo_resources.slurm.commands import LocalCommands
 from cosmo_resources.slurm.slurm import Slurm
@@ -86,13 +87,13 @@ def test_jobs_whose_run_was_killed_get_another(
         assert look(definitions, instance, None).run_requests == [], "its run waits for them"
         jobs = {job.job for job in Slurm(LocalCommands()).jobs("cosmo-tiny")}
         kill_group(process)
+        assert look(definitions, instance, None).run_requests == [], "for Dagster, its run still waits for them"
+        assert len(bury_dead_runs(instance, corpus.store)) == 1, "what the sensor of dead runs does"
         first = look(definitions, instance, None)
         assert first.run_requests == [], "it may belong to a run that is just beginning"
         second = look(definitions, instance, first.cursor)
         (request,) = second.run_requests or []
         assert (request.partition_key, request.tags["cosmo/slurm_job"]) == ("b000", *jobs)
-        dead = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-        assert len(dead) == 1, "the run of the killed process was not ended"
     end(generate(corpus, where))
     assert {job.job for job in Slurm(LocalCommands()).jobs("cosmo-tiny")} <= jobs
     assert look(definitions, dg.DagsterInstance.ephemeral(), second.cursor).run_requests == []

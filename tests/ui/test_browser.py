@@ -376,7 +376,7 @@ def test_the_graph_shows_every_asset_and_edge(ui: Ui) -> None:
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
     groups = {node.group_name for node in nodes}
     wanted = Counter([*(node.key.path[-1] for node in nodes), *groups])
-    assert len(ASSETS) == 23
+    assert len(ASSETS) == 25
     page.browser.set_window_size(3000, 3000)  # what lies outside the window is not drawn
     page.open("/asset-groups")
     page.shows(f"Materialize all ({len(ASSETS)})…")
@@ -411,14 +411,60 @@ def edges_in_graph(page: Page) -> int:
     )
 
 
+def test_lineage_leads_from_the_shards_to_the_seeds(ui: Ui) -> None:
+    page = ui.page
+    page.browser.set_window_size(3000, 3000)
+    page.open("/assets/tokenized_shards?view=lineage&lineageScope=upstream&lineageDepth=20")
+    chain = Counter(["tokenized_shards", "mixture", "deduplicated", "generations", "prompt_table", "seed_documents"])
+    page.until(f"a node for each of {sorted(chain)}", lambda: chain <= names_in_graph(page))
+    page.picture("6-lineage")
+    page.open("/assets/seed_documents?view=lineage&lineageScope=downstream&lineageDepth=20")
+    page.until("the way back", lambda: Counter(["tokenized_shards"]) <= names_in_graph(page))
+    page.browser.set_window_size(1600, 1100)
+
+
 def test_the_page_of_the_run_shows_success(ui: Ui, pilot: dg.DagsterRun) -> None:
     page = ui.page
     page.open("/assets/generations?view=partitions&partition=b000")
     page.click(f"//a[.='{pilot.run_id[:8]}']")
     page.until("the page of the run", lambda: f"/runs/{pilot.run_id}" in page.browser.current_url)
     page.find("//*[.='Success' and not(*)]", seconds=RUN_SECONDS)
-    page.shows("partition: b000", "7 checks", "Succeeded (1)", "Errored (0)")
+    page.shows("partition: b000", "8 checks", "Succeeded (1)", "Errored (0)")
     page.picture("5-run")
     record = ui.instance.get_run_by_id(pilot.run_id)
     assert record is not None
     assert record.status == dg.DagsterRunStatus.SUCCESS
+
+
+def test_a_backfill_is_launched_from_the_page_of_an_asset_and_watched(ui: Ui, pilot: dg.DagsterRun) -> None:
+    """Last: it builds what the other tests look at being missing. What the first bucket has is not asked again."""
+    page, before = ui.page, len(ui.replay.generation_calls)
+    ui.replay.delay = 600.0  # no answer comes until it is told otherwise below
+    page.open("/assets/generations?view=partitions")
+    page.click("//button[.='Materialize…']")
+    page.find("//*[@role='dialog'][contains(., 'Launch runs to materialize generations')]")
+    page.click("//*[.='Select a partition or create one' and not(*)]")
+    page.click("//*[@role='menuitem'][contains(., 'Select all')]")
+    page.find("//input[@placeholder='Filter partitions']").send_keys(Keys.ESCAPE)
+    page.find("//*[@role='dialog'][contains(., '2 partitions')]")
+    page.click("//*[@role='dialog']//button[starts-with(., 'Launch')]")
+    page.until("a backfill", lambda: ui.instance.get_backfills(), seconds=RUN_SECONDS)
+    second = dg.RunsFilter(tags={"dagster/partition": "b001"})
+    page.until("a run of the second bucket", lambda: ui.instance.get_runs(second), seconds=RUN_SECONDS)
+    (run,) = ui.instance.get_runs(second)
+    page.open(f"/runs/{run.run_id}")  # and nothing is pressed there: what follows comes by itself
+    seen = lambda: page.text.count("ASSET_OBSERVATION")  # noqa: E731
+    first = page.until("an observation on the page of the run", seen, seconds=RUN_SECONDS)
+    page.until("the next one", lambda: seen() > first, seconds=RUN_SECONDS)
+    page.picture("6-run-observed")
+    page.open("/assets/generations?view=events")
+    page.shows("documents_done", "documents_total")
+    page.picture("7-asset-observed")
+    ui.replay.delay = 0.0
+    done = lambda: ui.instance.get_materialized_partitions(GENERATIONS) == {"b000", "b001"}  # noqa: E731
+    page.until("the end of the backfill", done, seconds=3 * RUN_SECONDS)
+    page.open("/assets/generations?view=partitions")
+    page.shows("Materialized (2)", "Missing (0)")
+    asked = [call["messages"][-1]["content"] for call in ui.replay.generation_calls[before:]]
+    prompts = ui.corpus.store.open("prompt_table").table(["prompt"], bucket="b001").num_rows
+    assert len(set(asked)) == prompts, "every prompt of the second bucket, and none of the first"

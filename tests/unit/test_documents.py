@@ -1,7 +1,7 @@
 """README and docs against the project: links, verbs, commands, options, variables, fields, checks.
 
-With COSMO_UPDATE_GOLDEN=1 the generated blocks of docs/cli.md, docs/recipes.md and docs/decontamination.md are written
-anew.
+With COSMO_UPDATE_GOLDEN=1 the generated blocks of docs/cli.md, docs/recipes.md, docs/decontamination.md and
+docs/format.md are written anew.
 """
 
 import ast
@@ -20,8 +20,9 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 
-from cosmo_assets.cli import main
-from cosmo_assets.recipe import SHIPPED, load_recipe
+from cosmo_assets.cli.main import main
+from cosmo_assets.recipe.recipe import SHIPPED, load_recipe
+from cosmo_assets.schemas import EXPORTED_DOCUMENTS, TOKEN_LINEAGE, TOKENIZED_SHARDS
 from cosmo_resources.deployments import CONCURRENCY, settings
 from cosmo_resources.storage.manifest import FileEntry, Flow, InputRef, Manifest, Tokens
 from tests.corpora import ROOT
@@ -110,7 +111,9 @@ def test_the_documentation_links_to_nothing_outside_itself(page: Path) -> None:
         assert re.match(r"https?://", target) or not target.startswith(".."), "mkdocs would not find it"
 
 
-def test_every_page_is_in_the_navigation() -> None:
+def test_every_page_is_in_the_navigation_and_named_on_the_first() -> None:
+    first = set(re.findall(r"\]\((\w+\.md)\)", text_of(ROOT / "docs" / "index.md")))
+    assert {page.name for page in DOCS} - {"index.md"} == first
     assert {f": {page.name}" for page in DOCS} <= set(re.findall(r": \w+\.md", text_of(ROOT / "mkdocs.yml")))
 
 
@@ -139,6 +142,10 @@ def test_there_are_commands_to_look_at() -> None:
 def test_a_command_line_parses(
     page: Path, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    for template in (word for word in arguments if word.startswith("templates/")):
+        Path("templates").mkdir()
+        Path(template).touch()
     context = main.make_context("cosmo", [], resilient_parsing=True)
     _, rest, _ = main.make_parser(context).parse_args(list(arguments))
     name, command, rest = main.resolve_command(context, rest)
@@ -265,6 +272,8 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("recipes.md", "templates"): lambda: reference().templates(),
     ("decontamination.md", "benchmarks"): lambda: reference().benchmarks(),
     ("decontamination.md", "parts"): lambda: reference().parts(),
+    ("format.md", "lineage"): lambda: reference().columns(TOKEN_LINEAGE, TOKENIZED_SHARDS.names),
+    ("format.md", "exported"): lambda: reference().columns(EXPORTED_DOCUMENTS),
 }
 
 

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as data_field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ class RawSeed:
     """A document as its source has it: not cleaned, not masked.
 
     `context` says where it stands in its source, from the outside in (book, unit, chapter). `licence` and `attribution`
-    are set only where the source itself states them; the recipe's hold otherwise.
+    are set only where the source itself states them; the recipe's hold otherwise. `place` is "file.jsonl:17", where
+    a reader of records says it; what a document is does not depend on it.
     """
 
     native_id: str
@@ -31,6 +33,7 @@ class RawSeed:
     url: str | None = None
     licence: str | None = None
     attribution: str | None = None
+    place: str | None = data_field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def record(place: str, row: Any, options: Mapping[str, Any]) -> RawSeed | BadRow
             url=url,
             licence=all_of(map(stated_licence, _texts(row, names["licence"]))),
             attribution=", ".join(_texts(row, names["attribution"])) or None,
+            place=place,
         )
     except BadFieldError as bad:
         return bad.row(place)

@@ -4,35 +4,22 @@ Belongs here: from the path in a recipe to what a reader is given. Does not belo
 it), or what becomes of the rows (`cosmo_assets.seeds.documents`).
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cosmo_assets.recipe import Recipe, Source
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.sources import TextSource
 from cosmo_assets.seeds.readers.base import RawSeed, Row
 from cosmo_assets.seeds.readers.hf_dataset import hub_dataset
 from cosmo_assets.seeds.readers.registry import check_options, read
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.hub import HUB, HubPath, read_hub_path
 from cosmo_resources.storage.digest import digest, files_digest
 
-HUB = "hub:"
 BOOKS = "books.xml"
 """The file that stands for a folder with books."""
-_HUB_PATH = re.compile(r"hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>\S*))?", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True)
-class HubDataset:
-    """A dataset of the Hugging Face hub at a commit."""
-
-    name: str
-    revision: str
-
-    def __str__(self) -> str:
-        return f"{HUB}{self.name}@{self.revision}"
 
 
 @dataclass(frozen=True)
@@ -45,7 +32,7 @@ class Unit:
     """
 
     name: str
-    place: Path | HubDataset
+    place: Path | HubPath
     root: Path
     files: tuple[Path, ...]
 
@@ -56,7 +43,7 @@ class Unit:
         Raises:
             CosmoError: a file is gone or cannot be read.
         """
-        if isinstance(self.place, HubDataset):
+        if isinstance(self.place, HubPath):
             return digest(str(self.place))
         try:
             return files_digest(self.files, relative_to=self.root)
@@ -85,7 +72,7 @@ class Unit:
 
     def _stamps(self) -> list[tuple[Path, int, int]] | None:
         """The files that it consists of now, with size and time of change; None if they are not `files` any more."""
-        if isinstance(self.place, HubDataset):
+        if isinstance(self.place, HubPath):
             return []
         try:
             if tuple(_files(self.place)) != self.files:
@@ -95,7 +82,7 @@ class Unit:
             return None
 
 
-def units(recipe: Recipe, source: Source) -> list[Unit]:
+def units(recipe: Recipe, source: TextSource) -> list[Unit]:
     """The units of a source, sorted by name. Nothing is opened, and no network is asked.
 
     Raises:
@@ -103,10 +90,13 @@ def units(recipe: Recipe, source: Source) -> list[Unit]:
     """
     if source.path.startswith(HUB) and source.reader != "hf_dataset":
         raise CosmoError(
-            f"recipe {recipe.name}, sources.{source.name}: reader {source.reader} reads files, not {source.path!r}",
+            f"recipe {recipe.name}, {source.field}.{source.name}: reader {source.reader} reads files, "
+            f"not {source.path!r}",
             remedy="set reader: hf_dataset",
         )
-    return located_units(recipe, source.path, field=f"sources.{source.name}.path", folder=source.reader == "hf_dataset")
+    return located_units(
+        recipe, source.path, field=f"{source.field}.{source.name}.path", folder=source.reader == "hf_dataset"
+    )
 
 
 def located_units(recipe: Recipe, path: str, *, field: str, folder: bool = False) -> list[Unit]:
@@ -117,33 +107,42 @@ def located_units(recipe: Recipe, path: str, *, field: str, folder: bool = False
         CosmoError: as `Recipe.located`; or a path of the hub names no commit.
     """
     if path.startswith(HUB):
-        place = _hub_dataset(path, f"recipe {recipe.name}, {field}")
+        place = read_hub_path(path, f"recipe {recipe.name}, {field}", kind="dataset")
         return [Unit(name=str(place), place=place, root=Path(), files=())]
     root, found = recipe.located(path, field=field, folder=folder)
     return [_unit(root, each) for each in found]
 
 
-def rows(source: Source, unit: Unit) -> Iterator[Row]:
+def rows(source: TextSource, unit: Unit) -> Iterator[Row]:
     """The rows of one unit of a source, in order. A reader names a file by the last part of its path; here the name of
-    the unit stands for it, in places, and in the native id of a document that is known by its file alone.
+    the unit stands for it, in places, and in the native id of a document that is known by its file alone. A document
+    whose reader says no place stands in the unit.
 
     Raises:
         CosmoError: at once for an unknown reader or option; at the first row for a unit of which nothing can be read.
     """
-    if isinstance(unit.place, HubDataset):
+    if isinstance(unit.place, HubPath):
         check_options(source.name, source.reader, source.options)
-        return hub_dataset(unit.place.name, unit.place.revision, source.options)
+        return (
+            _renamed(row, "", "", unit.name)
+            for row in hub_dataset(unit.place.name, unit.place.revision, source.options)
+        )
     known, name = unit.place.name, unit.name
     if known == BOOKS:  # a folder: places are paths in it
         known, name = "", name.removesuffix(f"META-INF/{BOOKS}")
     found = read(source.name, source.reader, unit.place, source.options)
-    return found if known == name or unit.place.is_dir() else (_renamed(row, known, name) for row in found)
+    if known == name or unit.place.is_dir():
+        known = name = ""
+    return (_renamed(row, known, name, unit.name) for row in found)
 
 
-def _renamed(row: Row, known: str, name: str) -> Row:
+def _renamed(row: Row, known: str, name: str, unit: str) -> Row:
+    """A row with the name of its unit where the file's stood (`known` and `name` are empty where it is the same)."""
+    place = row.place or unit
+    place = name + place.removeprefix(known) if row.place and place.startswith(known) else place
     if isinstance(row, RawSeed):
-        return replace(row, native_id=name) if row.native_id == known else row
-    return replace(row, place=name + row.place.removeprefix(known)) if row.place.startswith(known) else row
+        return replace(row, place=place, native_id=name if known and row.native_id == known else row.native_id)
+    return replace(row, place=place) if place != row.place else row
 
 
 def _unit(root: Path, path: Path) -> Unit:
@@ -164,18 +163,3 @@ def _files(place: Path) -> list[Path]:
         return [place]
     hidden = {file for file in whole.rglob("*") if any(part.startswith(".") for part in file.relative_to(whole).parts)}
     return sorted(file for file in whole.rglob("*") if file.is_file() and file not in hidden)  # no .git, no .cache
-
-
-def _hub_dataset(path: str, where: str) -> HubDataset:
-    match = _HUB_PATH.fullmatch(path)
-    if not match:
-        raise CosmoError(
-            f"{where}: {path!r} names no dataset of the hub",
-            remedy="write it as hub:owner/name@commit",
-        )
-    if not _COMMIT.fullmatch(match["revision"] or ""):
-        raise CosmoError(
-            f"{where}: {path!r} names no commit: what it means could change from one day to the next",
-            remedy=f"pin it: hub:{match['name']}@ and the 40 digits of a commit in the dataset's history",
-        )
-    return HubDataset(match["name"], match["revision"])

@@ -1,7 +1,7 @@
 """What is taken over from earlier versions is what would be computed: the versions are those of an empty store."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from cosmo_assets.deduplication import signatures
 from cosmo_assets.ids import uniform
 from cosmo_assets.quality import stage as quality
 from cosmo_assets.stage import Workspace
-from cosmo_assets.tokenization import shards
+from cosmo_assets.tokenization import encoding, shards
 from cosmo_resources.storage.digest import digest, json_digest
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL, CorpusStore
@@ -167,13 +167,14 @@ def test_further_copies_are_copied_and_not_encoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_copies: int
 ) -> None:
     encoded: list[str] = []
-    method = shards._Encoder.encoded
+    method = encoding._texts
 
-    def listening(encoder: Any, texts: Sequence[str]) -> Any:
-        encoded.extend(texts)
-        return method(encoder, texts)
+    def listening(parts: Any) -> Iterator[str]:
+        for text in method(parts):
+            encoded.append(text)
+            yield text
 
-    monkeypatch.setattr(shards._Encoder, "encoded", listening)
+    monkeypatch.setattr(encoding, "_texts", listening)
     first = Corpus().build(tmp_path / "store")["tokenized_shards"]
     assert len(encoded) == first.summary["documents"] < first.rows
     encoded.clear()

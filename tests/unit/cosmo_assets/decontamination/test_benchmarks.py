@@ -17,7 +17,8 @@ import pytest
 
 from cosmo_assets.decontamination.benchmarks import Item, items_of, read_items, sources
 from cosmo_assets.decontamination.fields import Question
-from cosmo_assets.recipe import Benchmark, Decontamination, Recipe
+from cosmo_assets.recipe.decontamination import Benchmark, Decontamination
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_resources.errors import CosmoError
 from tests.doubles.hub import serving
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cosmo_assets.decontamination.fields import Question, columns_of, id_of, layout_of, question_of
-from cosmo_assets.recipe import Benchmark, BenchmarkFields, known_benchmarks
+from cosmo_assets.recipe.decontamination import Benchmark, BenchmarkFields, known_benchmarks
 from cosmo_assets.seeds.readers.base import BadFieldError
 
 CHOICES = ["red", "green", "blue"]

@@ -11,7 +11,7 @@ import pytest
 from cosmo_assets.build import ASSETS
 from cosmo_assets.decontamination import seeds, stage
 from cosmo_assets.quality import stage as quality
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.digest import json_digest
 from cosmo_resources.storage.manifest import Manifest

@@ -4,7 +4,7 @@ import pytest
 
 from cosmo_assets.decontamination.checks import CHECKS, ENOUGH_DOCUMENTS, ENOUGH_SEEDS, SEED_CHECKS
 from cosmo_assets.decontamination.tally import Tally, removed_since, split_table
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.report.checks import REPORT_CHECKS
 from cosmo_assets.reporting import Check
 from cosmo_resources.storage.manifest import Flow, Manifest, Tokens
@@ -83,6 +83,9 @@ def test_what_was_removed_is_compared_with_the_version_before() -> None:
     assert removed_since(None, after) == removed_since(after, after) == []
 
 
+BY_NAME = {check.name: check for check in CHECKS}
+
+
 def holds(check: Check, whole: int, part: int, chosen: Recipe) -> bool:
     counted = Flow(unit="documents", rows_in=whole, rows_out=whole - part, dropped={"contaminated_arc": part})
     passed, shown = check.test(manifest("1", counted, {"contaminated": part, "searched": whole}), chosen)
@@ -93,7 +96,7 @@ def holds(check: Check, whole: int, part: int, chosen: Recipe) -> bool:
 @pytest.mark.parametrize(
     ("check", "field", "enough"),
     [
-        (CHECKS[-1], "min_contaminated", ENOUGH_DOCUMENTS),
+        (BY_NAME["removed_at_least"], "min_contaminated", ENOUGH_DOCUMENTS),
         (SEED_CHECKS[-1], "min_contaminated_seeds", ENOUGH_SEEDS),
         (REPORT_CHECKS[-1], "min_contaminated", ENOUGH_DOCUMENTS),
     ],
@@ -110,7 +113,7 @@ def test_none_at_all_of_very_many_is_suspicious(check: Check, field: str, enough
 
 @pytest.mark.parametrize(
     ("check", "field"),
-    [(CHECKS[-1], "min_contaminated"), (SEED_CHECKS[-1], "min_contaminated_seeds")],
+    [(BY_NAME["removed_at_least"], "min_contaminated"), (SEED_CHECKS[-1], "min_contaminated_seeds")],
     ids=["documents", "seeds"],
 )
 def test_as_many_as_the_recipe_expects(check: Check, field: str) -> None:
@@ -121,7 +124,7 @@ def test_as_many_as_the_recipe_expects(check: Check, field: str) -> None:
 
 @pytest.mark.parametrize(
     ("check", "field"),
-    [(CHECKS[-2], "max_contaminated"), (SEED_CHECKS[0], "max_contaminated_seeds")],
+    [(BY_NAME["removed_at_most"], "max_contaminated"), (SEED_CHECKS[0], "max_contaminated_seeds")],
     ids=["documents", "seeds"],
 )
 def test_too_many_are_suspicious_too(check: Check, field: str) -> None:

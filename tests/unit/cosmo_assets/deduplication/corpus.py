@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cosmo_assets.deduplication import clusters, signatures, verdicts
 from cosmo_assets.deduplication.canary import survivors_of
-from cosmo_assets.recipe import ExactMethod, MinHashMethod, PassagesMethod
+from cosmo_assets.recipe.deduplication import ExactMethod, MinHashMethod, PassagesMethod
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.digest import digest, json_digest
 from cosmo_resources.storage.manifest import Manifest

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from cosmo_assets.deduplication.exact import as_integers, first_of_equal, text_hashes
-from cosmo_assets.recipe import ExactMethod
+from cosmo_assets.recipe.deduplication import ExactMethod
 from tests.unit.cosmo_assets.deduplication.corpus import groups
 from tests.unit.cosmo_assets.deduplication.texts import changed, text
 

@@ -11,7 +11,7 @@ import pytest
 from cosmo_assets.deduplication.canary import PAIRS, planted_recall
 from cosmo_assets.deduplication.minhash import MinHashSigner, band_name, configuration, shingles
 from cosmo_assets.deduplication.records import merge_records, read_records, write_records
-from cosmo_assets.recipe import ExactMethod, MinHashMethod, PassagesMethod
+from cosmo_assets.recipe.deduplication import ExactMethod, MinHashMethod, PassagesMethod
 from tests.doubles.datatrove_minhash import datatrove_clusters, datatrove_pairs, gathered
 from tests.unit.cosmo_assets.deduplication.corpus import groups
 from tests.unit.cosmo_assets.deduplication.texts import METHOD, articles, changed, similarity, text

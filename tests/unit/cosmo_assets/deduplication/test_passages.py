@@ -9,7 +9,7 @@ import pytest
 
 from cosmo_assets.deduplication.passages import FILE, PassageSigner, copies
 from cosmo_assets.deduplication.records import read_records
-from cosmo_assets.recipe import PassagesMethod
+from cosmo_assets.recipe.deduplication import PassagesMethod
 from tests.unit.cosmo_assets.deduplication.corpus import groups
 from tests.unit.cosmo_assets.deduplication.texts import METHOD as MINHASH
 from tests.unit.cosmo_assets.deduplication.texts import text

@@ -6,7 +6,7 @@ import pytest
 
 from cosmo_assets.deduplication import semantic
 from cosmo_assets.deduplication.semantic import similar
-from cosmo_assets.recipe import SemanticMethod
+from cosmo_assets.recipe.deduplication import SemanticMethod
 from tests.unit.cosmo_assets.deduplication.corpus import groups_of
 
 Vectors = npt.NDArray[np.float32]

@@ -21,7 +21,7 @@ from cosmo_assets.deduplication.records import record_order
 from cosmo_assets.deduplication.shingle_kernels import DIGIT, IN_CONTEXT
 from cosmo_assets.deduplication.signer import shingle_hashes, signatures, signatures_in_parts
 from cosmo_assets.deduplication.spelling import spelling
-from cosmo_assets.recipe import MinHashMethod
+from cosmo_assets.recipe.deduplication import MinHashMethod
 from cosmo_assets.seeds.duplicates import MINHASH, band_hashes
 from tests.doubles.datatrove_minhash import SimplifiedWords, datatrove_sign, datatrove_signer
 from tests.doubles.replay_server import prose

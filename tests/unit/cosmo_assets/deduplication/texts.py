@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cosmo_assets.deduplication.minhash import shingles
-from cosmo_assets.recipe import MinHashMethod
+from cosmo_assets.recipe.deduplication import MinHashMethod
 from tests.doubles.replay_server import prose
 
 METHOD = MinHashMethod()

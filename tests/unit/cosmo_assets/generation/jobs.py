@@ -9,7 +9,7 @@ from typing import Any
 
 from cosmo_assets.generation.plan import GenerationPlan, make_plan, prepare
 from cosmo_assets.generation.worker import Worker
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.pools.jobs import Job

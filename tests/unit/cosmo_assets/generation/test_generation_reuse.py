@@ -13,7 +13,7 @@ from aiohttp import web
 from cosmo_assets.generation.generate import generate
 from cosmo_assets.generation.plan import documents_of
 from cosmo_assets.ids import bucket_name, bucket_of
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.pools.jobs import Job

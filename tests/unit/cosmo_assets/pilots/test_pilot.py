@@ -10,7 +10,7 @@ from cosmo_assets.pilots import pilot
 from cosmo_assets.pilots.assets import row_of
 from cosmo_assets.pilots.checks import CHECKS
 from cosmo_assets.prompts.sampling import find_template, sample_prompts
-from cosmo_assets.recipe import Model
+from cosmo_assets.recipe.generation import Model
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import Answer, Request

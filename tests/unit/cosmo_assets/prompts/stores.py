@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmo_assets.prompts import seed_extracts, table
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.digest import digest, json_digest
 from cosmo_resources.storage.manifest import Manifest

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from cosmo_assets.prompts.allocation import Cell, quotas
-from cosmo_assets.recipe import Prompts
+from cosmo_assets.recipe.prompts import Prompts
 from cosmo_resources.errors import CosmoError
 
 COLUMNS = ("source", "audience", "format")

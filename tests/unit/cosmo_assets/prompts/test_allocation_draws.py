@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cosmo_assets.ids import Numbers, mixed
 from cosmo_assets.prompts.allocation import Cell, capped, drawn, quotas, topic_weights
-from cosmo_assets.recipe import Prompts
+from cosmo_assets.recipe.prompts import Prompts
 from cosmo_resources.errors import CosmoError
 
 Topics = npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ import pytest
 
 from cosmo_assets.prompts.draw import Draw, draw
 from cosmo_assets.prompts.items import open_inputs
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace, silent
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.planning import measured, plan_tables
+from cosmo_assets.cli.plan_tables import plan_tables
 from cosmo_assets.prompts.checks import CHECKS
-from cosmo_assets.prompts.forecast import NOTHING_MEASURED, TABLE, Measured, expected, forecast, speed
+from cosmo_assets.prompts.forecast import NOTHING_MEASURED, TABLE, Measured, expected, forecast, measured, speed
 from cosmo_assets.prompts.mixes import used_templates, uses_of
-from cosmo_assets.recipe import SHIPPED, Recipe, load_recipe
+from cosmo_assets.recipe.recipe import SHIPPED, Recipe, load_recipe
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.store import CorpusStore
 from tests.unit.cosmo_assets.prompts.stores import BODIES, build, described, prompts, put_seeds, seeds, write_templates

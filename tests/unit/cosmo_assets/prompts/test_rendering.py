@@ -27,7 +27,7 @@ from cosmo_assets.prompts.rendering import (
     rendered,
 )
 from cosmo_assets.prompts.templates import Template, load_templates
-from cosmo_assets.recipe import SourceKind
+from cosmo_assets.recipe.sources import SourceKind
 from cosmo_resources.errors import CosmoError
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -30,7 +30,7 @@ from cosmo_assets.prompts.templates import (
     skeleton,
 )
 from cosmo_assets.quality.rules import broken_checks
-from cosmo_assets.recipe import SourceKind
+from cosmo_assets.recipe.sources import SourceKind
 from cosmo_resources.errors import CosmoError
 
 TEMPLATES = load_templates(())

@@ -7,7 +7,7 @@ import pytest
 
 from cosmo_assets.prompts.templates import OutputChecks
 from cosmo_assets.quality.rules import Measures, broken_checks, broken_rules, measure
-from cosmo_assets.recipe import QualityPolicy
+from cosmo_assets.recipe.generation import QualityPolicy
 from tests.doubles.replay_server import prose
 
 GOOD = Measures(words=100, repetition=0.0, seed_overlap=0.0, language="en", boilerplate=None, opener="")

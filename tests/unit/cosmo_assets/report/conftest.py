@@ -22,11 +22,12 @@ from cosmo_assets.lineage import index
 from cosmo_assets.mixture import stage as mixture
 from cosmo_assets.prompts import seed_extracts, table
 from cosmo_assets.quality import stage as quality
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.seeds import documents
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization import shards
 from cosmo_assets.topics import clustering, decisions, embedding, labelling, mapping
+from cosmo_assets.withdrawal import record
 from cosmo_resources.inference.client import Answer, CompletionClient, Request
 from cosmo_resources.pools.jobs import Job
 from cosmo_resources.storage.store import CorpusStore
@@ -179,6 +180,7 @@ def build_corpus(folder: Path) -> Workspace:
     clusters.build(workspace)
     for bucket in buckets:
         verdicts.build(workspace, bucket)
+    record.build(workspace)
     mixture.build(workspace)
     shards.build(workspace, tokenizer)
     index.build(workspace)

@@ -1,3 +1,5 @@
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -40,10 +42,14 @@ def test_load_dataset_opens_the_folder_offline(
 
 
 def test_rows_are_those_of_the_stages(workspace: Workspace, built: Dataset) -> None:
-    (path,) = [path for path in built.paths(role="artifact") if path.suffix == ".parquet"]
-    table = pq.read_table(path)
-    assert table.schema.equals(EXPORTED_DOCUMENTS, check_metadata=True)
-    rows = table.to_pylist()
+    paths = [path for path in built.paths(role="artifact") if path.suffix == ".parquet"]
+    assert len(paths) > 1
+    rows = []
+    for path in paths:
+        table = pq.read_table(path, partitioning=None)
+        assert table.schema.equals(EXPORTED_DOCUMENTS, check_metadata=True)
+        assert table["seed_data"].unique().to_pylist() == [path.parent.name]
+        rows += table.to_pylist()
     mixture = {row["doc_id"]: row for row in workspace.store.open("mixture").table().to_pylist()}
     prompts = {row["prompt_id"]: row for row in workspace.store.open("prompt_table").table().to_pylist()}
     documents = {
@@ -65,35 +71,71 @@ def test_the_card(workspace: Workspace, built: Dataset) -> None:
     front = front_matter(built)
     assert front["license"] == ["cc-by-4.0", "cc0-1.0"]
     assert front["size_categories"] == ["n<1K"]
+    sources = sorted({row["source"] for row in workspace.store.open("mixture").table(["source"]).to_pylist()})
+    assert len(sources) > 1
     assert front["configs"] == [
-        {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}
+        {"config_name": name, "data_files": [{"split": "train", "path": f"data/{folder}/train-*.parquet"}]}
+        for name, folder in [("default", "*"), *((source, source) for source in sources)]
     ]
     for column in EXPORTED_DOCUMENTS.names:
         assert f"| `{column}` |" in text
-    for title in ("Source", "Format", "Audience", "Licence"):
-        table = text.split(f"| {title} | Documents |")[1].split("\n\n")[0].splitlines()[2:]
-        assert sum(int(line.split(" | ")[1].replace(",", "")) for line in table) == built.manifest.flow.rows_out
+    for title, place in (
+        ("| Source | Documents |", 1),
+        ("| Format | Documents |", 1),
+        ("| Audience | Documents |", 1),
+        ("| Licence | Sources |", 2),
+    ):
+        table = text.split(title)[1].split("\n\n")[0].splitlines()[1:]
+        counts = [int(line.split(" | ")[place].replace(",", "")) for line in table if not line.startswith("| ---")]
+        assert sum(counts) == built.manifest.flow.rows_out
+    pictures = re.findall(r"!\[[^\]]{30,}\]\((charts/\w+\.svg)\)", text)
+    assert sorted(pictures) == [
+        path.relative_to(built.folder).as_posix() for path in sorted(built.folder.glob("charts/*"))
+    ]
+    assert all((built.folder / name).read_bytes().startswith(b"<svg") for name in pictures)
     assert workspace.store.open("mixture").manifest.version in text
     assert "cosmo trace --shard" in text
+
+
+def test_every_source_is_a_configuration(built: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    names = datasets.get_dataset_config_names(str(built.folder))
+    whole = datasets.load_dataset(str(built.folder), cache_dir=str(tmp_path), split="train")
+    assert names == ["default", *sorted(set(whole["seed_data"]))]
+    for name in names[1:]:
+        part = datasets.load_dataset(str(built.folder), name, cache_dir=str(tmp_path), split="train")
+        assert part["doc_id"][:] == [row["doc_id"] for row in whole if row["seed_data"] == name]
+        assert part.num_rows
+
+
+def test_the_provenance_names_the_version_of_every_input(built: Dataset) -> None:
+    found = json.loads((built.folder / export.PROVENANCE).read_text(encoding="utf-8"))
+    named = {(item["asset"], item["bucket"], item["version"]) for item in found["inputs"]}
+    assert named == {(ref.asset, ref.bucket, ref.version) for ref in built.manifest.inputs}
+    assert {asset for asset, _, _ in named} >= {"seed_documents", "prompt_table", "generations", "mixture"}
 
 
 def test_files_hold_a_bounded_number_of_rows(
     workspace: Workspace, built: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     total = built.manifest.flow.rows_out
-    size = total // 2 - 1
-    monkeypatch.setattr(export, "FILE_ROWS", size)
+    monkeypatch.setattr(export, "FILE_ROWS", 3)
     manifest = export.build(workspace)
     again = workspace.store.open("corpus_export")
     listed = again.table().to_pylist()
-    assert [row["rows"] for row in listed] == [size, size, total - 2 * size]
-    assert [row["file"] for row in listed] == [f"data/train-0000{number}-of-00003.parquet" for number in range(3)]
+    for config in {row["config"] for row in listed}:
+        own = [row for row in listed if row["config"] == config]
+        assert [row["rows"] for row in own[:-1]] == [3] * (len(own) - 1)
+        assert 1 <= own[-1]["rows"] <= 3
+        assert [row["file"] for row in own] == [
+            f"data/{config}/train-{number:05d}-of-{len(own):05d}.parquet" for number in range(len(own))
+        ]
     for row in listed:
         assert pq.read_metadata(again.folder / row["file"]).num_rows == row["rows"]
-    opened = datasets.load_dataset(str(again.folder), cache_dir=str(tmp_path), split="train")
+    opened = datasets.load_dataset(str(again.folder), cache_dir=str(tmp_path / "few"), split="train")
     assert opened.num_rows == total
-    whole = pq.read_table(built.folder / "data" / "train-00000-of-00001.parquet")
-    assert opened["doc_id"][:] == whole["doc_id"].to_pylist()
+    whole = datasets.load_dataset(str(built.folder), cache_dir=str(tmp_path / "whole"), split="train")
+    assert opened["doc_id"][:] == whole["doc_id"][:]
     assert manifest.version != built.manifest.version
 
 

@@ -1,15 +1,19 @@
+import shutil
+from pathlib import Path
 from typing import Any
 
 import lxml.html
 import pytest
 
+from cosmo_assets.report import accounts as accounting
 from cosmo_assets.report import report
+from cosmo_assets.report.accounts import accounts
 from cosmo_assets.report.corpus import read_corpus
 from cosmo_assets.report.html import Share, Table, figure, marked
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics import mapping
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.store import Dataset
+from cosmo_resources.storage.store import CorpusStore, Dataset
 
 QUESTION = "Which lamp did the keeper of the far northern island light every evening before dusk?"
 HOSTILE = "<script>alert('cosmo')</script>"
@@ -169,6 +173,41 @@ def test_the_same_corpus_elsewhere_gives_the_same_report(
     assert other.version == built.manifest.version
     assert other.run["run_id"] != built.manifest.run["run_id"]
     assert str(workspace.store.root) not in text
+
+
+def test_the_account_stands_on_the_page(workspace: Workspace, built: Dataset, page: Any) -> None:
+    found = accounts(read_corpus(workspace))
+    for number, (dimension, rows) in enumerate(found.items()):
+        header, *lines = table_of(page, "accounts", number)
+        assert header[:4] == [dimension.capitalize(), "Prompts", "Tokens", "Kept tokens"]
+        assert len(lines) == len(rows)
+        for line, row in zip(lines, rows, strict=True):
+            assert line[1:4] == [f"{row[name]:,}" for name in ("prompts", "tokens", "kept_tokens")]
+            assert all(reason.replace("_", " ") in line[-1] for reason, tokens in row["rejected"].items() if tokens)
+    kept = sum(row["kept_tokens"] for row in found["source"])
+    assert f"{kept:,} of the tokens are kept" in page.xpath('//h2[@id="accounts"]/following::p')[0].text_content()
+    of_sources = [value for name, value in figures(built, "accounts").items() if name.startswith("source.")]
+    assert sum(of_sources) >= kept > 0
+
+
+def test_device_time_is_shown_and_is_no_part_of_the_version(
+    workspace: Workspace, built: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounting, "device_seconds", lambda *_: 900.0)
+    store = CorpusStore(tmp_path)
+    for asset in workspace.store.assets():
+        if asset != "corpus_report":
+            shutil.copytree(workspace.store.root / asset, store.root / asset)
+    manifest = report.build(Workspace(store, workspace.recipe))
+    assert manifest.version == built.manifest.version
+    shown = lxml.html.document_fromstring(store.open("corpus_report").folder.joinpath(report.PAGE).read_text("utf-8"))
+    header, *lines = table_of(shown, "accounts")
+    seconds = [int(line[header.index("GPU seconds")].replace(",", "")) for line in lines]
+    assert sum(seconds) == 1800
+    price = workspace.recipe.budget.gpu_hour_price
+    assert sum(float(line[header.index("Cost")]) for line in lines) == pytest.approx(0.5 * price, abs=0.02)
+    lead = shown.xpath('//h2[@id="accounts"]/following::p')[0].text_content()
+    assert "The devices were held for 1,800 seconds, which cost 1.25" in lead
 
 
 def test_a_corpus_that_is_not_of_one_piece_says_so(workspace: Workspace, page: Any) -> None:

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cosmo_assets.ids import seed_id
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.seeds import documents, files
-from cosmo_assets.seeds.assets import _show, steps
+from cosmo_assets.seeds.assets import funnel_of, steps
 from cosmo_assets.seeds.files import UnitFiles
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Skipped
 from cosmo_assets.stage import Workspace
@@ -425,7 +425,7 @@ def test_the_summary_names_the_commonest_licences_and_counts_the_others(
     assert summary["licences"] == {"ISC": 3, "MIT": 2}
     assert summary["other_licences"] == {"licences": 2, "seeds": 2}
     assert summary["unlicensed"] == 0
-    shown = _show(manifest, seeds.recipe)
+    shown = funnel_of(manifest, seeds.recipe, "may become prompts")
     assert shown.charts["licences"].index("ISC") < shown.charts["licences"].index("MIT")
     table = [(row["licence"], row["seeds"]) for row in shown.tables["licence_policy"]]
     assert table == [("ISC", 3), ("MIT", 2), ("2 others", 2)]
@@ -590,7 +590,7 @@ def test_low_information_and_abuse_are_dropped_and_medicine_and_history_stay(see
 PROGRAM = """
 import re, sys
 from pathlib import Path
-from cosmo_assets.recipe import load_recipe
+from cosmo_assets.recipe.recipe import load_recipe
 from cosmo_assets.seeds import documents, duplicates, files
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.store import CorpusStore

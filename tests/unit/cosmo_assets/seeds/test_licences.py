@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosmo_assets.prompts.checks import CHECKS
-from cosmo_assets.recipe import LicencePolicy
+from cosmo_assets.recipe.sources import LicencePolicy
 from cosmo_assets.seeds.licences import refusal
 from cosmo_resources.errors import CosmoError
 from tests.corpora import Corpus, seeds

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from cosmo_assets.recipe import LicencePolicy, Outlines, Recipe
+from cosmo_assets.recipe.prompts import Outlines
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.sources import LicencePolicy
 from cosmo_assets.seeds import outlines
 from cosmo_assets.seeds.outlines import EXAMPLES, body, cleaned, is_logistics, parse, question, tidy
 from cosmo_assets.stage import Workspace

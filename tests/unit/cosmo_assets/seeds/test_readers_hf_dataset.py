@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cosmo_assets.recipe import Recipe, Source
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.sources import Source
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row
 from cosmo_assets.seeds.readers.registry import read
 from cosmo_assets.seeds.readers.sources import rows, units
@@ -126,7 +127,8 @@ import json, sys
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from cosmo_assets.recipe import Recipe, Source
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.sources import Source
 from cosmo_assets.seeds.readers.sources import rows, units
 from cosmo_resources.errors import CosmoError
 

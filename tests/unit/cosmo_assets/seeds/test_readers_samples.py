@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from cosmo_assets.recipe import SHIPPED
+from cosmo_assets.recipe.recipe import SHIPPED
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed, Row, Skipped
 from cosmo_assets.seeds.readers.openstax import read_collection
 from cosmo_assets.seeds.readers.registry import read

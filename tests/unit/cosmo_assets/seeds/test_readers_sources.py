@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.recipe import Recipe, Source
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.sources import Source
 from cosmo_assets.seeds.readers.base import BadRow, RawSeed
-from cosmo_assets.seeds.readers.sources import HubDataset, rows, units
+from cosmo_assets.seeds.readers.sources import rows, units
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.hub import HubPath
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -112,7 +114,7 @@ def test_a_book_that_gets_another_file_while_it_is_read_has_changed(tmp_path: Pa
 
 def test_a_dataset_of_the_hub_is_one_unit_known_by_its_commit(tmp_path: Path) -> None:
     (unit,) = units(recipe(tmp_path), source(f"hub:HuggingFaceTB/cosmo@{COMMIT}", "hf_dataset"))
-    assert unit.place == HubDataset("HuggingFaceTB/cosmo", COMMIT)
+    assert unit.place == HubPath("HuggingFaceTB/cosmo", COMMIT)
     assert unit.files == ()
     (other,) = units(recipe(tmp_path), source(f"hub:HuggingFaceTB/cosmo@{COMMIT[::-1]}", "hf_dataset"))
     assert unit.digest() != other.digest()

@@ -1,5 +1,6 @@
 """Token shards: memory maps that a trainer reads, and spans that say which document every token is of."""
 
+import dataclasses
 import itertools
 import json
 from collections import Counter
@@ -12,12 +13,13 @@ import pytest
 from datatrove.pipeline.tokens import DocumentTokenizerMerger
 from datatrove.pipeline.tokens.merger import load_doc_ends
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization import shards
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.digest import digest
+from cosmo_resources.storage.digest import digest, json_digest
 from cosmo_resources.storage.store import CorpusStore, Dataset
+from cosmo_resources.tokenizers import NamedTokenizer
 from tests.doubles.replay_server import prose
 from tests.unit.cosmo_assets.synthetic import put, recipe
 from tests.unit.cosmo_assets.tiny_tokenizer import EOS, tiny_tokenizer
@@ -51,6 +53,7 @@ def built(
     buckets: int = 1,
     extra_tokens: int = 0,
     made_of: Recipe | None = None,
+    tokenizer: NamedTokenizer | None = None,
 ) -> Dataset:
     """The shards of some documents; a text's id is its digest, and `copies` counts more than one of it."""
     space = Workspace(CorpusStore(folder / "corpus"), made_of or recipe(tokenization={"shard_tokens": shard_tokens}))
@@ -61,9 +64,10 @@ def built(
         parts[bucket].append({"doc_id": digest(text), "bucket": bucket, "tokens": 30, "copies": counts.get(text, 1)})
     for index in range(buckets):
         rows = [{"doc_id": digest(text), "text": text} for text in texts[index::buckets]]
-        put(space, "generations", {None: rows}, bucket=f"b{index:03d}")
-    put(space, "mixture", parts, summary={"copies": sum(row["copies"] for rows in parts.values() for row in rows)})
-    shards.build(space, tiny_tokenizer(extra_tokens))
+        put(space, "generations", {None: rows}, bucket=f"b{index:03d}", version=json_digest(rows))
+    total = {"copies": sum(row["copies"] for rows in parts.values() for row in rows)}
+    put(space, "mixture", parts, version=json_digest(list(parts.values())), summary=total)
+    shards.build(space, tokenizer or tiny_tokenizer(extra_tokens))
     return space.store.open("tokenized_shards")
 
 
@@ -113,11 +117,20 @@ def test_every_span_ends_with_the_end_of_text_and_holds_no_other(tmp_path: Path)
         assert ids.index(eos) == len(ids) - 1, span
 
 
-@pytest.mark.parametrize(("shard_tokens", "count"), [(1, 20), (30, 20), (31, 10), (150, 4), (10**8, 1)])
-def test_a_shard_is_closed_when_its_documents_reach_its_size(tmp_path: Path, shard_tokens: int, count: int) -> None:
-    dataset = built(tmp_path, PROSE, shard_tokens=shard_tokens)  # each of 30 tokens, as the mixture says
-    names = [name for name, _ in dataset.manifest.summary["shards"]]
-    assert names == [f"shard-{number:05d}.ds" for number in range(count)]
+@pytest.mark.parametrize(
+    ("shard_tokens", "pinned", "cut"),
+    [(600, None, 1), (599, None, 2), (150, None, 4), (149, None, 8), (10**8, None, 1), (10**8, 3, 3)],
+)
+def test_shards_are_as_many_as_the_size_of_the_corpus_needs_or_the_recipe_says(
+    tmp_path: Path, shard_tokens: int, pinned: int | None, cut: int
+) -> None:
+    made_of = recipe(tokenization={"shard_tokens": shard_tokens, "shards": pinned})
+    dataset = built(tmp_path, PROSE, made_of=made_of)  # each of 30 tokens, as the mixture says
+    assert dataset.manifest.summary["cut"] == cut
+    numbers = [int(name.removeprefix("shard-").removesuffix(".ds")) for name, _ in dataset.manifest.summary["shards"]]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] < cut
+    assert sorted(path.name for path in dataset.folder.glob("*.ds")) == [f"shard-{n:05d}.ds" for n in numbers]
 
 
 def test_a_document_stands_in_the_corpus_as_often_as_the_mixture_says(tmp_path: Path) -> None:
@@ -193,7 +206,7 @@ def test_the_manifest_counts_documents_copies_and_tokens(tmp_path: Path) -> None
     summary = dataset.manifest.summary
     assert (summary["documents"], dataset.manifest.flow.rows_in, dataset.manifest.flow.rows_out) == (4, 6, 6)
     assert summary["tokens"] == sum(len(ids) for ids in tokens(dataset).values())
-    assert summary["round_trips"] == [6, 6]
+    assert summary["round_trips"] == [4, 4]
 
 
 def test_nothing_but_shards_spans_and_tokenizer_is_left_in_the_folder(tmp_path: Path) -> None:
@@ -212,3 +225,20 @@ def test_a_tokenizer_without_the_end_of_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CosmoError, match=r"the tokenizer tiny has no token '</s>'") as caught:
         built(tmp_path, PROSE[:1], made_of=recipe(tokenization={"eos": "</s>"}))
     assert "tokenization.eos" in caught.value.remedy
+
+
+def test_a_document_without_a_text_is_an_error(tmp_path: Path) -> None:
+    built(tmp_path, PROSE[:3])
+    space = Workspace(CorpusStore(tmp_path / "corpus"), recipe())
+    rows = [{"doc_id": digest(text), "bucket": "b000", "tokens": 30, "copies": 1} for text in PROSE[:5]]
+    put(space, "mixture", {"b000": rows}, version="two more", summary={"copies": 5})
+    with pytest.raises(CosmoError, match="2 documents of the mixture are not among the current texts"):
+        shards.build(space, tiny_tokenizer())
+
+
+def test_the_metadata_name_the_repository_of_a_tokenizer_of_the_hub(tmp_path: Path) -> None:
+    tokenizer = dataclasses.replace(tiny_tokenizer(), repository="owner/name")
+    dataset = built(tmp_path, PROSE[:2], tokenizer=tokenizer)
+    (metadata,) = dataset.folder.glob("*.metadata")
+    assert metadata.read_text(encoding="utf-8").splitlines()[0] == "owner/name|2"
+    assert built(tmp_path, PROSE[:2]).manifest.run["shards_linked"] == 0, "its metadata are others"

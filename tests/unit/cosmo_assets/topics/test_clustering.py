@@ -6,7 +6,7 @@ import pydantic
 import pytest
 
 from cosmo_assets.ids import seed_id
-from cosmo_assets.recipe import Clustering
+from cosmo_assets.recipe.topics import Clustering
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics import clustering
 from cosmo_resources.errors import CosmoError

@@ -137,7 +137,8 @@ def test_an_override_goes_before_the_rules_and_one_without_a_topic_is_told(tmp_p
     assert [key for key, reason in excluded(workspace).items() if reason] == ["u0"]
     assert manifest.summary["overrides_without_a_topic"] == ["Tides"]
     assert manifest.summary["patterns_without_a_topic"] == ["obituar"]
-    assert verdicts(workspace, manifest) == {"one_each": True, "excluded": True, "overrides_used": False}
+    told = {"one_each": True, "excluded": True, "overrides_used": False, "topic_drift": True}
+    assert verdicts(workspace, manifest) == told
 
 
 def test_excluded_clusters_show_the_titles_of_their_most_central_seeds(tmp_path: Path) -> None:

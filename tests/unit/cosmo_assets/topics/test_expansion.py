@@ -8,7 +8,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.expansion import answer_schema, build, meaning, parse, reason_against, tidy, topic_id
 from cosmo_assets.topics.tree import Subcategory

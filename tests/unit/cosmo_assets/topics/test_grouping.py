@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import normalized_mutual_info_score
 
-from cosmo_assets.recipe import Clustering
+from cosmo_assets.recipe.topics import Clustering
 from cosmo_assets.topics.clustering import ClusterModel
 from cosmo_assets.topics.features import FeatureSpace, Vectors, unit, word_pieces
 from cosmo_assets.topics.grouping import (

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from aiohttp import web
 
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics import labelling
 from cosmo_resources.errors import CosmoError

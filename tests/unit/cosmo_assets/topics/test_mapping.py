@@ -10,7 +10,7 @@ import pytest
 
 from cosmo_assets.charts import fits_metadata
 from cosmo_assets.ids import seed_id
-from cosmo_assets.recipe import Recipe
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics import mapping
 from cosmo_resources.errors import CosmoError

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.recipe import Recipe, TopicPolicy
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.topics import TopicPolicy
 from cosmo_assets.topics.policy import decide, idle_patterns, resolved, unused
 from cosmo_resources.errors import CosmoError
 from tests.unit.cosmo_assets.synthetic import recipe

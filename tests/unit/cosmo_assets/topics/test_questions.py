@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.recipe import Labelling
+from cosmo_assets.recipe.topics import Labelling
 from cosmo_assets.topics.questions import (
     EXAMPLES,
     KINDS,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmo_assets.recipe import load_recipe
+from cosmo_assets.recipe.recipe import load_recipe
 from cosmo_assets.topics.expansion import meaning, reason_against
 from cosmo_assets.topics.tree import SHIPPED_TREES, Subcategory, load_tree, recipe_tree
 from cosmo_resources.errors import CosmoError
