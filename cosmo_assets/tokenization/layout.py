@@ -172,3 +172,7 @@ class Tokens:
         lacking = np.flatnonzero(self.source < 0)
         for column in (self.source, self.start, self.size):
             column[lacking] = column[firsts[lacking]]
+
+    def forget(self, source: int) -> None:
+        """Let what lies in a file be unknown."""
+        self.source[self.source == source] = -1

@@ -34,12 +34,14 @@ from cosmo_resources.storage.earlier import RowSource, unchanged_keys, versions_
 from cosmo_resources.storage.files import disk_errors, link_or_copy, sync, write_text
 from cosmo_resources.storage.ledger import ShardLedger
 from cosmo_resources.storage.manifest import Manifest
-from cosmo_resources.storage.store import BuildPlan, CorpusStore, Dataset, verify_checksums
+from cosmo_resources.storage.store import BuildPlan, CorpusStore, Dataset, intact
 from cosmo_resources.storage.writer import DatasetWriter, read_table
 from cosmo_resources.tokenizers import NamedTokenizer
 
 STAGE_VERSION = "2"
 TOKENIZER_NAME = "tokenizer.json"
+SUFFIXES = ("", ".index", ".metadata")
+"""What is appended to a shard's name to name its files."""
 WORK = "shards"
 """Folder of unfinished work: encoded chunks, and by plan the shards that are done."""
 CHUNK_DOCUMENTS = 20_000
@@ -55,8 +57,8 @@ def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
     build goes on with the chunks and shards that it has finished.
 
     Cost: encoding the documents that no earlier version has encoded with the same tokenizer, copying the tokens of the
-    shards that are not what they were, reading the earlier version once to compare its checksums, and the ids of the
-    mixture and of the earlier version. Memory: some 100 bytes for each document and copy, the texts of one chunk in
+    shards that are not what they were and comparing the checksums of what they are copied from, and one pass over the
+    ids of the mixture and over the earlier version's index; its other tokens are not read. Memory: some 100 bytes for each document and copy, the texts of one chunk in
     each process, and the index of the largest shard. Disk: beside the shards, what is encoded anew a second time.
 
     Raises:
@@ -133,15 +135,14 @@ class _Earlier:
 
     @classmethod
     def find(cls, store: CorpusStore, plan: BuildPlan) -> "_Earlier | None":
-        """The best such version, its files compared with their checksums; a damaged one is passed over."""
+        """The best such version; of its files nothing but their sizes has been looked at."""
         how = itemgetter("tokenizer", "named", "eos")
-        for dataset in versions_made_alike(store, plan, depends=how, also=[DOCUMENTS]):
-            try:
-                if not verify_checksums(dataset):
-                    return cls(dataset)
-            except (CosmoError, OSError, KeyError):
-                continue
-        return None
+        return next(map(cls, versions_made_alike(store, plan, depends=how, also=[DOCUMENTS])), None)
+
+    def linkable(self, name: str) -> bool:
+        """Whether the files of a shard may be linked: none was modified since (see `intact`)."""
+        files = [self.parts[name].name, *(f"{name}{suffix}" for suffix in SUFFIXES)]
+        return all(intact(self.dataset, file, read=False) for file in files)
 
 
 class _Build:
@@ -178,6 +179,8 @@ class _Build:
         self._tokens = Tokens.unknown(len(self._layout.documents))
         self._files: list[Path] = []
         """What the tokens are read from, by number."""
+        self._linked: set[str] = set()
+        """The shards that are what they were."""
 
     def produce(self) -> None:
         writer = self._writer
@@ -186,42 +189,52 @@ class _Build:
             self._take_over(self._earlier)
         writer.reused_rows = int((self._tokens.source >= 0).sum())
         self._encode()
-        linked = 0
         sizes: list[tuple[str, int]] = []
         for shard in range(self._layout.shards):
             places = self._layout.in_shard(shard)
             if not len(places):
                 continue  # an empty file cannot be mapped
             name = self._names[shard]
-            if self._earlier is not None and self._unchanged(self._earlier, name, places):
+            if self._earlier is not None and name in self._linked:
                 self._link(self._earlier, name)
-                linked += 1
             else:
                 self._write(shard, name, places)
             sizes.append((name, int(self._tokens.size[places].sum())))
         if not sizes:
             writer.write(TOKENIZED_SHARDS.empty_table())
         self._account(sizes)
-        writer.run["shards_linked"] = linked
+        writer.run["shards_linked"] = len(self._linked)
 
     def _mixed(self, *columns: str) -> Iterator[pa.Table]:
         """The mixture by bucket: some columns, and how many copies there are."""
         return (self._mixture.table([*columns, "copies"], bucket=bucket) for bucket in self._texts)
 
     def _take_over(self, earlier: _Earlier) -> None:
-        """Find the tokens of the documents whose texts are what they were. A document's further copies, which the
-        earlier version may lack, are read from its first."""
-        layout = self._layout
+        """Find the tokens of the documents whose texts are what they were, and the shards that can be linked. A
+        document's further copies, which the earlier version may lack, are read from its first."""
+        layout, firsts = self._layout, self._layout.first[self._layout.documents]
         same = self._same_texts(earlier)
         for name, part in earlier.parts.items():
+            self._files.append(earlier.folder / name)
+            if not intact(earlier.dataset, part.name):
+                continue
             table = read_table(earlier.folder / part.name, ["doc_id", "copy", "start", "end"])
             documents = layout.find(table["doc_id"])
             copies, start, end = (table[column].to_numpy().astype(np.int64) for column in ("copy", "start", "end"))
             places = layout.first[documents] + copies
             wanted = (documents >= 0) & same[documents] & (places < layout.first[documents + 1])
-            self._tokens.put(places[wanted], len(self._files), start[wanted], end[wanted])
-            self._files.append(earlier.folder / name)
-        self._tokens.repeat(layout.first[layout.documents])
+            self._tokens.put(places[wanted], len(self._files) - 1, start[wanted], end[wanted])
+        self._tokens.repeat(firsts)
+        by_shard = {name: layout.in_shard(shard) for shard, name in enumerate(self._names)}
+        unchanged = {name for name, places in by_shard.items() if self._unchanged(earlier, name, places)}
+        self._linked = set(filter(earlier.linkable, unchanged))
+        written = [places for name, places in by_shard.items() if name not in self._linked]
+        copied = set(self._tokens.source[np.concatenate([np.empty(0, np.int64), *written])].tolist())
+        for number, name in enumerate(earlier.parts):
+            if number in copied and not intact(earlier.dataset, name):
+                self._tokens.forget(number)
+                self._linked.discard(name)
+        self._tokens.repeat(firsts)
 
     def _same_texts(self, earlier: _Earlier) -> npt.NDArray[np.bool_]:
         """Of each document, whether it has the text that the earlier version encoded."""
@@ -290,7 +303,7 @@ class _Build:
         """Whether these copies are all that the shard of this name held, in the same order."""
         folder = name[: name.rfind("/") + 1]
         cut = next(stage.cut for stage in self._stages if stage.folder == folder)
-        if earlier.cuts.get(folder) != cut or name not in earlier.sizes:
+        if not len(places) or earlier.cuts.get(folder) != cut or name not in earlier.sizes:
             return False
         start, size = self._tokens.start[places], self._tokens.size[places]
         ends = np.cumsum(size)
@@ -301,7 +314,7 @@ class _Build:
         part = earlier.parts[name]
         path = earlier.folder / part.name
         self._writer.adopt(path, rows=part.rows, content=part.content, checksum=part.checksum)
-        for file in (name, f"{name}.index", f"{name}.metadata"):
+        for file in (f"{name}{suffix}" for suffix in SUFFIXES):
             produce = partial(link_or_copy, earlier.folder / file)
             self._writer.artifact(file, produce, checksum=earlier.checksums[file])
 
@@ -330,7 +343,7 @@ class _Build:
             }
             done = self._ledger.seal(shard, pa.table(columns).cast(TOKENIZED_SHARDS), {"tokens": int(ends[-1])})
         self._writer.adopt(self._ledger.parquet(shard), rows=done.rows, content=done.content, checksum=done.checksum)
-        for file in (name, f"{name}.index", f"{name}.metadata"):
+        for file in (f"{name}{suffix}" for suffix in SUFFIXES):
             self._writer.artifact(file, partial(link_or_copy, folder / file))
 
     def _gather(self, path: Path, places: Places) -> None:

@@ -319,6 +319,20 @@ def verify_checksums(dataset: Dataset) -> Sequence[str]:
     ]
 
 
+def intact(dataset: Dataset, name: str, *, read: bool = True) -> bool:
+    """Whether a file of a version has the bytes of its recorded checksum.
+
+    With `read` false, for what is linked and not read: whether it has not been modified since its version was sealed,
+    by the clock of its file system; only what has been is compared. Bytes that changed on the disk by themselves are
+    then linked with the checksum that they should have, so that `verify_checksums` goes on finding them.
+    """
+    path = dataset.folder / name
+    if not read and path.stat().st_mtime_ns < (dataset.folder / MANIFEST_NAME).stat().st_mtime_ns:
+        return True
+    (checksum,) = (entry.checksum for entry in dataset.manifest.files if entry.name == name)
+    return file_digest(path) == checksum
+
+
 def _mend(asset: str, bucket: str) -> str:
     selection = f"--asset {asset}" if bucket == ALL else f"--asset {asset} --bucket {bucket}"
     return f"run `cosmo run {selection}` (or materialize it in the UI)"

@@ -1,5 +1,6 @@
 """A change of the corpus changes the shards that hold what has changed, and no byte of the others."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cosmo_assets.tokenization import shards
+from cosmo_resources.storage import store
 from cosmo_resources.storage.digest import digest
 from cosmo_resources.storage.store import Dataset, verify_checksums
 from tests.doubles.replay_server import prose
@@ -88,17 +90,54 @@ def test_twice_the_shards_take_all_tokens_over(tmp_path: Path) -> None:
     assert [token for ids in joined for token in ids] == [t for _, ids in sorted(tokens(few).items()) for t in ids]
 
 
-@pytest.mark.parametrize("suffix", ["", ".index", ".metadata"])
-def test_a_damaged_earlier_version_is_not_linked(tmp_path: Path, suffix: str) -> None:
-    first = build(tmp_path, TEXTS)
-    name = first.manifest.summary["shards"][0][0]
-    path = first.folder / f"{name}{suffix}"
+def damage(path: Path) -> None:
     raw = path.read_bytes()
-    path.write_bytes(bytes([raw[0] ^ 1]) + raw[1:])
-    assert verify_checksums(first) == [f"{name}{suffix}"]
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+
+
+def shard_of(dataset: Dataset, text: str) -> str:
+    return next(span["shard"] for span in spans(dataset) if span["doc_id"] == digest(text))
+
+
+@pytest.mark.parametrize("which", ["touched", "another"])
+@pytest.mark.parametrize("suffix", ["", ".index", ".metadata", "part"])
+def test_a_damaged_shard_is_made_again_and_the_others_are_linked(tmp_path: Path, suffix: str, which: str) -> None:
+    first = build(tmp_path, TEXTS, copies={TEXTS[0]: 4, TEXTS[1]: 4})
+    touched = shard_of(first, TEXTS[-1])
+    names = [name for name, _ in first.manifest.summary["shards"]]
+    number = names.index(touched) if which == "touched" else (names.index(touched) + 1) % len(names)
+    part = [entry.name for entry in first.manifest.files if entry.role == "rows"][number]
+    damaged = part if suffix == "part" else f"{names[number]}{suffix}"
+    damage(first.folder / damaged)
+    assert verify_checksums(first) == [damaged]
+    second = build(tmp_path, TEXTS[:-1], copies={TEXTS[0]: 4, TEXTS[1]: 4})
+    assert verify_checksums(second) == []
+    assert second.manifest.run["shards_linked"] == len(names) - len({touched, names[number]})
+    scratch = build(tmp_path / "scratch", TEXTS[:-1], copies={TEXTS[0]: 4, TEXTS[1]: 4})
+    assert contents(second) == contents(scratch)
+
+
+def test_only_what_is_copied_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build(tmp_path, TEXTS)
+    read: list[str] = []
+    plain = store.file_digest
+    monkeypatch.setattr(store, "file_digest", lambda path: read.append(path.name) or plain(path))
+    build(tmp_path, TEXTS[:-1])
+    parts = [entry.name for entry in first.manifest.files if entry.role == "rows"]
+    assert sorted(read) == sorted([*parts, shard_of(first, TEXTS[-1])])
+
+
+def test_bytes_that_rot_unseen_are_found_where_they_are_linked_to(tmp_path: Path) -> None:
+    first = build(tmp_path, TEXTS)
+    touched = shard_of(first, TEXTS[-1])
+    name = next(name for name, _ in first.manifest.summary["shards"] if name != touched)
+    for rotten in (name, touched):
+        path = first.folder / rotten
+        before = path.stat()
+        damage(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     second = build(tmp_path, TEXTS[:-1])
-    assert (second.manifest.run["shards_linked"], second.manifest.run["reused_rows"]) == (0, 0)
-    assert contents(second) == contents(build(tmp_path / "scratch", TEXTS[:-1]))
+    assert verify_checksums(second) == [name], "linked with the checksum that it should have; copied, nothing is wrong"
 
 
 def test_every_file_has_its_checksum_and_the_index_sums_to_the_files(tmp_path: Path) -> None:
