@@ -1,6 +1,7 @@
 """Fixtures that more than one folder of tests needs."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from tests.corpora import ROOT
 from tests.doubles.replay_server import ReplayServer, replaying
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a script began the tests with `&`: their children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

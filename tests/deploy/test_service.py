@@ -34,6 +34,11 @@ PARTITIONS = """query ($asset: AssetKeyInput!) {
 RELOAD = """mutation { reloadRepositoryLocation(repositoryLocationName: "cosmo") {
   __typename ... on WorkspaceLocationEntry { locationOrLoadError { __typename } }
 } }"""
+LAUNCH = """mutation { launchRun(executionParams: {
+  selector: { repositoryLocationName: "cosmo", repositoryName: "__repository__", jobName: "__ASSET_JOB",
+    assetSelection: [{ path: ["generation_quality"] }] }
+  runConfigData: {}, executionMetadata: { tags: [{ key: "dagster/partition", value: "b000" }] }
+}) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 BUCKETS = """{ assetNodes(assetKeys: [{path: ["generations"]}]) { partitionKeys } }"""
 
 
@@ -76,6 +81,11 @@ def state(service: Service, identity: str) -> str:
     return str(service.ask(STATUS, id=identity)["partitionBackfillOrError"]["status"])
 
 
+def counted(service: Service, rows: str) -> int:
+    """How many rows there are of a table, or of a part of one."""
+    return int(service.run("psql", "--no-psqlrc", "-Atc", f"select count(*) from {rows}"))
+
+
 def test_a_backfill_goes_through_the_queue_and_stands_in_postgres(service: Service) -> None:
     assert backfill(service, *PER_BUCKET) == "COMPLETED_SUCCESS"
     for asset in PER_BUCKET:
@@ -85,10 +95,8 @@ def test_a_backfill_goes_through_the_queue_and_stands_in_postgres(service: Servi
         assert checks
         assert {check["executionForLatestMaterialization"]["status"] for check in checks} == {"SUCCEEDED"}, asset
     assert len(service.corpus.rows()) == 24
-    counted = service.run("psql", "--no-psqlrc", "-Atc", "select count(*) from asset_check_executions")
-    assert int(counted) > 0
-    tables = service.run("psql", "--no-psqlrc", "-Atc", "select count(*) from runs where status = 'SUCCESS'")
-    assert int(tables) >= 3, "two buckets, and what was run before"
+    assert counted(service, "asset_check_executions") > 0
+    assert counted(service, "runs where status = 'SUCCESS'") >= 3, "two buckets, and what was run before"
     assert not list(service.corpus.state.rglob("*.db")), "nothing of the record is kept in SQLite"
     home = Path(settings_of(service.settings)["DAGSTER_HOME"])
     kept = {path.name for path in home.rglob("*") if path.is_file()}
@@ -178,6 +186,9 @@ def test_runs_outlive_their_code_server(how: signal.Signals, service: Service, m
     model.delay = 240.0  # until it is told otherwise: the runs last longer than it takes the daemon to notice
     identity = launch(service, "generations")
     wait_until(lambda: len(model.generation_calls) > asked, seconds=120)
+    wait_until(
+        lambda: counted(service, "runs where status = 'STARTED'") == 2, seconds=120
+    )  # both, not one and a queued
     process = service.processes.pop("cosmo-code")
     children = below(process.pid)
     process.send_signal(how)  # to it alone: KillMode=process
@@ -188,10 +199,23 @@ def test_runs_outlive_their_code_server(how: signal.Signals, service: Service, m
     model.delay = 0.0
     wait_until(lambda: service.ask(BUCKETS)["assetNodes"] != [], seconds=120)  # nobody needs to press Reload
     wait_until(lambda: state(service, identity) == "COMPLETED_SUCCESS", seconds=240)
-    failed = "select count(*) from runs where status in ('FAILURE', 'CANCELED')"
-    assert service.run("psql", "--no-psqlrc", "-Atc", failed).strip() == "0"
+    assert counted(service, "runs where status in ('FAILURE', 'CANCELED')") == 0
     assert len(model.generation_calls) == asked + 24, "nothing was asked twice"
     wait_until(lambda: not any(map(exists, children)), seconds=120)
+
+
+def test_a_queued_run_waits_for_the_code_server(service: Service) -> None:
+    service.stop("cosmo-daemon")
+    launched = service.ask(LAUNCH)["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run = f"runs where run_id = '{launched['run']['runId']}' and status"
+    assert counted(service, f"{run} = 'QUEUED'") == 1
+    service.kill("cosmo-code")
+    service.start("cosmo-daemon")
+    told = "event_logs where event like '%re-submitting the run into the queue%'"
+    wait_until(lambda: counted(service, told) > 0, seconds=120)
+    service.start("cosmo-code")
+    wait_until(lambda: counted(service, f"{run} = 'SUCCESS'") == 1, seconds=120)
 
 
 def test_they_stop_when_they_are_told_to(service: Service) -> None:

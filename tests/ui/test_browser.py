@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -208,8 +207,6 @@ def dagster_dev(environment: dict[str, str], log: Path) -> Iterator[Callable[[],
             stdout=stream,
             stderr=stream,
             start_new_session=True,
-            # a test run that a script started with `&` ignores SIGINT, and its children would inherit that
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     def wait_for_url() -> str:
