@@ -2,18 +2,19 @@
 
 import ast
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import datatrove
 import numpy as np
 import pytest
 
 from cosmo_resources.storage.digest import digest
 from cosmo_resources.storage.store import Dataset
 from tests.corpora import ROOT
+from tests.engines import vllm_on_the_cpu
 from tests.unit.cosmo_assets.synthetic import recipe
 from tests.unit.cosmo_assets.tokenization.test_shards import ODD_TEXTS, PROSE, built
 from tests.unit.cosmo_assets.tokenization.test_stages import NAMES, STAGES
@@ -25,6 +26,7 @@ TEXTS = [*PROSE, *ODD_TEXTS]
 SEQUENCE = 16
 READ = """
 import json, sys
+sys.path.append(sys.argv[3])
 from datatrove.utils.dataset import DatatroveFolderDataset
 
 folder, length = sys.argv[1], int(sys.argv[2])
@@ -79,22 +81,32 @@ def test_the_code_of_the_page_finds_damage(page: dict[str, Any], tmp_path: Path)
     assert page["damaged"](folder, manifest) == ["shard-00000.ds"]
 
 
-def read_by_datatrove(folder: Path) -> dict[str, Any]:
-    """datatrove's own class, in a process in which `torch` is a few functions of numpy, if it is not installed."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "doubles" / "torch_of_numpy")}
-    command = [sys.executable, "-c", READ, str(folder), str(SEQUENCE)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+@pytest.fixture(params=["a stand-in for torch", "torch"])
+def torch_python(request: pytest.FixtureRequest) -> list[str]:
+    """A Python that can import `torch`: a few functions of numpy, and, where vLLM is installed, the real one."""
+    if request.param == "torch":
+        return [str(vllm_on_the_cpu().python)]
+    return ["env", f"PYTHONPATH={ROOT / 'tests' / 'doubles' / 'torch_of_numpy'}", sys.executable]
+
+
+def read_by_datatrove(python: list[str], folder: Path) -> dict[str, Any]:
+    """What datatrove's own class reads."""
+    packages = Path(datatrove.__file__).parents[1]
+    command = [*python, "-c", READ, str(folder), str(SEQUENCE), str(packages)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def test_the_class_of_datatrove_reads_every_stage_by_itself(page: dict[str, Any], tmp_path: Path) -> None:
+def test_the_class_of_datatrove_reads_every_stage_by_itself(
+    page: dict[str, Any], torch_python: list[str], tmp_path: Path
+) -> None:
     dataset = staged(tmp_path, STAGES)
     listed = page["stages_of"](dataset.folder)
     assert [stage["name"] for stage in listed] == list(NAMES)
     for stage in listed:
-        found = read_by_datatrove(dataset.folder / stage["folder"])
+        found = read_by_datatrove(torch_python, dataset.folder / stage["folder"])
         names = [shard["name"] for shard in stage["shards"]]
         assert [f"{stage['folder']}/{path}" for path in found["files"]] == names
         size, expected = SEQUENCE + 1, []
@@ -105,8 +117,10 @@ def test_the_class_of_datatrove_reads_every_stage_by_itself(page: dict[str, Any]
         assert len(expected) > 10
 
 
-def test_the_class_of_datatrove_reads_every_sample(page: dict[str, Any], shards: Dataset) -> None:
-    found = read_by_datatrove(shards.folder)
+def test_the_class_of_datatrove_reads_every_sample(
+    page: dict[str, Any], torch_python: list[str], shards: Dataset
+) -> None:
+    found = read_by_datatrove(torch_python, shards.folder)
     names = sorted(path.name for path in shards.folder.glob("*.ds"))
     assert [Path(path).name for path in found["files"]] == names
     expected, positions, size = [], [], SEQUENCE + 1
