@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -40,6 +41,7 @@ BROWSED: tuple[FacetKey, ...] = ("source", "topic", "template", "audience", "for
 VALUES, PROMPTS = 300, 200
 """Values of a facet, and prompts of a seed, that are listed at most."""
 
+INTERRUPTED_SECONDS = 0.5
 SPANS = 50
 MAX_BODY = 1 << 20
 ASSETS = ("token_lineage", "tokenized_shards", "mixture")
@@ -62,11 +64,11 @@ class LineageServer(ThreadingHTTPServer):
         self.local = address[0] in LOCAL
 
     def wait(self) -> None:
-        """Serve until the keyboard interrupts."""
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            return
+        """Serve until the keyboard interrupts. Looked at in between: the system may give the signal to any thread, and a
+        wait without an end sees only what the main thread is given."""
+        with suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(INTERRUPTED_SECONDS)
 
     @property
     def lineage(self) -> Lineage:

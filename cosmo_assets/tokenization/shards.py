@@ -58,8 +58,9 @@ def build(workspace: Workspace, tokenizer: NamedTokenizer) -> Manifest:
 
     Cost: encoding the documents that no earlier version has encoded with the same tokenizer, copying the tokens of the
     shards that are not what they were and comparing the checksums of what they are copied from, and one pass over the
-    ids of the mixture and over the earlier version's index; its other tokens are not read. Memory: some 100 bytes for each document and copy, the texts of one chunk in
-    each process, and the index of the largest shard. Disk: beside the shards, what is encoded anew a second time.
+    ids of the mixture and over the earlier version's index; its other tokens are not read. Memory: some 100 bytes for
+    each document and copy, the texts of one chunk in each process, and the index of the largest shard. Disk: beside the
+    shards, what is encoded anew a second time.
 
     Raises:
         CosmoError: the tokenizer does not know the end-of-text token; a document of the mixture is not among the

@@ -12,13 +12,21 @@ import numpy as np
 import pytest
 import yaml
 
+from cosmo_assets.build import PER_BUCKET
 from cosmo_assets.recipe.recipe import SHIPPED, load_recipe
 from cosmo_assets.tokenization.shards import map_shard
 from cosmo_resources.storage.store import CorpusStore
-from tests.corpora import Corpus
+from tests.corpora import ROOT, Corpus
+from tests.doubles.replay_server import replaying
+from tests.e2e.pages import Reader, commands_of
+from tests.e2e.services import services
 from tests.e2e.shares import check_few_near_duplicates, check_shares, drawn_shares, wanted_shares
 from tests.similar_pairs import check_recall, compared_texts
+from tests.unit.test_documents import FENCE, text_of
 
+EMBEDDED = {"engine": "embedded", "model": "smollm2-135m-instruct"}
+TEMPLATES = ROOT / "cosmo_assets" / "prompts" / "templates"
+RECIPES = SHIPPED.relative_to(ROOT)
 LOW_VALUE = ("advertising", "gossip", "obituaries")
 
 
@@ -27,10 +35,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """The demo corpus with a third of its prompts, built as a user would build it."""
     folder = tmp_path_factory.mktemp("demo")
     fields = yaml.safe_load((SHIPPED / "demo.yaml").read_text(encoding="utf-8"))
-    for source in fields["sources"]:
-        source["path"] = str(SHIPPED / source["path"])
-    for benchmark in fields["decontamination"]["benchmarks"]:
-        benchmark["path"] = str(SHIPPED / benchmark["path"])
+    shutil.copytree(SHIPPED / "demo", folder / RECIPES / "demo")
+    for entry in (*fields["sources"], *fields["decontamination"]["benchmarks"]):
+        entry["path"] = str(RECIPES / entry["path"])
     for mix in fields["prompts"]["mixes"].values():
         for use in mix["templates"]:
             use["per_seed"] /= 3
@@ -165,6 +172,133 @@ def test_a_source_is_withdrawn_and_nothing_of_it_is_left_on_disk(built: Corpus, 
     cosmo(corpus, "purge", "--source", "openstax", "--restore", "--apply", "--why", "they agreed")
     cosmo(corpus, "run")
     assert tokens_of(store) == before, "what was collected can be made again"
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("launched", ["in the UI", "by the schedule"])
+def test_all_buckets_by_the_daemon_that_is_killed_in_the_middle(built: Corpus, tmp_path: Path, launched: str) -> None:
+    """Rows that were sealed before the kill are these very files in the end, and every document stands there once. Its
+    words may be others: a model answers by what else is asked at the time."""
+    shutil.copytree(built.folder, tmp_path / "copy", copy_function=os.link)
+    corpus = Corpus(tmp_path / "copy")
+    store = CorpusStore(corpus.data / "demo")
+    buckets = store.buckets("generations")
+    wanted = documents_by_bucket(store)
+    assert len(buckets) == len(wanted) == 4
+    for asset in PER_BUCKET:
+        shutil.rmtree(store.root / asset)
+    site = tmp_path / "site.yaml"
+    night = {"window": "00:00-00:00", "every_minutes": 1, "buckets": len(buckets), "at_once": len(buckets)}
+    site.write_text(yaml.safe_dump({"server": EMBEDDED, "nightly": night}), encoding="utf-8")
+    corpus.state.mkdir(parents=True, exist_ok=True)
+    with services(corpus.environment("", concurrency=32, deployment=str(site)), tmp_path) as dagster:
+        backfill = ""
+        if launched == "in the UI":
+            backfill = dagster.backfill(PER_BUCKET, buckets)
+        else:
+            dagster.start_schedule("nightly")
+        place = store.root / "generations"
+        dagster.until("a sealed shard", lambda: list(place.glob("*/.work/*/shard-*.done.json")))
+        dagster.kill("daemon")
+        sealed = {path.stat().st_ino for path in place.glob("*/.work/*/shard-*.parquet") if _sealed(path)}
+        assert sealed
+        dagster.start("daemon")
+        if backfill:
+            assert dagster.end_of(backfill) == "COMPLETED_SUCCESS"
+        dagster.until("the last bucket", lambda: set(buckets) <= dagster.succeeded())
+        killed = [run for run in dagster.runs() if run["status"] == "FAILURE"]
+        assert 1 <= len(killed) <= 2, "what was killed is ended, and repeated; two runs at most go on at a time"
+    assert documents_by_bucket(store) == wanted
+    for bucket in buckets:
+        made_of = {ref.asset: ref.version for ref in store.open("text_signatures", bucket).manifest.inputs}
+        assert made_of["generations"] == store.current_version("generations", bucket)
+    parts = {path.stat().st_ino for bucket in buckets for path in store.open("generations", bucket).paths()}
+    assert sealed <= parts, "nothing was made twice"
+
+
+READ_ON_THE_DEMO = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/lineage.md",
+    "docs/withdrawal.md",
+    "docs/mixture.md",
+    "docs/operating.md",
+    "docs/prompts.md",
+    "docs/recipes.md",
+    "docs/generation.md",
+)
+OF_OTHER_TESTS = {
+    "make ": "Makefile",
+    "my-cluster.yaml": "tests/slurm",
+    "cosmo doctor --slurm": "tests/slurm",
+    "cosmo tune": "tests/slurm",
+    "vllm serve": "tests/engines.py",
+    "/path/to/samples": "tests/e2e/test_real_sample.py",
+    "--recipe real-sample": "tests/e2e/test_real_sample.py",
+}
+"""What of these pages needs a cluster, a GPU or sample data, and which tests run it; verbs have their recipe in the
+Makefile."""
+
+
+@pytest.mark.timeout(1500)
+def test_the_commands_of_these_pages_run_as_they_stand(built: Corpus, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(built.data, project / ".cosmo" / "data", copy_function=os.link)
+    shutil.copytree(SHIPPED / "demo", project / RECIPES / "demo")
+    shutil.copy(built.recipe_path, project / "recipe.yaml")
+    shutil.copy(built.recipe_path, project / "my-corpus.yaml")
+    (project / "drafts").mkdir()
+    shutil.copy(TEMPLATES / "story_morality.md", project / "drafts")
+    store = CorpusStore(project / ".cosmo" / "data" / "demo")
+    row = store.open("token_lineage").table().to_pylist()[0]
+    piece = " ".join(document_text(store, row["doc_id"]).split()[:12])
+    (project / "piece.txt").write_text(piece, encoding="utf-8")
+    with replaying() as model:
+        means = {
+            "3f2a9c": row["doc_id"][:10],
+            "75473dfb": row["prompt_id"][:10],
+            "9b01": row["seed_id"][:10],
+            "a piece of text, pasted": piece,
+            "http://gpu-1:8000/v1,http://gpu-2:8000/v1": model.url,
+            "http://127.0.0.1:8000/v1": model.url,
+            "--model other-model": "--model replay",
+        }
+        for page in READ_ON_THE_DEMO:
+            environment = {
+                **built.environment(model.url, deployment="laptop"),
+                "COSMO_RECIPE": str(project / "recipe.yaml"),
+                "COSMO_DATA": str(project / ".cosmo" / "data"),
+                "COSMO_STATE": str(project / ".cosmo" / "state"),
+            }
+            reader = Reader.at(project, environment, means)
+            blocks = [body for language, body in FENCE.findall(text_of(ROOT / page)) if language == "bash"]
+            commands = [command for block in blocks for command in commands_of(block)]
+            assert commands
+            for command in commands:
+                if not any(part in command for part in OF_OTHER_TESTS):
+                    reader.type(command)
+    assert all((ROOT / place).exists() for place in OF_OTHER_TESTS.values())
+
+
+def document_text(store: CorpusStore, name: str) -> str:
+    rows = (
+        row for bucket in store.buckets("generations") for row in store.open("generations", bucket).table().to_pylist()
+    )
+    return next(str(row["text"]) for row in rows if row["doc_id"] == name)
+
+
+def documents_by_bucket(store: CorpusStore) -> dict[str, list[tuple[str, str]]]:
+    """The documents of each bucket with their prompts, sorted."""
+    return {
+        bucket: sorted(
+            (row["doc_id"], row["prompt_id"]) for row in store.open("generations", bucket).table().to_pylist()
+        )
+        for bucket in store.buckets("generations")
+    }
+
+
+def _sealed(parquet: Path) -> bool:
+    return parquet.with_suffix(".done.json").is_file()
 
 
 def tokens_of(store: CorpusStore) -> dict[str, tuple[str, list[bytes]]]:

@@ -1,11 +1,7 @@
 """The page of tasks, run from its first command to its last, in one corpus."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ from aiohttp import web
 
 from tests.corpora import ROOT, Corpus, kill_group, seeds, wait_until
 from tests.doubles.replay_server import ReplayServer, prose, replaying
+from tests.e2e.pages import Reader, commands_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -47,8 +44,7 @@ class Site:
 
     def __init__(self, corpus: Corpus, replay: ReplayServer) -> None:
         self.corpus, self.replay = corpus, replay
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self.environment = {**os.environ, **corpus.environment(replay.url), "PATH": path, "COLUMNS": "250"}
+        self.reader = Reader.at(corpus.folder, corpus.environment(replay.url), {SERVER: replay.url})
 
     def do(self, section: str) -> str:
         """Run a section's commands and take its fragments into the recipe; what was printed."""
@@ -59,28 +55,7 @@ class Site:
                 merged = merge(fields, yaml.safe_load(body))
                 self.corpus.recipe_path.write_text(yaml.safe_dump(merged), encoding="utf-8")
             else:
-                printed += self.shell(body.replace(SERVER, self.replay.url))
-        return printed
-
-    def shell(self, script: str) -> str:
-        stays = script.startswith("cosmo lineage")
-        process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", script],
-            env=self.environment,
-            cwd=self.corpus.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        if stays:
-            assert process.stdout is not None
-            printed = process.stdout.readline()
-            os.killpg(process.pid, signal.SIGINT)
-            rest, _ = process.communicate(timeout=30)
-            return printed + rest
-        printed, _ = process.communicate(timeout=400)
-        assert process.returncode == 0, f"{script}\n{printed}"
+                printed += "".join(map(self.reader.type, commands_of(body)))
         return printed
 
     def crash(self) -> None:

@@ -68,6 +68,14 @@ def commands(path: Path) -> Iterator[list[str]]:
 COMMANDS = [(page, arguments) for page in PAGES for arguments in commands(page)]
 
 
+RUN_BY = {
+    "tasks.md": "tests/e2e/test_tasks.py",
+    "deployment.md": "tests/deploy/test_deployment_page.py",
+    "slurm.md": "tests/slurm/test_slurm_page.py",
+}
+"""Which test types the commands of a page; of those that are not here, tests/e2e/test_demo.py does."""
+
+
 def verbs() -> set[str]:
     (phony,) = re.findall(r"^\.PHONY: (.*)$", text_of(ROOT / "Makefile"), re.MULTILINE)
     return set(phony.split())
@@ -129,6 +137,12 @@ def test_verbs_exist_and_are_documented() -> None:
     for verb in verbs():
         assert re.search(rf"^{verb}:", makefile, re.MULTILINE)
         assert verb in documented or f"`{verb}`" in text_of(ROOT / "README.md"), f"make {verb} is not documented"
+
+
+def test_the_commands_of_every_page_are_typed_by_a_test() -> None:
+    for page in {page for page, _ in COMMANDS}:
+        test = ROOT / RUN_BY.get(page.name, "tests/e2e/test_demo.py")
+        assert re.search(rf'["/]{page.name}"', text_of(test)), f"{page.name}: not in {test.name}"
 
 
 def test_there_are_commands_to_look_at() -> None:
