@@ -326,6 +326,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "1/temperature: 1 is in proportion, higher is more even",
         "tokens": "Size of the corpus in tokens; null: as large as the bounds of the sources allow. More "
         "than that is an error",
+        "fill": "Whether a source that has run out stops there and the others go on in their ratio, until `tokens` are "
+        "reached",
         "factors": "How many copies some documents have for each that others of their source have",
         "stages": "Parts of the training with weights of their own, in order (a curriculum)",
         "reallocate_withdrawn": "Whether the place of what was withdrawn goes to other documents; else these stay as "

@@ -71,7 +71,8 @@ def mixture_tables(recipe: Recipe, store: CorpusStore) -> list[Table]:
     basis = "of the documents that are there" if there else "of the answers that are expected, nothing dropped"
     headers = ("source", "tokens", "at most", "gives", "share", "epochs", "bound that is reached")
     table = Table(*headers, title=f"{recipe.name}: mixture, {basis}")
-    bounds = {"epochs": "max_epochs: it sets the size", "cap": "max_tokens", None: ""}
+    out = "max_epochs" if recipe.mixture.fill else "max_epochs: it sets the size"
+    bounds = {"epochs": out, "cap": "max_tokens", None: ""}
     for name in sorted(recipe.mixture.components):
         if (share := shares.get(name)) is None:
             table.add_row(name, f"{found[name].tokens if name in found else 0:,}", "", "0", "", "", "gives nothing")

@@ -4,11 +4,12 @@ Belongs here: the arithmetic of sources. Does not belong here: which documents g
 eligible (`stage`).
 
 All sources give tokens in the ratio of their weights; the source that runs out first, at its `max_epochs`, sets the
-size of the corpus. A source with `max_tokens` stops there and sets nothing: the others go on without it.
+size of the corpus. A source with `max_tokens` stops there and sets nothing: the others go on without it. With `fill` a
+source that runs out does the same.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cosmo_assets.recipe.mixture import Component, Mixture
@@ -45,7 +46,7 @@ class Share:
     tokens: tuple[int, ...]
     """Those that it gives to each stage."""
     limits: str | None
-    """Which of its bounds it has reached: epochs (then it sets the size of the corpus) or cap."""
+    """Which of its bounds it has reached: epochs (then it sets the size of the corpus, or with `fill` stops) or cap."""
 
     @property
     def target(self) -> int:
@@ -76,14 +77,15 @@ def allocate(supplies: Mapping[str, Supply], mixture: Mixture) -> dict[str, Shar
     used = {name: weight for name, weight in weights.items() if weight > 0}
     reach = {name: _reach(supplies[name], present[name]) for name in used}
     caps = {name: float(present[name].max_tokens or math.inf) for name in used}
-    largest = _largest(used, reach, caps)
-    scale, size = largest, _size(used, caps, largest)
+    ends = {name: min(caps[name], reach[name]) for name in used} if mixture.fill else caps
+    largest = _largest(used, reach, ends)
+    scale, size = largest, _size(used, ends, largest)
     if mixture.tokens is not None:
         if mixture.tokens > _whole(size):
-            raise _infeasible(mixture.tokens, _whole(size), used, reach, caps, largest)
-        scale, size = _scale(used, caps, mixture.tokens, largest), float(mixture.tokens)
+            raise _infeasible(mixture, _whole(size), used, reach, caps, largest)
+        scale, size = _scale(used, ends, mixture.tokens, largest), float(mixture.tokens)
     real = {
-        (name, number): min(used[name] * scale, caps[name]) * stage[name] / used[name]
+        (name, number): min(used[name] * scale, ends[name]) * stage[name] / used[name]
         for name in used
         for number, stage in enumerate(by_stage)
     }
@@ -171,22 +173,22 @@ def _limit(given: float, reach: float, cap: float) -> str | None:
 
 
 def _infeasible(
-    wanted: int,
+    mixture: Mixture,
     most: int,
     weights: Mapping[str, float],
     reach: Mapping[str, float],
     caps: Mapping[str, float],
     largest: float,
 ) -> CosmoError:
-    limits: Callable[[str], str | None] = lambda name: _limit(weights[name] * largest, reach[name], caps[name])  # noqa: E731
-    short = sorted(name for name in weights if limits(name) == "epochs")
-    why = (
-        f"{short[0]} runs out first, with {_whole(reach[short[0]]):,} tokens at its max_epochs"
-        if short
-        else "every source has reached its max_tokens"
-    )
+    short = sorted(name for name in weights if _limit(weights[name] * largest, reach[name], caps[name]) == "epochs")
+    if not short:
+        why, others = "every source has reached its max_tokens", ""
+    elif mixture.fill:
+        why, others = "every source has reached its max_epochs or max_tokens", ""
+    else:
+        why = f"{short[0]} runs out first, with {_whole(reach[short[0]]):,} tokens at its max_epochs"
+        others = "lower the weight of the source that runs out, let the others go on (`fill`), "
     return CosmoError(
-        f"mixture.tokens asks for {wanted:,} tokens; the sources give {most:,} at most: {why}",
-        remedy="ask for fewer tokens, raise max_epochs or max_tokens, lower the weight of the source that runs out, or "
-        "generate more of it",
+        f"mixture.tokens asks for {mixture.tokens:,} tokens; the sources give {most:,} at most: {why}",
+        remedy=f"ask for fewer tokens, raise max_epochs or max_tokens, {others}or generate more",
     )

@@ -79,6 +79,9 @@ class Mixture(Section):
     3.5.2, whose limit of a set's size is `max_tokens`): 1 is in proportion, higher is more even."""
     tokens: Count | None = None
     """Size of the corpus; null: as large as the bounds of the sources allow."""
+    fill: bool = False
+    """Whether a source that has run out stops there and the others go on in their ratio (water-filling), as with a cap;
+    with equal weights that is UniMax (Chung et al. 2023). It needs `tokens`."""
     factors: Factors = Factors()
     stages: tuple[MixtureStage, ...] = ()
     reallocate_withdrawn: bool = False
@@ -89,6 +92,8 @@ class Mixture(Section):
         weighted = [name for name, component in self.components.items() if component.weight is not None]
         if weighted and (missing := sorted(set(self.components) - set(weighted))):
             raise ValueError(f"components: give a weight to {missing[0]} as well, or to none")
+        if self.fill and self.tokens is None:
+            raise ValueError("fill: say with `tokens` up to which size")
         names = [stage.name for stage in self.stages]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"stages: {twice[0]} stands there twice")

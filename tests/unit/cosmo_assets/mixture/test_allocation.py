@@ -194,3 +194,62 @@ def test_a_source_that_the_recipe_does_not_mix_has_no_share() -> None:
 
 def test_nothing_available_is_no_share() -> None:
     assert mixed({"web": {"weight": 1}}, {}) == {}
+
+
+SIZES = {"books": 10, "courses": 100, "web": 1000}
+
+
+def test_what_a_source_lacks_is_filled_by_the_others_in_their_ratio() -> None:
+    wanted = {"books": 0.5, "courses": 0.3, "web": 0.2}
+    components = {name: {"weight": weight, "max_epochs": 4} for name, weight in wanted.items()}
+    shares = mixed(components, SIZES, tokens=200, fill=True)
+    assert targets(shares) == {"books": 40, "courses": 96, "web": 64}
+    assert [share.epochs for share in shares.values()] == [4, 0.96, 0.064]
+    assert [share.limits for share in shares.values()] == ["epochs", None, None]
+
+
+def test_equal_weights_that_are_filled_are_unimax() -> None:
+    components = {name: {"weight": 1, "max_epochs": 4} for name in SIZES}
+    assert targets(mixed(components, SIZES, tokens=300, fill=True)) == {"books": 40, "courses": 130, "web": 130}
+
+
+def test_the_temperature_is_that_of_the_literature() -> None:
+    shares = mixed({name: {"max_epochs": 1e9} for name in SIZES}, SIZES, tokens=10**6, temperature=1 / 0.3)
+    assert [round(target / 10**6, 4) for target in targets(shares).values()] == [0.1433, 0.2860, 0.5707]
+
+
+@settings(deadline=None)
+@given(SOURCES, st.floats(0, 1), st.booleans())
+def test_filled_sources_have_run_out_or_stand_in_the_ratio_of_the_weights(
+    sources: Sources, part: float, caps: bool
+) -> None:
+    supplies, plain = split(sources, caps=caps)
+    ends = {
+        name: min(plain.components[name].max_epochs * found.tokens, plain.components[name].max_tokens or math.inf)
+        for name, found in supplies.items()
+    }
+    size = int(part * sum(ends.values()))
+    assume(size > 0)
+    mixture = Mixture(components=plain.components, tokens=size, fill=True)
+    shares = allocate(supplies, mixture)
+    assert sum(targets(shares).values()) == size
+    slack = 1 + 1e-9 * size
+    scales = {name: share.target / (mixture.components[name].weight or 0) for name, share in shares.items()}
+    for name, share in shares.items():
+        assert share.target <= ends[name] + slack
+        if share.target < ends[name] - slack:
+            weight = mixture.components[name].weight or 0
+            assert all(
+                scales[other] * weight <= share.target + slack * (1 + weight / (mixture.components[other].weight or 0))
+                for other in scales
+            )
+
+
+def test_more_than_all_sources_have_cannot_be_filled() -> None:
+    components = {name: {"weight": 1} for name in SIZES}
+    assert targets(mixed(components, SIZES, tokens=1110, fill=True)) == SIZES
+    with pytest.raises(CosmoError, match=r"1,110 at most: every source has reached") as caught:
+        mixed(components, SIZES, tokens=1111, fill=True)
+    assert "`fill`" not in caught.value.remedy
+    with pytest.raises(ValueError, match=r"fill: say with `tokens`"):
+        mixed(components, SIZES, fill=True)
