@@ -33,6 +33,7 @@ _DARK = frozenset({"#4477AA", "#117733", "#882255"})
 _WIDTH, _PAD, _ROW, _BAR = 640, 18, 24, 15
 _NAME, _SMALL, _TITLE = 11, 12, 15
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif"
+_Box = tuple[float, float, float, float]
 _NOT_IN_XML = [*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF]
 _REPLACED = dict.fromkeys(_NOT_IN_XML, "\N{REPLACEMENT CHARACTER}")
 
@@ -142,6 +143,56 @@ def stacked(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], *, unit
         body.append("" if unit == "%" else _text(human(total), x + 6, top + 12, _INK))
     bottom = _top(len(rows[: MAX_ROWS + 1])) + start
     return _svg(title, bottom, [*body, *_more(len(rows), len(shown), left, start)] if shown else [])
+
+
+def curve(
+    title: str, points: Sequence[tuple[float, float]], marks: Sequence[tuple[str, float, float]], *, unit: str = ""
+) -> str:
+    """A line through points in the order of x, over a logarithmic axis, with up to seven marked places that the legend
+    names, with x and y.
+
+    Points and marks have x above 0; `unit` is that of x. y begins a little below the lowest. Where a mark's y would be
+    written over another one, it is in the legend alone.
+    """
+    height, left, right = 280, 64, _WIDTH - _PAD - 12
+    xs = [x for x, _ in points] + [x for _, x, _ in marks] or [1.0]
+    ys = [y for _, y in points] + [y for _, _, y in marks] or [0.0]
+    said = [f"{name}: {human(x)}, {y:.4g}" for name, x, y in marks]
+    legend, start = _legend(dict(zip(said, _PALETTE[1:], strict=False)))
+    top, floor = 56 + start, 226 + start
+    low, high = math.log10(min(xs)), math.log10(max(xs))
+    margin = 0.06 * (max(ys) - min(ys)) or 1.0
+    base, peak = min(ys) - margin, max(ys) + margin
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across = (math.log10(x) - low) / ((high - low) or 1)
+        return left + across * (right - left), floor - (y - base) / (peak - base) * (floor - top)
+
+    body = [legend]
+    for tick in _ticks(base, peak, 4):
+        y = at(min(xs), tick)[1]
+        body.append(f'<path d="M{left} {_n(y)}H{right}" stroke="{_GRID}"/>')
+        body.append(_text(f"{tick:.4g}", left - 8, y + 4, _MUTED, anchor="end"))
+    body.append(f'<path d="M{left} {floor}H{right}" stroke="{_MUTED}"/>')
+    steps = [factor * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for factor in (1, 2, 5)]
+    shown = [tick for tick in steps if min(xs) <= tick <= max(xs)]
+    whole = [tick for tick in shown if round(math.log10(tick), 9) % 1 == 0]
+    ticks = shown if len(shown) <= 9 else whole
+    body += [_text(human(tick), at(tick, base)[0], floor + 18, _MUTED, anchor="middle") for tick in ticks]
+    body.append(_text(unit, (left + right) / 2, floor + 36, _MUTED, anchor="middle"))
+    line = "L".join(f"{_n(x)} {_n(y)}" for x, y in (at(*point) for point in points))
+    body.append(f'<path d="M{line}" fill="none" stroke="{_PALETTE[0]}" stroke-width="2"/>')
+    taken: list[_Box] = []
+    for (_, x, y), name, fill in zip(marks, said, _PALETTE[1:], strict=False):
+        across, down = at(x, y)
+        place = f'cx="{_n(across)}" cy="{_n(down)}" r="6" fill="{fill}" stroke="#FFFFFF" stroke-width="1.5"'
+        body.append(f"<circle {place}><title>{_escape(name)}</title></circle>")
+        half = _pixels(f"{y:.4g}") / 2
+        box = (across - half, down - 22, across + half, down - 10)
+        if not any(_overlap(box, other) for other in taken):
+            taken.append(box)
+            body.append(_text(f"{y:.4g}", across, down - 11, _INK, anchor="middle"))
+    return _svg(title, height + start - 14, body if points else [])
 
 
 @dataclass(frozen=True)
@@ -266,9 +317,6 @@ def _steps(dots: Sequence[tuple[int, int]]) -> str:
         parts.append(f"m{x - before[0]}{'' if down < 0 else ' '}{down}h0")
         before = (x, y)
     return "".join(parts)
-
-
-_Box = tuple[float, float, float, float]
 
 
 def _names(regions: Sequence[tuple[Region, float, float]], frame: _Box) -> str:

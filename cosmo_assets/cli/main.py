@@ -10,12 +10,13 @@ from pathlib import Path
 
 import click
 
-from cosmo_assets.cli import housekeeping, machine, planning, purging, running, tracing
+from cosmo_assets.cli import budgeting, housekeeping, machine, planning, purging, running, tracing
 from cosmo_assets.cli.terminal import Commands, choose_recipe
 
 COMMANDS = (
     running.run, running.watch,
     planning.plan, planning.preview, planning.pilot, planning.lint,
+    budgeting.budget,
     tracing.trace, tracing.tokens, tracing.lineage, tracing.diff,
     purging.purge,
     housekeeping.adopt, housekeeping.gc, housekeeping.prune,

@@ -1,11 +1,12 @@
 import base64
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from lxml import etree
 
-from cosmo_assets.charts import Region, atlas, bars, funnel, histogram, human, markdown, stacked
+from cosmo_assets.charts import Region, atlas, bars, curve, funnel, histogram, human, markdown, stacked
 
 HOSTILE = '<script>alert("1")</script> & ]( \x00\x1b `x` *y*'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -16,6 +17,7 @@ CHARTS: dict[str, Draw] = {
     "funnel": lambda title, label: funnel(title, [(label, 120), ("next", 7), ("last", 0)]),
     "histogram": lambda title, label: histogram(title, [(0, 3), (25, 0), (100, 7)], unit=label),
     "stacked": lambda title, label: stacked(title, [(label, {"kept": 10, label: 3}), ("next", {})]),
+    "curve": lambda title, label: curve(title, [(1e3, 3.5), (2e6, 2.25)], [(label, 1e4, 3)], unit=label),
     "atlas": lambda title, label: atlas(
         title, [(0.5, 1.5, 0), (-2, 3, 1)], [Region(label, 0.5, 1.5, "#1F77B4"), Region("b", -2, 3, None)], label
     ),
@@ -41,7 +43,8 @@ def test_a_chart_is_well_formed_accessible_and_the_same_again(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "svg", [bars("t", []), funnel("t", []), histogram("t", []), stacked("t", []), atlas("t", [], [])]
+    "svg",
+    [bars("t", []), funnel("t", []), histogram("t", []), stacked("t", []), curve("t", [], []), atlas("t", [], [])],
 )
 def test_a_chart_of_nothing_says_so(svg: str) -> None:
     assert texts(svg) == ["t", "Nothing to show."]
@@ -107,6 +110,22 @@ def test_histogram_leaves_room_for_empty_bins() -> None:
     assert last - second == pytest.approx(3 * (second - first), abs=0.3)
     assert marks[2][0].text == "100 to 125 words: 10"
     assert float(marks[2].get("height")) == pytest.approx(2 * float(marks[0].get("height")), abs=0.2)
+
+
+def test_a_curve_has_a_logarithmic_axis_and_marks_on_the_line_that_the_legend_names() -> None:
+    points = [(10.0**power, 5.0 - power) for power in range(5)]
+    svg = curve("t", points, [("here", 10, 4), ("there", 1000, 2), ("beside it", 1001, 2)], unit="tokens")
+    root = etree.fromstring(svg.encode())
+    (line,) = [path.get("d") for path in root.iter(f"{SVG}path") if path.get("fill") == "none"]
+    places = [tuple(map(float, pair.split())) for pair in line.removeprefix("M").split("L")]
+    steps = [after[0] - before[0] for before, after in pairwise(places)]
+    assert steps == pytest.approx([steps[0]] * 4, abs=0.2), "a power of ten is as wide as any other"
+    assert [down for _, down in places] == sorted(down for _, down in places), "less is lower"
+    circles = [(float(one.get("cx")), float(one.get("cy"))) for one in root.iter(f"{SVG}circle")]
+    assert circles[:2] == [places[1], places[3]]
+    assert texts(svg)[1:4] == ["here: 10, 4", "there: 1k, 2", "beside it: 1k, 2"]
+    assert texts(svg)[-2:] == ["4", "2"], "what would lie over another is in the legend alone"
+    assert all(18 <= across <= 640 - 18 for across, _ in [*places, *circles])
 
 
 def test_stacked_parts_add_up_and_small_ones_are_drawn_together() -> None:
