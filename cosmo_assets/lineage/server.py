@@ -64,7 +64,7 @@ class LineageServer(ThreadingHTTPServer):
         self.local = address[0] in LOCAL
 
     def wait(self) -> None:
-        """Serve until the keyboard interrupts. Looked at in between: the system may give the signal to any thread, and a
+        """Serve until the keyboard interrupts. It wakes in between: the system may give the signal to any thread, and a
         wait without an end sees only what the main thread is given."""
         with suppress(KeyboardInterrupt):
             while True:

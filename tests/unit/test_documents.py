@@ -72,6 +72,7 @@ RUN_BY = {
     "tasks.md": "tests/e2e/test_tasks.py",
     "deployment.md": "tests/deploy/test_deployment_page.py",
     "slurm.md": "tests/slurm/test_slurm_page.py",
+    "quantity.md": "tests/e2e/test_budget.py",
 }
 """Which test types the commands of a page; of those that are not here, tests/e2e/test_demo.py does."""
 
