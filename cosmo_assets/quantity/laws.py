@@ -1,7 +1,7 @@
 """Scaling laws of models whose tokens are all new: Kaplan et al. (2020) and Hoffmann et al. (2022, "Chinchilla").
 
 Belongs here: loss as a function of parameters and tokens, and the best of both for a compute. Does not belong here:
-tokens that are repeated (`repetition`), what a corpus has (`supply`).
+tokens that are repeated (`repetition`), what a corpus has (`stock`).
 
 Throughout: N parameters, D tokens trained on, C floating-point operations with C = 6 N D, loss in nats per token.
 """
