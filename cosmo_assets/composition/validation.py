@@ -75,7 +75,7 @@ def fitted(method: str, weights: Array, losses: Array, seed: int) -> list[Predic
 def scores(runs: Runs, shares: Array, seed: int) -> dict[str, Score]:
     """The scores of the mean and of the methods; `shares` weigh the targets.
 
-    Five folds, dealt five times; where they would leave fewer mixtures than a law has parameters, one mixture each.
+    Five folds, dealt five times; where they would leave fewer than domains + 2 mixtures to fit to, one mixture each.
     """
     mixtures, domains = runs.mixtures, len(runs.domains)
     count = int(mixtures.max()) + 1

@@ -150,9 +150,17 @@ def test_runs_of_one_mixture_stay_together() -> None:
 
 
 def test_few_runs_are_left_out_one_by_one() -> None:
-    weights = simplex(5)
-    found = scores(runs_of(weights, law(weights)), ONE, 0)
-    assert found["law"].error < 1e-6, "four runs determine a law of four parameters"
+    weights = simplex(7, 5)
+    losses = 1 + np.exp(weights @ np.linspace(-1, 1, 5))
+    found = scores(runs_of(weights, losses), ONE, 0)
+    assert found["law"].error < 1e-6, "six runs determine a law of six parameters, five do not"
+
+
+def test_the_error_of_a_method_is_weighted_by_targets() -> None:
+    weights = simplex(6)
+    found = scores(runs_of(weights, law(weights), 9 * law(weights)), np.array([0.75, 0.25]), 0)["mean"]
+    assert found.errors[1] == pytest.approx(9 * found.errors[0])
+    assert found.error == pytest.approx(3 * found.errors[0])
 
 
 def test_a_gap_is_of_the_runs_in_pairs() -> None:
@@ -186,6 +194,8 @@ def test_the_fragment_is_a_mixture_of_a_recipe() -> None:
     components = Mixture.model_validate(parsed["mixture"]).components
     for name, weight in zip(found.runs.domains, found.best.weights, strict=True):
         assert components[name].weight == pytest.approx(weight.value, abs=1e-6)
+    weights = [component.weight or 0 for component in components.values()]
+    assert weights == sorted(weights, reverse=True)
     none = type(found.best)(
         (Interval(1, 1, 1), Interval(0, 0, 0), Interval(1e-9, 0, 0)), found.best.loss, found.best.gain, 0.0, ()
     )
@@ -275,3 +285,10 @@ def test_the_command_ends_with_the_error_and_its_remedy(tmp_path: Path) -> None:
         assert found.exit_code == 1
         assert str(arguments[0]) in found.output
         assert "remedy" in found.output
+
+
+def test_the_command_obeys_method_and_seed(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "runs.csv", of_law().runs)
+    found = [json.loads(cosmo(path, "--method", "trees", "--seed", seed, "--json").output) for seed in (3, 4)]
+    assert [values["method"] for values in found] == ["trees", "trees"]
+    assert found[0]["weights"] != found[1]["weights"]

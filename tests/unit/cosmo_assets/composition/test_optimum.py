@@ -107,8 +107,11 @@ def test_draws_are_within_the_bounds_and_try_what_no_run_has() -> None:
     assert (points >= 0).all()
     assert (points <= bounds).all()
     assert points.sum(axis=1) == pytest.approx(1, abs=1e-9)
-    assert points[:, 2].max() > 0.05
-    assert np.abs(points - [0.4, 0.6, 0.0]).sum(axis=1).min() < 0.05, "near the runs as well"
+    free = draws(runs_of(weights, np.zeros(2)), np.ones(3), 0)
+    assert free[:, 2].max() > 0.05
+    away = np.abs(free[:, None] - weights).sum(axis=2).min(axis=1)
+    assert (away < 0.1).mean() > 0.3, "near the runs"
+    assert (away > 0.5).mean() > 0.005, "and far from them"
 
 
 def test_trees_find_the_box_of_least_loss() -> None:
