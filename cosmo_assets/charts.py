@@ -65,6 +65,31 @@ def bars(title: str, items: Sequence[tuple[str, float]], *, unit: str = "") -> s
     return _svg(title, _top(len(items[: MAX_ROWS + 1])), [*body, *_more(len(items), len(shown), left)])
 
 
+def ranges(
+    title: str, rows: Sequence[tuple[str, float, float, float, float]], names: tuple[str, str, str], *, unit: str = ""
+) -> str:
+    """Horizontal bars with an interval about each value and a mark beside it: (label, value, low, high, mark), none
+    below 0; the first 24 rows. The legend has the names of value, interval and mark."""
+    shown = rows[:MAX_ROWS]
+    values = [f"{human(value, unit)} ({human(low, unit)} to {human(high, unit)})" for _, value, low, high, _ in shown]
+    left, right = _columns([label for label, *_ in shown], values)
+    scale = (right - left) / (max((max(row[1:]) for row in shown), default=0) or 1)
+    legend, start = _legend(dict(zip(names, (_PALETTE[4], _INK, _PALETTE[3]), strict=True)))
+    body = [legend]
+    for number, ((label, value, low, high, mark), text) in enumerate(zip(shown, values, strict=True)):
+        top, ends = _top(number) + start, (left + low * scale, left + high * scale)
+        middle, caps = top + _BAR / 2, "".join(f"M{_n(x)} {_n(top + 4)}v7" for x in ends)
+        body += [
+            _label(label, left, top),
+            _rect(left, top, max(value * scale, 1.0), _PALETTE[4], f"{label}: {text}"),
+            f'<path d="M{_n(ends[0])} {_n(middle)}H{_n(ends[1])}{caps}" stroke="{_INK}" fill="none"/>',
+            _rect(left + mark * scale - 1.5, top - 2, 3, _PALETTE[3], f"{names[2]}: {human(mark, unit)}", height=19),
+            _text(text, right + 8, top + 12, _INK),
+        ]
+    bottom = _top(len(rows[: MAX_ROWS + 1])) + start
+    return _svg(title, bottom, [*body, *_more(len(rows), len(shown), left, start)] if shown else [])
+
+
 def funnel(title: str, steps: Sequence[tuple[str, int]]) -> str:
     """What is left after each step, from top to bottom: centred bars, joined where they narrow, with the number that is
     left, its share of the first step's, and how many the step cost; the first 24 steps."""

@@ -73,6 +73,7 @@ RUN_BY = {
     "deployment.md": "tests/deploy/test_deployment_page.py",
     "slurm.md": "tests/slurm/test_slurm_page.py",
     "quantity.md": "tests/e2e/test_budget.py",
+    "composition.md": "tests/e2e/test_weights.py",
 }
 """Which test types the commands of a page; of those that are not here, tests/e2e/test_demo.py does."""
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from lxml import etree
 
-from cosmo_assets.charts import Region, atlas, bars, curve, funnel, histogram, human, markdown, stacked
+from cosmo_assets.charts import Region, atlas, bars, curve, funnel, histogram, human, markdown, ranges, stacked
 
 HOSTILE = '<script>alert("1")</script> & ]( \x00\x1b `x` *y*'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -16,6 +16,7 @@ CHARTS: dict[str, Draw] = {
     "bars": lambda title, label: bars(title, [(label, 12.5), ("b", 0.0)], unit="documents"),
     "funnel": lambda title, label: funnel(title, [(label, 120), ("next", 7), ("last", 0)]),
     "histogram": lambda title, label: histogram(title, [(0, 3), (25, 0), (100, 7)], unit=label),
+    "ranges": lambda title, label: ranges(title, [(label, 0.5, 0.3, 0.9, 0.4)], (label, "interval", "mark"), unit="%"),
     "stacked": lambda title, label: stacked(title, [(label, {"kept": 10, label: 3}), ("next", {})]),
     "curve": lambda title, label: curve(title, [(1e3, 3.5), (2e6, 2.25)], [(label, 1e4, 3)], unit=label),
     "atlas": lambda title, label: atlas(
@@ -44,10 +45,31 @@ def test_a_chart_is_well_formed_accessible_and_the_same_again(name: str) -> None
 
 @pytest.mark.parametrize(
     "svg",
-    [bars("t", []), funnel("t", []), histogram("t", []), stacked("t", []), curve("t", [], []), atlas("t", [], [])],
+    [
+        bars("t", []),
+        funnel("t", []),
+        histogram("t", []),
+        ranges("t", [], ("a", "b", "c")),
+        stacked("t", []),
+        curve("t", [], []),
+        atlas("t", [], []),
+    ],
 )
 def test_a_chart_of_nothing_says_so(svg: str) -> None:
     assert texts(svg) == ["t", "Nothing to show."]
+
+
+def test_an_interval_and_a_mark_stand_where_their_values_are() -> None:
+    svg = ranges("t", [("a", 0.5, 0.25, 1.0, 0.75), ("b", 0.1, 0.0, 0.2, 0.1)], ("value", "interval", "mark"), unit="%")
+    assert "50% (25% to 100%)" in texts(svg)
+    rects = list(etree.fromstring(svg.encode()).iter(f"{SVG}rect"))
+    notes = {rect[0].text: rect for rect in rects if len(rect)}
+    bar, mark = notes["a: 50% (25% to 100%)"], notes["mark: 75%"]
+    left, half = float(bar.get("x")), float(bar.get("width"))
+    assert float(mark.get("x")) + 1.5 == pytest.approx(left + 1.5 * half, abs=0.2)
+    (line, *_) = etree.fromstring(svg.encode()).iter(f"{SVG}path")
+    start, end = map(float, re.findall(r"^M([\d.]+) [\d.]+H([\d.]+)", line.get("d"))[0])
+    assert (start, end) == pytest.approx((left + half / 2, left + 2 * half), abs=0.2)
 
 
 @pytest.mark.parametrize(
