@@ -152,7 +152,8 @@ def test_the_other_routes(server: Running) -> None:
 
 
 def test_an_answer_ends_by_itself_with_stop(server: Running) -> None:
-    status, reply = server.chat("List three colors, one per line.", temperature=0)
+    # a question whose answer the model is sure of: one that hangs on a close choice ends on some processors only
+    status, reply = server.chat("What is the capital of France?", temperature=0)
     assert (status, reply["choices"][0]["finish_reason"]) == (200, "stop")
     assert 5 < reply["usage"]["completion_tokens"] < 100
 
