@@ -39,6 +39,17 @@ PACKAGES = {
 }
 
 
+WITHOUT_PROFILE = """
+for file in .bash_profile .bash_login .profile .bashrc; do
+  if [ -e "$HOME/$file" ]; then mount --bind /dev/null "$HOME/$file"; fi
+done
+exec "$@"
+"""
+"""Runs a program, in a mount namespace of its own, for which the home's login scripts are empty. Slurm and SSH begin a
+command with a login shell, tests kill it at any moment, and a script that it reads may hold a lock then: pyenv's lets
+every later login wait for a minute."""
+
+
 class NoClusterError(Exception):
     """This machine cannot have a Slurm; the message says why."""
 
@@ -142,7 +153,7 @@ class Cluster:
         """Start a node's slurmd, as at boot; `unmounted` is a folder that it finds empty, as if its file system were
         not mounted there."""
         (self.folder / "spool" / node).mkdir(exist_ok=True)
-        command: list[str | Path] = ["slurmd", "-D", "-N", node]
+        command = _without_profile(["slurmd", "-D", "-N", node])
         if unmounted is not None:
             hide = 'mount -t tmpfs none "$1" && shift && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", hide, "sh", unmounted, *command]
@@ -190,7 +201,8 @@ class Cluster:
 
     def start_login_node(self) -> None:
         """Undo `stop_login_node`."""
-        self._daemons.start("sshd", [_program("sshd"), "-D", "-e", "-f", self.folder / "ssh" / "sshd_config"])
+        server = [_program("sshd"), "-D", "-e", "-f", self.folder / "ssh" / "sshd_config"]
+        self._daemons.start("sshd", _without_profile(server))
         self._answers("sshd", "sshd", lambda: not _is_free(self.layout.ssh_port))
 
     def preempt(self, node: str, seconds: float = 1) -> str:
@@ -380,6 +392,14 @@ def install_packages() -> None:
             )
             if done.returncode:
                 raise NoClusterError(f"{' '.join(command)} failed: {done.stderr[-500:]}")
+
+
+def _without_profile(command: list[str | Path]) -> list[str | Path]:
+    """A command for which the home's login scripts are empty, where this machine lets root mount."""
+    separate: list[str | Path] = ["unshare", "--mount", "sh", "-ec"]
+    if subprocess.run([*separate, "mount --bind /dev/null /dev/null"], capture_output=True).returncode:
+        return command
+    return [*separate, WITHOUT_PROFILE, "sh", *command]
 
 
 def _program(name: str) -> str:
