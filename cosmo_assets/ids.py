@@ -162,6 +162,13 @@ def uniforms(numbers: Numbers, *parts: str) -> npt.NDArray[np.float64]:
     return (mixed(numbers ^ salt) >> np.uint64(11)).astype(np.float64) / _MAX
 
 
+def gumbels(numbers: Numbers, *parts: str) -> npt.NDArray[np.float64]:
+    """Standard Gumbel noise for each of many numbers, drawn as `uniforms`. The k largest of log w + noise are a sample
+    of k without replacement by the weights w (Yellott 1977; Kool et al. 2019)."""
+    draws = np.maximum(uniforms(numbers, *parts), 0.5 / _MAX)
+    return np.asarray(-np.log(-np.log(draws)))
+
+
 def mixed(numbers: Numbers) -> Numbers:
     """Numbers whose bits are mixed, one to one (the finalizer of SplitMix64: Steele, Lea and Flood 2014, in Stafford's
     variant 13)."""
