@@ -73,6 +73,14 @@ def hashed(texts: pa.Array, alphabet: AlphabetName) -> Words:
     return Words(hashes, prefix, bounds)
 
 
+def hash_of(word: str) -> int:
+    """The hash of one word that is normalized already."""
+    value = int(_SEED)
+    for letter in word:
+        value = (value ^ ord(letter)) * int(_STEP) % (1 << 64)
+    return value
+
+
 @compiled
 def hash_words(
     text: Bytes, offsets: Offsets, ascii_letters: Points, starts: Ints, letters: Points, words: Hashes, bounds: Offsets

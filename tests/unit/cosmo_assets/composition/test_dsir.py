@@ -156,3 +156,13 @@ def test_quotas_sum_to_the_total_and_miss_it_by_less_than_one(parts: dict[str, f
     assert sum(quotas.values()) == total
     whole = sum(parts.values())
     assert all(abs(quotas[name] - total * part / whole) < 1 + 1e-6 for name, part in parts.items())
+
+
+def test_targets_that_want_the_same_documents_share_them() -> None:
+    texts = features_of(["x y z"] * 10)
+    found = choose(ids(10), texts, dict.fromkeys("ab", features_of(["x y"])), {"a": 6, "b": 4}, least_words=0)
+    assert np.bincount(found.numbers + 1).tolist() == [0, 6, 4]
+
+
+def test_of_equal_remainders_the_first_name_gets_the_document() -> None:
+    assert quotas_of({"b": 1, "a": 1}, 3) == {"b": 1, "a": 2}
