@@ -156,6 +156,8 @@ def test_a_written_model_is_read_as_it_was(tmp_path: Path, order: int) -> None:
     model = train([*zipfian(40, 30), "Ünïcode ß 漢字 ١٢٣"], order)
     write_arpa(model, tmp_path / "model.arpa")
     assert same(read_arpa(tmp_path / "model.arpa"), model)
+    lines = (tmp_path / "model.arpa").read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith("-99\t<s>") for line in lines), "what is never predicted"
 
 
 def test_a_file_in_another_order_and_without_unknown_is_read(tmp_path: Path) -> None:
