@@ -1,4 +1,4 @@
-"""Real engines for tests: vLLM on the CPU, where it is installed."""
+"""Real engines for tests: vLLM on the CPU, and the torch that comes with it, where they are installed."""
 
 import json
 import os
@@ -30,3 +30,11 @@ def vllm_on_the_cpu(**arguments: Any) -> ServerSpec:
     return ServerSpec(
         engine="vllm", model=EMBEDDED, python=str(python), arguments={**options, **arguments}, ready_within=240
     )
+
+
+def python_with_torch() -> str:
+    """An interpreter that trains proxies, or a skip."""
+    python = Path(os.environ.get("COSMO_PROXY_PYTHON") or ROOT / ".venv-vllm" / "bin" / "python")
+    if not python.is_file():
+        pytest.skip(f"no torch: COSMO_PROXY_PYTHON is not set and {python} is missing (`make vllm-cpu`)")
+    return str(python)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from cosmo_assets.cli import budgeting, housekeeping, machine, planning, purging, running, tracing, weighing
+from cosmo_assets.cli import budgeting, housekeeping, machine, planning, proving, purging, running, tracing, weighing
 from cosmo_assets.cli.terminal import Commands, choose_recipe
 
 COMMANDS = (
     running.run, running.watch,
     planning.plan, planning.preview, planning.pilot, planning.lint,
-    budgeting.budget, weighing.weights,
+    budgeting.budget, weighing.weights, proving.ablation,
     tracing.trace, tracing.tokens, tracing.lineage, tracing.diff,
     purging.purge,
     housekeeping.adopt, housekeeping.gc, housekeeping.prune,

@@ -74,6 +74,7 @@ RUN_BY = {
     "slurm.md": "tests/slurm/test_slurm_page.py",
     "quantity.md": "tests/e2e/test_budget.py",
     "composition.md": "tests/e2e/test_weights.py",
+    "proxy.md": "tests/e2e/test_ablation.py",
 }
 """Which test types the commands of a page; of those that are not here, tests/e2e/test_demo.py does."""
 

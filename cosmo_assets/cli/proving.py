@@ -1,0 +1,104 @@
+"""Whether data is better: `cosmo ablation`.
+
+Belongs here: its options, and what it prints. Does not belong here: trainings and comparison (`cosmo_assets.proxy`).
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cosmo_assets.cli.terminal import console, print_json
+from cosmo_resources.errors import CosmoError
+
+if TYPE_CHECKING:
+    from cosmo_assets.proxy.spec import Proxy
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--arm", "arms", multiple=True, required=True, metavar="NAME=PATH", help="A corpus (its folder under the "
+              "data root), a folder of shards or a .ds file; a name given again adds to it.")  # fmt: skip
+@click.option("--items", required=True, type=click.Path(path_type=Path), help="Questions: a .jsonl file with "
+              "question, choices and answer (the right choice, from 0).")  # fmt: skip
+@click.option("--held-out", multiple=True, metavar="NAME=PATH", help="Shards of a domain that no arm has.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each arm.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Of the proxy: d_model, layers, heads, "
+              "sequence, batch, steps, rate, warm_up, weight_decay, clip.")  # fmt: skip
+@click.option("--python", envvar="COSMO_PROXY_PYTHON", help="An interpreter with torch and transformers. Default: "
+              "$COSMO_PROXY_PYTHON, else this one.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+def ablation(
+    folder: Path,
+    arms: tuple[str, ...],
+    items: Path,
+    held_out: tuple[str, ...],
+    seeds: int,
+    settings: tuple[str, ...],
+    python: str | None,
+    as_json: bool,
+) -> None:
+    """Which of several arms of data trains better small models, beyond chance.
+
+    Trains a proxy for each arm and seed, scores questions and held-out text, and writes report.md, report.json and
+    tables of losses and scores into FOLDER. What is trained already is not trained again.
+    """
+    import json
+    import sys
+
+    from rich.progress import Progress
+
+    from cosmo_assets.proxy.ablation import Ablation, verdicts
+    from cosmo_assets.proxy.rows import read_items
+    from cosmo_assets.proxy.show import report, scores_table, values, verdicts_table
+    from cosmo_resources.storage.files import write_text
+
+    proxy = _proxy(settings)
+    prepared = Ablation.prepare(
+        folder, _shards("--arm", arms), read_items(items), _shards("--held-out", held_out), proxy, seeds
+    )
+    with Progress(console=console, disable=as_json) as bar:
+        task = bar.add_task(f"{len(prepared.pending)} of {len(prepared.runs)} trainings", total=None)
+        prepared.train(python or sys.executable, lambda done, total: bar.update(task, completed=done, total=total))
+    measures = prepared.measures()
+    found = verdicts(measures)
+    everything = values(prepared, measures, found)
+    write_text(folder / "report.md", report(prepared, measures, found))
+    write_text(folder / "report.json", json.dumps(everything, ensure_ascii=False, indent=1) + "\n")
+    if as_json:
+        print_json(everything)
+        return
+    console.print(scores_table(measures))
+    console.print(verdicts_table(found))
+
+
+def _shards(option: str, said: Sequence[str]) -> dict[str, list[Path]]:
+    from cosmo_assets.proxy.ablation import shards_of
+
+    found: dict[str, list[Path]] = {}
+    for one in said:
+        name, equals, path = one.partition("=")
+        if not equals or not re.fullmatch(r"\w[\w.-]*", name):
+            raise CosmoError(
+                f"{option} {one}: not NAME=PATH", remedy="names have letters, digits, _, . and -: clean=data/clean"
+            )
+        found.setdefault(name, []).extend(shards_of(Path(path)))
+    return found
+
+
+def _proxy(said: Sequence[str]) -> "Proxy":
+    import pydantic
+
+    from cosmo_assets.proxy.spec import Proxy
+
+    fields = dict(one.partition("=")[::2] for one in said)
+    try:
+        return Proxy.model_validate(fields)
+    except pydantic.ValidationError as error:
+        wrong = error.errors()[0]
+        raise CosmoError(
+            f"--set {'.'.join(map(str, wrong['loc'])) or 'proxy'}: {wrong['msg']}",
+            remedy=f"fields and what they are: {Proxy().model_dump()}",
+        ) from error

@@ -1,0 +1,44 @@
+"""What a step of a training is given: the rate, and the tokens.
+
+Belongs here: what follows from the spec and the number of the step. Does not belong here: the model, or what a step
+does to it (`train`).
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from cosmo_assets.proxy.spec import Proxy, Spec
+
+FLOOR = 0.1
+"""Where the cosine ends, as a share of the largest rate."""
+
+
+def scheduled(proxy: Proxy, step: int) -> float:
+    """The rate of a step as a share of the largest: a linear warm-up, then a cosine down to a tenth."""
+    warm = round(proxy.warm_up * proxy.steps)
+    if step < warm:
+        return (step + 1) / warm
+    return FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * (step - warm) / max(proxy.steps - warm, 1))) / 2
+
+
+class Batches:
+    """Sequences at drawn places of the shards, which are mapped into memory. What a step draws follows from seed and
+    step alone: there is nothing to restore after a crash, and arms of equal length with the same seed draw alike."""
+
+    def __init__(self, spec: Spec) -> None:
+        kind = np.uint16 if spec.token_bytes == 2 else np.uint32
+        self.spec = spec
+        self.shards = [np.memmap(shard.path, dtype=kind, mode="r") for shard in spec.shards]
+        places = [max(len(shard) - spec.proxy.sequence, 0) for shard in self.shards]
+        self.ends = np.cumsum(places)
+
+    def of(self, step: int) -> npt.NDArray[np.int64]:
+        """The tokens of a step: batch x (sequence + 1)."""
+        size, count = self.spec.proxy.sequence, self.spec.proxy.batch
+        drawn = np.random.default_rng([self.spec.seed, step]).integers(self.ends[-1], size=count)
+        shards = np.searchsorted(self.ends, drawn, side="right")
+        starts = drawn - np.concatenate([[0], self.ends])[shards]
+        pairs = zip(shards, starts, strict=True)
+        return np.stack([self.shards[shard][start : start + size + 1] for shard, start in pairs]).astype(np.int64)

@@ -1,0 +1,65 @@
+"""What a proxy is: its model, its training, its tokens, and the files of its folder.
+
+Belongs here: fields and their bounds, file names. Does not belong here: training (`train`), what is trained
+(`ablation`). It is imported where there is neither pyarrow nor Dagster.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import pydantic
+
+SPEC, ROWS, CHECKPOINT, RESULT, MODEL = "spec.json", "rows.npz", "checkpoint.pt", "result.npz", "model"
+
+Count = Annotated[int, pydantic.Field(ge=1)]
+Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+
+
+class _Frozen(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class Proxy(_Frozen):
+    """A small Llama and its training: AdamW (beta .9 and .95), linear warm-up, then a cosine down to a tenth of the
+    rate. The defaults have 0.1 million parameters beside the embedding of the vocabulary."""
+
+    d_model: Count = 64
+    layers: Count = 2
+    heads: Count = 4
+    sequence: Annotated[int, pydantic.Field(ge=2)] = 128
+    """Tokens of a sequence, and of the longest context."""
+    batch: Count = 32
+    """Sequences of a step."""
+    steps: Count = 1000
+    rate: Rate = 3e-3
+    """The largest learning rate."""
+    warm_up: Annotated[float, pydantic.Field(ge=0, lt=1)] = 0.05
+    """Share of the steps."""
+    weight_decay: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.1
+    clip: Rate = 1.0
+    """The largest norm of the gradient."""
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.d_model % (2 * self.heads):
+            raise ValueError(f"d_model ({self.d_model}) must be a multiple of twice heads ({self.heads})")
+        return self
+
+
+class Shard(_Frozen):
+    """A file of token ids: `path` and its digest."""
+
+    path: Path
+    digest: str
+
+
+class Spec(_Frozen):
+    """A training: two with equal specs have equal results, to the bit on one processor."""
+
+    proxy: Proxy
+    shards: tuple[Shard, ...]
+    token_bytes: Literal[2, 4]
+    vocabulary: Count
+    rows: str
+    """Digest of the rows to score."""
+    seed: Annotated[int, pydantic.Field(ge=0)]

@@ -1,0 +1,182 @@
+"""The program that trains proxies, in an interpreter with torch and transformers.
+
+Belongs here: the model, the training loop, its checkpoints, log-likelihoods of rows. Does not belong here: what is
+trained and what follows from scores (`ablation`). Nothing here needs more than torch, transformers, numpy, pydantic.
+
+Usage: python -m cosmo_assets.proxy.train [--checkpoint-seconds N] FOLDER...
+
+A folder holds spec.json (`Spec`) and rows.npz: `tokens`, all rows one after the other; `ends`, where each ends in it;
+`given`, of how many tokens each row's beginning is that is not scored. The program adds result.npz, with `losses` (nats
+a token, by step) and `log_likelihoods` (nats, by row, in their order), and the model as transformers saves it. A folder
+with a result is left as it is. Killed, it goes on from its last checkpoint and comes to the same result.
+"""
+
+import argparse
+import fcntl
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from cosmo_assets.proxy.batches import Batches, scheduled
+from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, ROWS, SPEC, Spec
+
+CHECKPOINT_SECONDS = 20.0
+PROGRESS_SECONDS = 1.0
+SCORED = 64
+"""Rows in a batch when scoring."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the proxies of these folders, one after the other, and say on standard output how far it is."""
+    parser = argparse.ArgumentParser(prog="cosmo_assets.proxy.train")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--checkpoint-seconds", type=float, default=CHECKPOINT_SECONDS)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    for folder in options.folders:
+        with (folder / ".lock").open("w") as lock:  # of one that was left behind by a killed parent
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / RESULT).exists():
+                run(folder, options.checkpoint_seconds)
+        print(f"done {folder}", flush=True)
+
+
+def run(folder: Path, checkpoint_seconds: float) -> None:
+    """Train the proxy of a folder, score its rows, and write the result."""
+    spec = Spec.model_validate_json((folder / SPEC).read_text(encoding="utf-8"))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(spec.seed)
+    model = LlamaForCausalLM(config(spec)).to(device)
+    losses = trained(model, spec, folder, device, checkpoint_seconds)
+    with np.load(folder / ROWS) as rows:
+        scores = log_likelihoods(model, rows["tokens"], rows["ends"], rows["given"], device)
+    model.save_pretrained(folder / MODEL)
+    _replace(folder / RESULT, lambda path: _save_arrays(path, losses, scores))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def config(spec: Spec) -> LlamaConfig:
+    """The model: a Llama with as many key as query heads, tied embeddings and a feed-forward of 8/3 its width."""
+    proxy = spec.proxy
+    return LlamaConfig(
+        vocab_size=spec.vocabulary,
+        hidden_size=proxy.d_model,
+        intermediate_size=-(-8 * proxy.d_model // 24) * 8,
+        num_hidden_layers=proxy.layers,
+        num_attention_heads=proxy.heads,
+        max_position_embeddings=proxy.sequence,
+        tie_word_embeddings=True,
+        attention_dropout=0.0,
+    )
+
+
+def trained(
+    model: LlamaForCausalLM, spec: Spec, folder: Path, device: str, checkpoint_seconds: float
+) -> npt.NDArray[np.float64]:
+    """Train the model in place; the losses by step."""
+    proxy, checkpoint = spec.proxy, folder / CHECKPOINT
+    decays: dict[bool, list[Any]] = {True: [], False: []}
+    for parameter in model.parameters():
+        decays[parameter.ndim > 1].append(parameter)
+    groups = [
+        {"params": decays[True], "weight_decay": proxy.weight_decay},
+        {"params": decays[False], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=proxy.rate, betas=(0.9, 0.95))
+    losses, first = np.zeros(proxy.steps), 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+        losses[:first] = state["losses"].numpy()
+    print(f"{first} {folder}", flush=True)
+    batches = Batches(spec)
+    model.train()
+    saved = said = time.monotonic()
+    for step in range(first, proxy.steps):
+        tokens = torch.from_numpy(batches.of(step)).to(device)
+        for group in optimizer.param_groups:
+            group["lr"] = proxy.rate * scheduled(proxy, step)
+        loss = torch.nn.functional.cross_entropy(
+            model(input_ids=tokens[:, :-1]).logits.flatten(0, 1).float(), tokens[:, 1:].flatten()
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), proxy.clip)
+        optimizer.step()
+        losses[step] = loss.item()
+        if not math.isfinite(losses[step]):
+            sys.exit(f"{folder}: the loss of step {step} is {losses[step]}; lower the rate")
+        if time.monotonic() - said > PROGRESS_SECONDS:
+            print(f"{step + 1} {folder}", flush=True)
+            said = time.monotonic()
+        if time.monotonic() - saved > checkpoint_seconds:
+            state = {
+                "step": step + 1,
+                "losses": torch.from_numpy(losses[: step + 1]),
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+            _replace(checkpoint, partial(torch.save, state))
+            saved = time.monotonic()
+    return losses
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def log_likelihoods(
+    model: LlamaForCausalLM,
+    tokens: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    given: npt.NDArray[np.int64],
+    device: str,
+) -> npt.NDArray[np.float64]:
+    """Of each row, the log-likelihood (nats) of its tokens after the first `given`, of which there is at least one."""
+    model.eval()
+    starts = np.concatenate([[0], ends[:-1]])
+    order = np.argsort(ends - starts, kind="stable")
+    found = np.zeros(len(ends))
+    for begin in range(0, len(order), SCORED):
+        rows = order[begin : begin + SCORED]
+        padded = np.zeros((len(rows), int((ends - starts)[rows].max())), np.int64)
+        scored = np.zeros(padded.shape, bool)
+        for place, row in enumerate(rows):
+            length = ends[row] - starts[row]
+            padded[place, :length] = tokens[starts[row] : ends[row]]
+            scored[place, given[row] : length] = True
+        batch = torch.from_numpy(padded).to(device)
+        likely = torch.log_softmax(model(input_ids=batch[:, :-1]).logits.float(), dim=-1)
+        each = likely.gather(2, batch[:, 1:, None])[..., 0].double().cpu().numpy()
+        found[rows] = (each * scored[:, 1:]).sum(axis=1)
+    return found
+
+
+def _save_arrays(path: Path, losses: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> None:
+    with path.open("wb") as stream:
+        np.savez(stream, losses=losses, log_likelihoods=scores)
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    write(temporary)
+    descriptor = os.open(temporary, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Proxies that are really trained: the commands of the page on proxies, and a training that is killed."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from cosmo_assets.cli.main import main
+from cosmo_assets.proxy.ablation import LAUNCH, Ablation
+from cosmo_assets.proxy.rows import Item
+from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, Proxy
+from tests.corpora import ROOT
+from tests.engines import python_with_torch
+from tests.facts import items, texts, write_shard
+
+PAGE = (ROOT / "docs" / "proxy.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) for line in block.splitlines()
+]
+ARMS = {"clean": 0.0, "half": 0.5, "noise": 1.0}
+STEPS = 100
+PRIMARY = ("answers: bits per byte", "held-out facts: bits per byte")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result], list[float]]:
+    """Facts, half of them, and none as arms; the commands of the page one after the other, with their results and when
+    the trainings ended."""
+    python, folder = python_with_torch(), tmp_path_factory.mktemp("proxy")
+    for seed, (name, noise) in enumerate(ARMS.items()):
+        write_shard(folder / name / "shard-00000.ds", texts(noise, seed))
+    write_shard(folder / "held-out" / "shard-00000.ds", texts(0.0, 99, 300))
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items())), encoding="utf-8")
+    results, written = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("COSMO_PROXY_PYTHON", python)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for line in COMMANDS:
+            program, *arguments = shlex.split(line, comments=True)
+            assert program == "cosmo"
+            results.append(CliRunner().invoke(main, arguments))
+            written.append(max((path.stat().st_mtime for path in folder.rglob(RESULT)), default=0))
+    return folder, results, written
+
+
+def test_the_commands_of_the_page_end_well(trained: tuple[Path, list[Result], list[float]]) -> None:
+    folder, results, written = trained
+    assert len(results) == 2
+    for result in results:
+        assert result.exit_code == 0, result.output
+    assert len(list(folder.rglob(RESULT))) == 9
+    assert written[0] == written[1], "a finished training was repeated"
+
+
+def test_clean_facts_are_better_than_half_noise_and_that_than_noise(
+    trained: tuple[Path, list[Result], list[float]],
+) -> None:
+    found = json.loads(trained[1][-1].output)
+    decided = {(one["measure"], one["arm"], one["other"]): one for one in found["verdicts"]}
+    for measure in PRIMARY:
+        for pair in (("clean", "half"), ("clean", "noise"), ("half", "noise")):
+            one = decided[measure, *pair]
+            assert one["arm_is"] == "better", one
+            assert one["high"] < 0
+    accuracy = found["scores"]["answers: accuracy"]
+    assert accuracy["clean"] > 0.9
+    assert 0.05 < accuracy["noise"] < 0.5
+    assert decided["answers: accuracy", "clean", "noise"]["arm_is"] == "better"
+
+
+def test_seeds_differ_and_the_model_is_one_that_transformers_loads(
+    trained: tuple[Path, list[Result], list[float]],
+) -> None:
+    losses = []
+    for run in sorted((trained[0] / "proof" / "runs").glob("clean-*")):
+        with np.load(run / RESULT) as found:
+            losses.append(found["losses"])
+        assert json.loads((run / MODEL / "config.json").read_text(encoding="utf-8"))["model_type"] == "llama"
+        assert not (run / CHECKPOINT).exists()
+    assert len({one.tobytes() for one in losses}) == 3
+    assert all(one[0] > 4 > 2 > one[-1] for one in losses)
+
+
+def test_a_killed_training_goes_on_and_comes_to_the_same_result(tmp_path: Path) -> None:
+    python = python_with_torch()
+    arms = {name: [write_shard(tmp_path / name / "a.ds", texts(0.0, 1, 400))] for name in ("one", "same")}
+    proxy = Proxy(d_model=32, layers=1, heads=2, sequence=16, batch=8, steps=200)
+    ablation = Ablation.prepare(tmp_path / "proof", arms, [Item.model_validate(items()[0])], {}, proxy, 3)
+    one, same = ablation.runs["one", 0], ablation.runs["same", 0]
+
+    def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+        command = [python, "-P", "-c", LAUNCH, str(ROOT), *map(str, arguments)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    with start("--checkpoint-seconds", "0", one) as process:
+        while not (one / CHECKPOINT).exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert not (one / RESULT).exists()
+    with start(one, same) as process:
+        said = process.communicate()[0].splitlines()
+    assert process.returncode == 0
+    assert said[-1] == f"done {same}"
+    of_one, of_same = (next(int(line.split()[0]) for line in said if line.endswith(str(run))) for run in (one, same))
+    assert 0 == of_same < of_one < proxy.steps
+    with np.load(one / RESULT) as ours, np.load(same / RESULT) as theirs:
+        for name in ("losses", "log_likelihoods"):
+            assert (ours[name] == theirs[name]).all()
