@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.words.alphabet import AlphabetName, words_of
-from cosmo_assets.words.hashing import Words, hashed
+from cosmo_assets.words.hashing import Words, hashed, power
 
 Matrix = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
@@ -81,19 +81,21 @@ def evenness(labels: Labels, clusters: int) -> float:
     return abs(float((shares * np.log(shares)).sum())) / float(np.log(clusters))
 
 
-def openers(words: Words, texts: pa.Array, most: int) -> tuple[dict[str, int], int]:
-    """The commonest first five words, at most `most`, each with the number of documents that begin so; and a bound of
-    the number for any other. Shorter documents count with all their words."""
+def openers(words: Words, texts: pa.Array, most: int) -> tuple[dict[str, int], int, int]:
+    """The commonest first five words, at most `most` and of more than one document, each with the number of documents
+    that begin so; then a bound of the number for any other, and how many different ones there are. Shorter documents
+    count with all their words."""
     firsts = words.bounds[:-1]
     sizes = np.minimum(np.diff(words.bounds), OPENER)
-    begun = np.array([words.windows(firsts[at : at + 1], int(size))[0] for at, size in enumerate(sizes)], np.uint64)
+    powers = np.array([power(size) for size in range(OPENER + 1)], np.uint64)
+    begun = words.prefix[firsts + sizes] - words.prefix[firsts] * powers[sizes]
     owners = np.arange(len(words))
     return _commonest(begun, owners, np.zeros(len(words), np.int64), texts, OPENER, most)
 
 
-def phrases(words: Words, texts: pa.Array, most: int) -> tuple[dict[str, int], int]:
+def phrases(words: Words, texts: pa.Array, most: int) -> tuple[dict[str, int], int, int]:
     """The commonest eight words in a row, at most `most` and of more than one document, each with the number of
-    documents that hold them; and a bound of the number for any other. Cost: sorting all windows."""
+    documents that hold them; then as `openers`. Cost: sorting all windows."""
     starts = words.starts(PHRASE)
     owners = words.owners(starts)
     return _commonest(words.windows(starts, PHRASE), owners, starts - words.bounds[owners], texts, PHRASE, most)
@@ -106,10 +108,11 @@ def _commonest(
     texts: pa.Array,
     size: int,
     most: int,
-) -> tuple[dict[str, int], int]:
-    """The windows that stand in most documents, in words, with their counts; what any other has at most."""
+) -> tuple[dict[str, int], int, int]:
+    """The windows that stand in most documents, in words, with their counts; what any other has at most; how many there
+    are."""
     if not len(hashes):
-        return {}, 0
+        return {}, 0, 0
     order = np.lexsort((owners, hashes))
     hashes, owners, places = hashes[order], owners[order], places[order]
     new = np.append(True, (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1]))
@@ -123,4 +126,4 @@ def _commonest(
         start = int(places[first[at]])
         spelt = words_of(texts[int(owners[first[at]])].as_py(), ALPHABET)
         found[" ".join(spelt[start : start + size])] = int(counts[at])
-    return found, rest
+    return found, rest, len(counts)

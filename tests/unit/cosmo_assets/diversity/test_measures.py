@@ -79,16 +79,16 @@ TEXTS = [
 
 def test_openers_are_counted_by_document_and_cut() -> None:
     texts = pa.array([*TEXTS, "Once upon a time there"])
-    assert openers(words_in(texts), texts, 9) == ({"once upon a time there": 3}, 1)
-    assert openers(words_in(texts), texts, 0) == ({}, 3)
+    assert openers(words_in(texts), texts, 9) == ({"once upon a time there": 3}, 1, 4)
+    assert openers(words_in(texts), texts, 0) == ({}, 3, 4)
 
 
 def test_a_phrase_counts_once_for_a_document() -> None:
     texts = pa.array(TEXTS)
-    found, rest = phrases(words_in(texts), texts, 10)
+    found, rest, kinds = phrases(words_in(texts), texts, 10)
     assert found == {"the quick brown fox jumps over the lazy": 2, "quick brown fox jumps over the lazy dog": 2}
-    assert rest == 1
+    assert (rest, kinds) == (1, 22)
     assert len(phrases(words_in(texts), texts, 1)[0]) == 1
     assert phrases(words_in(texts), texts, 1)[1] == 2
     short = pa.array(["a b", ""])
-    assert phrases(words_in(short), short, 3) == ({}, 0)
+    assert phrases(words_in(short), short, 3) == ({}, 0, 0)
