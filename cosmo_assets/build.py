@@ -35,7 +35,7 @@ from cosmo_assets.reporting import BUCKETED, OWNERS
 from cosmo_assets.seeds.assets import course_outlines, seed_documents
 from cosmo_assets.selection.assets import selection
 from cosmo_assets.sensors import GENERATE, dead_runs, needed_for_seeds, orphans, watch
-from cosmo_assets.signals.assets import text_statistics
+from cosmo_assets.signals.assets import real_statistics, text_statistics
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
     cluster_model,
@@ -90,6 +90,9 @@ EMBEDDED: tuple[dg.AssetsDefinition, ...] = (text_embeddings,)
 SIGNALS: dict[str, dg.AssetsDefinition] = {"statistics": text_statistics}
 """Those, by bucket, that a recipe with signals has as well, by family."""
 
+REAL_SIGNALS: dict[str, dg.AssetsDefinition] = {"statistics": real_statistics}
+"""Those of real documents, where such are mixed in."""
+
 SELECTED: tuple[dg.AssetsDefinition, ...] = (selection,)
 """Those that a recipe with a selection has as well; `SELECTION_READER` reads them."""
 
@@ -138,15 +141,18 @@ STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
 def assets_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
     """The assets of a corpus, in order."""
     extras = extras_of(recipe)
-    also = {EMBEDDINGS_READER: (*signals_of(recipe), *(MIXED_IN if has_real(recipe) else ()))}
+    real = (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe) else ()
+    also = {EMBEDDINGS_READER: (*signals_of(recipe), *real)}
     return tuple(
         found for asset in ASSETS for found in (*extras.get(name_of(asset), ()), *also.get(name_of(asset), ()), asset)
     )
 
 
-def signals_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
+def signals_of(
+    recipe: Recipe, by_family: Mapping[str, dg.AssetsDefinition] = SIGNALS
+) -> tuple[dg.AssetsDefinition, ...]:
     """The assets of the families of signals that a recipe names."""
-    return tuple(asset for family, asset in SIGNALS.items() if family in recipe.signals)
+    return tuple(asset for family, asset in by_family.items() if family in recipe.signals)
 
 
 def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
@@ -165,7 +171,7 @@ def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     by_bucket = tuple(name_of(asset) for asset in EMBEDDED if name_of(asset) in extra)
     by_bucket += tuple(map(name_of, signals_of(recipe)))
     late = tuple(name_of(asset) for asset in SELECTED if name_of(asset) in extra)
-    real = {name_of(asset) for asset in MIXED_IN if has_real(recipe)}
+    real = {name_of(asset) for asset in (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe)}
     wanted = {*UP_TO_PROMPTS, *extra, *real} - {*by_bucket, *late}
     first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in wanted)
     last = tuple(found for name in TO_THE_END for found in (*(late if name == SELECTION_READER else ()), name))
@@ -190,7 +196,11 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
                 inputs.setdefault(reader, []).append(asset.key)
     if recipe.selection:
         families = {"quality": generation_quality, **SIGNALS}
-        inputs[name_of(selection)] = [families[family].key for family in recipe.selection.families]
+        read = [families[family] for family in recipe.selection.families]
+        if has_real(recipe):
+            read += [REAL_SIGNALS[family] for family in recipe.selection.families if family in REAL_SIGNALS]
+            read.append(real_eligible)
+        inputs[name_of(selection)] = [asset.key for asset in read]
     if recipe.mixture.factors.quality:
         inputs.setdefault(name_of(mixture), []).append(generation_quality.key)
 

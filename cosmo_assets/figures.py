@@ -222,6 +222,7 @@ FIGURES: Mapping[str, Callable[[Manifest], Figures]] = {
     "text_statistics": lambda manifest: {"documents_measured": manifest.rows},
     "real_documents": _seed_documents,
     "real_eligible": _real_eligible,
+    "real_statistics": lambda manifest: {"documents_measured": manifest.rows},
     "duplicate_clusters": _duplicate_clusters,
     "deduplicated": lambda manifest: {"duplicates": _lost(manifest), "duplicate_share": 1 - _left(manifest)},
     "withdrawals": _withdrawals,

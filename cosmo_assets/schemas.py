@@ -497,13 +497,20 @@ DEDUPLICATED = pa.schema(
     ]
 )
 
-TEXT_STATISTICS = pa.schema(
-    [
-        _column("doc_id", TEXT, "The document", source="decontaminated.doc_id"),
-        _column("words", COUNT, "Words", source="generations.text"),
-        _column("mean_word_length", REAL, "Letters of a word, on average", source="generations.text"),
-    ]
-)
+
+def _statistics(documents: str, text: str) -> pa.Schema:
+    """The figures of texts; `documents` and `text` are the columns that they come from."""
+    return pa.schema(
+        [
+            _column("doc_id", TEXT, "The document", source=documents),
+            _column("words", COUNT, "Words", source=text),
+            _column("mean_word_length", REAL, "Letters of a word, on average", source=text),
+        ]
+    )
+
+
+TEXT_STATISTICS = _statistics("decontaminated.doc_id", "generations.text")
+REAL_STATISTICS = _statistics("real_eligible.doc_id", "real_documents.text")
 
 SELECTION = pa.schema(
     [
@@ -662,6 +669,7 @@ TABLES: dict[str, pa.Schema] = {
     "text_statistics": TEXT_STATISTICS,
     "real_documents": REAL_DOCUMENTS,
     "real_eligible": REAL_ELIGIBLE,
+    "real_statistics": REAL_STATISTICS,
     "duplicate_clusters": DUPLICATE_CLUSTERS,
     "deduplicated": DEDUPLICATED,
     "withdrawals": WITHDRAWALS,

@@ -1,5 +1,5 @@
-"""The documents that may stand in the corpus, bucket by bucket: source, tokens, factor, what bars them, whether they are
-withdrawn.
+"""The documents that may stand in the corpus, bucket by bucket: source, tokens, factor, what bars them, and whether
+they are withdrawn.
 
 Belongs here: joining the columns that the mixture depends on. Does not belong here: choosing among the documents
 (`drawing`).
@@ -22,8 +22,8 @@ from cosmo_resources.storage.manifest import Flow, InputRef, total_flow
 from cosmo_resources.storage.store import CorpusStore, Dataset
 
 DUPLICATE, SIGNAL = "duplicate_", "signal_"
-"""The beginning of the reasons for documents that are barred: real ones that are duplicates, by a method; those that the
-selection leaves out, by a limit."""
+"""The beginning of the reasons for documents that are barred: real ones that are duplicates, by a method; those that
+the selection leaves out, by a limit."""
 
 OF_GENERATION = ("prompt_id", "model")
 """The columns of a withdrawal that `generations` has; `prompt_table` has the others."""
@@ -89,7 +89,7 @@ class Eligible:
         for name in self.verdicts:
             yield name, self._documents(name, withdrawn)
         if self.real is not None and self.clusters is not None:
-            yield REAL, _real_documents(self.real, self.clusters, withdrawn)
+            yield REAL, _real_documents(self.real, self.clusters, self._unselected(REAL), withdrawn)
 
     def _withdrawn(self) -> dict[str, pl.Series]:
         """The withdrawn values by key, of the keys that have any."""
@@ -122,7 +122,7 @@ class Eligible:
             pl.col("completion_tokens").alias("tokens"),
             _factor(self.factors).alias("factor"),
             _reason(withdrawn).alias("withdrawn"),
-            pl.concat_str(pl.lit(SIGNAL), "reason").alias("barred"),
+            _because(SIGNAL, "reason").alias("barred"),
         )
 
     def _unselected(self, bucket: str) -> pl.DataFrame:
@@ -133,15 +133,17 @@ class Eligible:
         return pl.DataFrame(pl.from_arrow(table)).filter(~pl.col("keep")).select("doc_id", "reason")
 
 
-def _real_documents(real: Dataset, clusters: Dataset, withdrawn: Mapping[str, pl.Series]) -> pl.DataFrame:
+def _real_documents(
+    real: Dataset, clusters: Dataset, unselected: pl.DataFrame, withdrawn: Mapping[str, pl.Series]
+) -> pl.DataFrame:
     """The same of real documents. No factor holds for them: they have no topic, audience, format or figures."""
     members = pl.DataFrame(pl.from_arrow(clusters.table(["doc_id", "method", "survivor", "duplicate_of"], bucket=REAL)))
     dropped = members.filter(pl.col("survivor") != pl.col("doc_id")).unique("doc_id", keep="first", maintain_order=True)
-    found = _frame(real, ["doc_id", "source", "licence", "tokens"]).join(
-        dropped.select("doc_id", pl.concat_str(pl.lit(DUPLICATE), "method").alias("barred")),
-        on="doc_id",
-        how="left",
-        maintain_order="left",
+    found = (
+        _frame(real, ["doc_id", "source", "licence", "tokens"])
+        .join(dropped.select("doc_id", "method"), on="doc_id", how="left", maintain_order="left")
+        .join(unselected, on="doc_id", how="left", maintain_order="left")
+        .with_columns(pl.coalesce(_because(DUPLICATE, "method"), _because(SIGNAL, "reason")).alias("barred"))
     )
     here = {key: values for key, values in withdrawn.items() if COLUMNS[key] in found.columns}
     return found.select(
@@ -152,6 +154,11 @@ def _real_documents(real: Dataset, clusters: Dataset, withdrawn: Mapping[str, pl
         _reason(here).alias("withdrawn"),
         "barred",
     )
+
+
+def _because(kind: str, column: str) -> pl.Expr:
+    """Why a document is barred; null where the column is."""
+    return pl.concat_str(pl.lit(kind), column)
 
 
 def _frame(dataset: Dataset, columns: list[str]) -> pl.DataFrame:

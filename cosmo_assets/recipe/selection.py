@@ -17,6 +17,9 @@ SignalFamily = Literal["statistics"]
 SIGNAL_ASSETS: dict[str, str] = {"quality": "generation_quality", "statistics": "text_statistics"}
 """The asset of each family of signals. Every corpus has that of `quality`."""
 
+REAL_SIGNALS: dict[str, str] = {"statistics": "real_statistics"}
+"""The asset of those families that there are of real documents, too."""
+
 RuleSet = Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import polars as pl
 
 from cosmo_assets.ids import bucket_name
+from cosmo_assets.real.texts import ELIGIBLE, REAL, has_real
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.recipe.selection import SIGNAL_ASSETS
+from cosmo_assets.recipe.selection import REAL_SIGNALS, SIGNAL_ASSETS
 from cosmo_assets.schemas import SELECTION
 from cosmo_assets.selection.verdicts import Limit, first_broken, limits_of
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.manifest import InputRef, Manifest, total_flow
+from cosmo_resources.storage.manifest import Flow, InputRef, Manifest, total_flow
 from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
@@ -53,23 +54,41 @@ def params(recipe: Recipe) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Read:
-    """The datasets that are read, by bucket: verdicts of deduplication, tokens, and by family the signals."""
+    """The datasets that are read, by bucket: verdicts of deduplication, tokens, and by family the signals. Real
+    documents stand in `REAL`, with the signals that there are of them."""
 
     verdicts: Mapping[str, Dataset]
     generations: Mapping[str, Dataset]
     signals: Mapping[str, Mapping[str, Dataset]]
+    real: Dataset | None = None
 
     @classmethod
     def open(cls, store: CorpusStore, recipe: Recipe, families: Sequence[str]) -> "Read":
         def of(asset: str) -> dict[str, Dataset]:
             return {name: store.open(asset, name) for name in map(bucket_name, range(recipe.buckets))}
 
-        return cls(of("deduplicated"), of("generations"), {family: of(SIGNAL_ASSETS[family]) for family in families})
+        signals = {family: of(SIGNAL_ASSETS[family]) for family in families}
+        if not has_real(recipe):
+            return cls(of("deduplicated"), of("generations"), signals)
+        for family in families:
+            if family in REAL_SIGNALS:
+                signals[family][REAL] = store.open(REAL_SIGNALS[family])
+        return cls(of("deduplicated"), of("generations"), signals, store.open(ELIGIBLE))
 
     @property
     def inputs(self) -> tuple[InputRef, ...]:
         groups = (self.verdicts, self.generations, *self.signals.values())
-        return tuple(dataset.ref() for group in groups for dataset in group.values())
+        real = [self.real.ref()] if self.real else []
+        return (*(dataset.ref() for group in groups for dataset in group.values()), *real)
+
+    @property
+    def buckets(self) -> list[str]:
+        return [*self.verdicts, *([REAL] if self.real else [])]
+
+    @property
+    def flow(self) -> Flow:
+        real = [self.real] if self.real else []
+        return total_flow([dataset.manifest.flow for dataset in (*self.verdicts.values(), *real)])
 
     def documents(self, bucket: str, limits: Sequence[Limit]) -> pl.DataFrame:
         """The documents that are left of a bucket: doc_id, tokens, and each signal by its name.
@@ -77,13 +96,13 @@ class Read:
         Raises:
             CosmoError: some have no signals: they are of other generations.
         """
-        found = _frame(self.verdicts[bucket], ["doc_id", "keep"]).filter("keep").select("doc_id")
-        tokens = _frame(self.generations[bucket], ["doc_id", "completion_tokens"]).rename(
-            {"completion_tokens": "tokens"}
-        )
-        found = found.join(tokens, on="doc_id", how="left", maintain_order="left")
+        found = self._left(bucket)
         for family, datasets in self.signals.items():
             columns = dict.fromkeys(limit.column for limit in limits if limit.family == family)
+            if bucket not in datasets:
+                none = (pl.lit(None, pl.Float64).alias(f"{family}.{column}") for column in columns)
+                found = found.with_columns(none)
+                continue
             signals = _frame(datasets[bucket], ["doc_id", *columns])
             if lost := found.join(signals, on="doc_id", how="anti").height:
                 raise CosmoError(
@@ -94,16 +113,25 @@ class Read:
             found = found.join(named, on="doc_id", how="left", maintain_order="left")
         return found
 
+    def _left(self, bucket: str) -> pl.DataFrame:
+        """The documents of a bucket that may be selected: doc_id, tokens."""
+        if bucket == REAL and self.real:
+            return _frame(self.real, ["doc_id", "tokens"])
+        found = _frame(self.verdicts[bucket], ["doc_id", "keep"]).filter("keep").select("doc_id")
+        tokens = _frame(self.generations[bucket], ["doc_id", "completion_tokens"])
+        found = found.join(tokens, on="doc_id", how="left", maintain_order="left")
+        return found.rename({"completion_tokens": "tokens"})
+
 
 def _frame(dataset: Dataset, columns: list[str]) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(dataset.table(columns)))
 
 
 def _produce(writer: DatasetWriter, workspace: Workspace, read: Read, limits: Sequence[Limit]) -> None:
-    flow = total_flow([dataset.manifest.flow for dataset in read.verdicts.values()])
+    flow = read.flow
     dropped, tokens, alone = Counter[str](), Counter[str](), Counter[str]()
     done = 0
-    for bucket in read.verdicts:
+    for bucket in read.buckets:
         documents = read.documents(bucket, limits).with_columns(first_broken(limits).alias("reason"))
         rows = documents.select("doc_id", pl.col("reason").is_null().alias("keep"), "reason")
         writer.write(rows.to_arrow().cast(SELECTION), bucket=bucket)

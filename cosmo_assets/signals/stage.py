@@ -1,21 +1,23 @@
-"""Signals of the documents: one row of figures for every text of a bucket that decontamination kept.
+"""Signals of the documents: one row of figures for every text that decontamination kept.
 
 Belongs here: the stages. Does not belong here: how a figure is computed (`statistics`), or which documents are kept for
 it (`cosmo_assets.selection`).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cosmo_assets.deduplication.signatures import documents_left
+from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE
 from cosmo_assets.schemas import TEXT_STATISTICS
 from cosmo_assets.signals.spread import Spread
 from cosmo_assets.signals.statistics import statistics_of
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest
-from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
 STATISTICS_VERSION = "1"
@@ -29,7 +31,9 @@ def build_statistics(workspace: Workspace, bucket: str) -> Manifest:
     verdicts, generations = (workspace.store.open(asset, bucket) for asset in ("decontaminated", "generations"))
     return workspace.build_rows(
         "text_statistics",
-        lambda writer, earlier: _produce(writer, workspace, verdicts, generations, earlier),
+        lambda writer, earlier: _produce(
+            writer, workspace, documents_left(verdicts, generations, ["text"]), verdicts.manifest.flow.rows_out, earlier
+        ),
         key="doc_id",
         sources=[RowSource(generations, ("text",))],
         bucket=bucket,
@@ -39,11 +43,27 @@ def build_statistics(workspace: Workspace, bucket: str) -> Manifest:
     )
 
 
+def build_real_statistics(workspace: Workspace) -> Manifest:
+    """Build `real_statistics`: the same of the real documents that may stand in the corpus."""
+    documents, eligible = (workspace.store.open(asset) for asset in (DOCUMENTS, ELIGIBLE))
+    chosen = eligible.table(["doc_id"])["doc_id"].combine_chunks()
+    parts = (part.filter(pc.is_in(part["doc_id"], chosen)) for part in documents.tables(["doc_id", "text"]))
+    return workspace.build_rows(
+        "real_statistics",
+        lambda writer, earlier: _produce(writer, workspace, parts, len(chosen), earlier),
+        key="doc_id",
+        sources=[RowSource(documents, ("text",))],
+        stage_version=STATISTICS_VERSION,
+        inputs=(documents.ref(), eligible.ref()),
+        params={},
+    )
+
+
 def _produce(
-    writer: DatasetWriter, workspace: Workspace, verdicts: Dataset, generations: Dataset, earlier: Earlier
+    writer: DatasetWriter, workspace: Workspace, parts: Iterable[pa.Table], total: int, earlier: Earlier
 ) -> None:
-    flow, spread, done = verdicts.manifest.flow, Spread(TEXT_STATISTICS), 0
-    for part in documents_left(verdicts, generations, ["text"]):
+    spread, done = Spread(TEXT_STATISTICS), 0
+    for part in parts:
         for start in range(0, max(part.num_rows, 1), BATCH):
             documents = part.slice(start, BATCH).combine_chunks()
             known = earlier.rows(documents["doc_id"].to_pylist())
@@ -52,8 +72,8 @@ def _produce(
             writer.write(table)
             spread.add(table)
             done += documents.num_rows
-            workspace.progress(done, flow.rows_out, "documents")
-    writer.flow("documents", flow.rows_out, done)
+            workspace.progress(done, total, "documents")
+    writer.flow("documents", total, done)
     writer.summary = {"spread": spread.summary()}
 
 

@@ -1,5 +1,6 @@
-"""Signals and a selection, from texts to shards: what is left out, for which reason, and what another selection redoes."""
+"""Signals and a selection, from texts to shards: what is left out, for which reason, and what another one redoes."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,16 @@ from cosmo_assets.build import UP_TO_PROMPTS
 from cosmo_assets.comparison.changes import difference
 from cosmo_resources.errors import CosmoError
 from tests.corpora import Corpus, seeds
-from tests.doubles.replay_server import ReplayServer, replaying
+from tests.doubles.replay_server import ReplayServer, prose, replaying
 
-BEFORE = ("generations", "generation_quality", "decontaminated", "text_signatures", "duplicate_clusters", "deduplicated")
+BEFORE = (
+    "generations",
+    "generation_quality",
+    "decontaminated",
+    "text_signatures",
+    "duplicate_clusters",
+    "deduplicated",
+)
 
 
 @pytest.fixture
@@ -95,3 +103,36 @@ def test_signals_of_other_generations_are_refused(tmp_path: Path, server: Replay
     corpus.write(seeds(30))
     with pytest.raises(CosmoError, match="another version"):
         corpus.build(server.url, [*UP_TO_PROMPTS, *BEFORE, "selection"])
+
+
+def test_real_documents_are_selected_by_the_signals_that_they_have(tmp_path: Path, server: ReplayServer) -> None:
+    """They have no figures of generation quality: what they lack does not leave them out."""
+    corpus = Corpus(tmp_path).write(seeds(24))
+    letters = seeds(8, tag="letter")
+    for letter in letters[:3]:
+        letter["text"] = prose(f"long/{letter['id']}", 300)
+    (tmp_path / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in letters), encoding="utf-8")
+    corpus.changes = {
+        "real": {"sources": [{"name": "letters", "reader": "jsonl", "path": "letters.jsonl", "licence": "CC0-1.0"}]},
+        "mixture": {"components": {"pages": {}, "letters": {}}},
+        "signals": ["statistics"],
+        "selection": {
+            "bounds": [
+                {"signal": "statistics.words", "high": 200},
+                {"signal": "quality.repetition", "high": 1},
+            ]
+        },
+    }
+    corpus.write()
+    corpus.build(server.url)
+    real = {row["doc_id"]: row for row in corpus.store.open("real_documents").table().to_pylist()}
+    signals = {row["doc_id"]: row for row in corpus.store.open("real_statistics").table().to_pylist()}
+    assert set(signals) == set(real)
+    long = {key for key, row in real.items() if len(row["text"].split()) > 200}
+    assert len(long) == 3
+    assert mixed(corpus) & set(real) == set(real) - long
+    assert left_out(corpus) == dict.fromkeys(long, "signal_statistics.words")
+    assert mixed(corpus) - set(real) == {key for key, row in corpus.rows("deduplicated").items() if row["keep"]}
+    flow = corpus.store.open("selection").manifest.flow
+    assert flow.dropped == {"statistics.words": 3}
+    assert flow.balanced
