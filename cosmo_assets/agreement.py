@@ -11,6 +11,7 @@ from cosmo_assets.prompts import table as prompt_table
 from cosmo_assets.quality import stage as quality
 from cosmo_assets.real import eligible as real
 from cosmo_assets.seeds import documents as seed_documents
+from cosmo_assets.selection import stage as selection
 from cosmo_assets.stage import Asked
 from cosmo_assets.tokenization import shards
 from cosmo_assets.tokenization.tokenizer import recipe_tokenizer
@@ -26,6 +27,7 @@ ASKED: Asked = {
     "real_documents": lambda recipe: seed_documents.params_of(real.wanted_texts(recipe)),
     "real_eligible": lambda recipe: real.params(recipe, recipe_tokenizer(recipe)),
     "duplicate_clusters": lambda recipe: recipe.deduplication.model_dump(),
+    "selection": selection.params,
     "mixture": mixture.params,
     "tokenized_shards": lambda recipe: shards.params(recipe, recipe_tokenizer(recipe)),
 }

@@ -33,7 +33,9 @@ from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.report.assets import corpus_export, corpus_report, push_to_hub
 from cosmo_assets.reporting import BUCKETED, OWNERS
 from cosmo_assets.seeds.assets import course_outlines, seed_documents
+from cosmo_assets.selection.assets import selection
 from cosmo_assets.sensors import GENERATE, dead_runs, needed_for_seeds, orphans, watch
+from cosmo_assets.signals.assets import real_statistics, text_statistics
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
     cluster_model,
@@ -85,10 +87,20 @@ OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
 EMBEDDED: tuple[dg.AssetsDefinition, ...] = (text_embeddings,)
 """Those, by bucket, that a recipe which compares meanings has as well; `EMBEDDINGS_READER` reads them."""
 
+SIGNALS: dict[str, dg.AssetsDefinition] = {"statistics": text_statistics}
+"""Those, by bucket, that a recipe with signals has as well, by family."""
+
+REAL_SIGNALS: dict[str, dg.AssetsDefinition] = {"statistics": real_statistics}
+"""Those of real documents, where such are mixed in."""
+
+SELECTED: tuple[dg.AssetsDefinition, ...] = (selection,)
+"""Those that a recipe with a selection has as well; `SELECTION_READER` reads them."""
+
 MIXED_IN: tuple[dg.AssetsDefinition, ...] = (real_documents, real_eligible)
 """Those that a recipe with real.sources has as well; `REAL_READERS` read them."""
 
 TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
+SELECTION_READER = "mixture"
 ALSO_READ = {OUTLINES_READER: ("template_pilots",)}
 """What else reads the same."""
 
@@ -129,18 +141,27 @@ STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
 def assets_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
     """The assets of a corpus, in order."""
     extras = extras_of(recipe)
-    real = {EMBEDDINGS_READER: MIXED_IN if has_real(recipe) else ()}
+    real = (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe) else ()
+    also = {EMBEDDINGS_READER: (*signals_of(recipe), *real)}
     return tuple(
-        found for asset in ASSETS for found in (*extras.get(name_of(asset), ()), *real.get(name_of(asset), ()), asset)
+        found for asset in ASSETS for found in (*extras.get(name_of(asset), ()), *also.get(name_of(asset), ()), asset)
     )
 
 
+def signals_of(
+    recipe: Recipe, by_family: Mapping[str, dg.AssetsDefinition] = SIGNALS
+) -> tuple[dg.AssetsDefinition, ...]:
+    """The assets of the families of signals that a recipe names."""
+    return tuple(asset for family, asset in by_family.items() if family in recipe.signals)
+
+
 def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
-    """The assets that only some recipes have, but for real data, by the one that reads all of them."""
+    """The assets that only some recipes have, but for signals and real data, by the one that reads all of them."""
     return {
         **({TREE_READER: TOPIC_FIRST} if recipe.topics.tree is not None else {}),
         **({OUTLINES_READER: OUTLINED} if recipe.prompts.outlines is not None else {}),
         **({EMBEDDINGS_READER: EMBEDDED} if recipe.deduplication.compares_meanings else {}),
+        **({SELECTION_READER: SELECTED} if recipe.selection else {}),
     }
 
 
@@ -148,10 +169,13 @@ def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     """A corpus as runs, in order (see `STEPS`)."""
     extra = {name_of(asset) for found in extras_of(recipe).values() for asset in found}
     by_bucket = tuple(name_of(asset) for asset in EMBEDDED if name_of(asset) in extra)
-    real = {name_of(asset) for asset in MIXED_IN if has_real(recipe)}
-    wanted = {*UP_TO_PROMPTS, *extra, *real} - {*by_bucket}
+    by_bucket += tuple(map(name_of, signals_of(recipe)))
+    late = tuple(name_of(asset) for asset in SELECTED if name_of(asset) in extra)
+    real = {name_of(asset) for asset in (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe)}
+    wanted = {*UP_TO_PROMPTS, *extra, *real} - {*by_bucket, *late}
     first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in wanted)
-    return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:])
+    last = tuple(found for name in TO_THE_END for found in (*(late if name == SELECTION_READER else ()), name))
+    return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:-1], (last, False))
 
 
 def name_of(asset: dg.AssetsDefinition) -> str:
@@ -170,6 +194,13 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         for asset in MIXED_IN:
             for reader in REAL_READERS[name_of(asset)]:
                 inputs.setdefault(reader, []).append(asset.key)
+    if recipe.selection:
+        families = {"quality": generation_quality, **SIGNALS}
+        read = [families[family] for family in recipe.selection.families]
+        if has_real(recipe):
+            read += [REAL_SIGNALS[family] for family in recipe.selection.families if family in REAL_SIGNALS]
+            read.append(real_eligible)
+        inputs[name_of(selection)] = [asset.key for asset in read]
     if recipe.mixture.factors.quality:
         inputs.setdefault(name_of(mixture), []).append(generation_quality.key)
 
@@ -178,7 +209,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         return spec.replace_attributes(partitions_def=partitions) if BUCKETED in spec.tags else spec
 
     assets = [asset.map_asset_specs(placed) for asset in assets_of(recipe)]
-    (up_to_prompts, _), (per_bucket, _), *_ = steps_of(recipe)
+    (up_to_prompts, _), (per_bucket, _), *_, (to_the_end, _) = steps_of(recipe)
     seeding = [asset for asset in assets if name_of(asset) in up_to_prompts]
     new_seeds, new_seed_files = watch(seeding)
     site = resources["site"]
@@ -192,7 +223,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
                 [asset for asset in assets if name_of(asset) not in ON_REQUEST],
                 partitions,
                 per_bucket=per_bucket,
-                to_the_end=TO_THE_END,
+                to_the_end=to_the_end,
             ),
             dg.define_asset_job(
                 GENERATE,

@@ -497,6 +497,34 @@ DEDUPLICATED = pa.schema(
     ]
 )
 
+
+def _statistics(documents: str, text: str) -> pa.Schema:
+    """The figures of texts; `documents` and `text` are the columns that they come from."""
+    return pa.schema(
+        [
+            _column("doc_id", TEXT, "The document", source=documents),
+            _column("words", COUNT, "Words", source=text),
+            _column("mean_word_length", REAL, "Letters of a word, on average", source=text),
+        ]
+    )
+
+
+TEXT_STATISTICS = _statistics("decontaminated.doc_id", "generations.text")
+REAL_STATISTICS = _statistics("real_eligible.doc_id", "real_documents.text")
+
+SELECTION = pa.schema(
+    [
+        _column("doc_id", TEXT, "The document, of those that deduplication left", source="deduplicated.doc_id"),
+        _column(
+            "keep",
+            FLAG,
+            "Whether its signals lie within all limits of the selection",
+            source="generation_quality.words,text_statistics.words",
+        ),
+        _column("reason", TEXT, "The first limit that it breaks; null where it breaks none", null=True),
+    ]
+)
+
 WITHDRAWALS = pa.schema(
     [
         _column("action", TEXT, "withdraw, or restore: a withdrawal ends"),
@@ -638,11 +666,14 @@ TABLES: dict[str, pa.Schema] = {
     "decontaminated": DECONTAMINATED,
     "text_signatures": TEXT_SIGNATURES,
     "text_embeddings": TEXT_EMBEDDINGS,
+    "text_statistics": TEXT_STATISTICS,
     "real_documents": REAL_DOCUMENTS,
     "real_eligible": REAL_ELIGIBLE,
+    "real_statistics": REAL_STATISTICS,
     "duplicate_clusters": DUPLICATE_CLUSTERS,
     "deduplicated": DEDUPLICATED,
     "withdrawals": WITHDRAWALS,
+    "selection": SELECTION,
     "mixture": MIXTURE,
     "tokenized_shards": TOKENIZED_SHARDS,
     "token_lineage": TOKEN_LINEAGE,
@@ -651,6 +682,11 @@ TABLES: dict[str, pa.Schema] = {
     "push_to_hub": PUSH_TO_HUB,
 }
 """Every asset with a table, in the order of the pipeline."""
+
+
+def numeric_columns(table: pa.Schema) -> list[str]:
+    """The names of the columns that hold numbers."""
+    return [field.name for field in table if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
 
 
 def description(field: pa.Field) -> str:

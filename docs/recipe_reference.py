@@ -40,6 +40,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "quality": "Rules that a generated text must pass",
         "decontamination": "Benchmarks, and the rules",
         "deduplication": "Methods, one after the other, and which one of several duplicates is kept",
+        "signals": "Families of signals that are computed of every text: `statistics`. Annotations: they remove none",
+        "selection": "Which texts may stand in the corpus by their signals",
         "mixture": "Shares of the sources in the corpus",
         "tokenization": "Tokenizer and shard size",
         "limits": "Bounds of the checks",
@@ -301,6 +303,16 @@ MEANINGS: dict[str, dict[str, str]] = {
         "survivor": "What decides which one of several duplicates is kept, in order; at last the smallest id",
         "against": "Corpora under the same data root whose documents are kept, and not repeated in this one",
     },
+    "Selection": {
+        "sets": "Published sets of bounds, in order; they need the signals `statistics`",
+        "bounds": "Bounds of single signals, after those of the sets",
+    },
+    "SignalBound": {
+        "signal": "`family.column`: `statistics.` and a column of `text_statistics`, or `quality.` and one of "
+        "`generation_quality`",
+        "low": "Least value that stays; a text without the signal stays",
+        "high": "Greatest value that stays",
+    },
     "ExactMethod": {"method": "The same words in the same order"},
     "MinHashMethod": {
         "method": "Similar sets of word n-grams",
@@ -379,6 +391,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_contaminated_seeds": "Share of contaminated seeds at least (`contaminated_seeds: found_at_least`); "
         "`null`: one at all, once there are 20,000 seeds",
         "max_duplicates": "Share of duplicates (`deduplicated: duplicates`)",
+        "max_unselected": "Share of documents that the selection leaves out (`selection: unselected`)",
         "max_bad_seed_rows": "Share of source rows that could not be read (`seed_documents: bad_rows`)",
         "max_near_duplicate_prompts": "Share of prompts that were near-duplicates, over all and of any template "
         "(`prompt_table: near_duplicates`)",

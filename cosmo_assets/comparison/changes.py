@@ -14,7 +14,8 @@ from typing import Any
 import polars as pl
 
 from cosmo_assets.comparison.versions import Version, walk
-from cosmo_assets.mixture.stage import DUPLICATE as DUPLICATE_REASON
+from cosmo_assets.mixture.documents import DUPLICATE as DUPLICATE_REASON
+from cosmo_assets.mixture.documents import SIGNAL
 from cosmo_assets.mixture.stage import NOT_DRAWN, NOT_MIXED, WITHDRAWN
 from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE
 from cosmo_assets.seeds.licences import DENIED
@@ -130,6 +131,8 @@ def _dropped(version: Version) -> list[pl.LazyFrame]:
         .then(pl.lit(SOURCES))
         .when(reason.str.starts_with(DUPLICATE_REASON))
         .then(pl.lit(DUPLICATE))
+        .when(reason.str.starts_with(SIGNAL))
+        .then(pl.concat_str(pl.lit("selection: "), reason.str.strip_prefix(SIGNAL)))
     )
     found = []
     if paths := _paths(version, "mixture", "rejected"):

@@ -1,4 +1,5 @@
-"""The documents that may stand in the corpus, bucket by bucket: source, tokens, factor, and whether they are withdrawn.
+"""The documents that may stand in the corpus, bucket by bucket: source, tokens, factor, what bars them, and whether
+they are withdrawn.
 
 Belongs here: joining the columns that the mixture depends on. Does not belong here: choosing among the documents
 (`drawing`).
@@ -20,6 +21,10 @@ from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Flow, InputRef, total_flow
 from cosmo_resources.storage.store import CorpusStore, Dataset
 
+DUPLICATE, SIGNAL = "duplicate_", "signal_"
+"""The beginning of the reasons for documents that are barred: real ones that are duplicates, by a method; those that
+the selection leaves out, by a limit."""
+
 OF_GENERATION = ("prompt_id", "model")
 """The columns of a withdrawal that `generations` has; `prompt_table` has the others."""
 
@@ -38,6 +43,8 @@ class Eligible:
     real: Dataset | None = None
     clusters: Dataset | None = None
     """The real documents, and the duplicates among them, where the recipe has any."""
+    selection: Dataset | None = None
+    """Where the recipe has one."""
 
     @classmethod
     def open(cls, store: CorpusStore, recipe: Recipe) -> "Eligible":
@@ -54,7 +61,9 @@ class Eligible:
             store.open("prompt_table"),
             store.open("withdrawals"),
             factors,
-            *real,
+            real=real[0],
+            clusters=real[1],
+            selection=store.open("selection") if recipe.selection else None,
         )
 
     @property
@@ -64,6 +73,7 @@ class Eligible:
         bucketed = (dataset.ref() for group in groups for dataset in group.values())
         real = [self.real.ref()] if self.real else []
         real += [self.clusters.ref(REAL)] if self.clusters else []
+        real += [self.selection.ref()] if self.selection else []
         return (*bucketed, *real, self.prompts.ref(), self.withdrawals.ref(IN_FORCE))
 
     @property
@@ -73,13 +83,13 @@ class Eligible:
 
     def buckets(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Every bucket with its documents: doc_id, source, tokens, factor, withdrawn (as `KEY VALUE`, or null), and
-        `duplicate`: the method that drops a real one, for of the others no duplicates are left. Memory: the short
-        columns of one bucket."""
+        `barred`: why one may not stand in the corpus, or null (see `DUPLICATE`). Of duplicates only the real ones are
+        still there. Memory: the short columns of one bucket."""
         withdrawn = self._withdrawn()
         for name in self.verdicts:
             yield name, self._documents(name, withdrawn)
         if self.real is not None and self.clusters is not None:
-            yield REAL, _real_documents(self.real, self.clusters, withdrawn)
+            yield REAL, _real_documents(self.real, self.clusters, self._unselected(REAL), withdrawn)
 
     def _withdrawn(self) -> dict[str, pl.Series]:
         """The withdrawn values by key, of the keys that have any."""
@@ -100,6 +110,7 @@ class Eligible:
         if self.quality:
             columns = ["doc_id", *self.factors.quality_columns]
             found = found.join(_frame(self.quality[bucket], columns), on="doc_id", how="left", maintain_order="left")
+        found = found.join(self._unselected(bucket), on="doc_id", how="left", maintain_order="left")
         if lost := found["source"].null_count():
             raise CosmoError(
                 f"{lost} documents of bucket {bucket} have no prompt in the current prompt table",
@@ -111,16 +122,28 @@ class Eligible:
             pl.col("completion_tokens").alias("tokens"),
             _factor(self.factors).alias("factor"),
             _reason(withdrawn).alias("withdrawn"),
-            pl.lit(None, pl.String).alias("duplicate"),
+            _because(SIGNAL, "reason").alias("barred"),
         )
 
+    def _unselected(self, bucket: str) -> pl.DataFrame:
+        """The documents that the selection leaves out: doc_id, reason."""
+        if self.selection is None:
+            return pl.DataFrame(schema={"doc_id": pl.String, "reason": pl.String})
+        table = self.selection.table(["doc_id", "keep", "reason"], bucket=bucket)
+        return pl.DataFrame(pl.from_arrow(table)).filter(~pl.col("keep")).select("doc_id", "reason")
 
-def _real_documents(real: Dataset, clusters: Dataset, withdrawn: Mapping[str, pl.Series]) -> pl.DataFrame:
+
+def _real_documents(
+    real: Dataset, clusters: Dataset, unselected: pl.DataFrame, withdrawn: Mapping[str, pl.Series]
+) -> pl.DataFrame:
     """The same of real documents. No factor holds for them: they have no topic, audience, format or figures."""
     members = pl.DataFrame(pl.from_arrow(clusters.table(["doc_id", "method", "survivor", "duplicate_of"], bucket=REAL)))
     dropped = members.filter(pl.col("survivor") != pl.col("doc_id")).unique("doc_id", keep="first", maintain_order=True)
-    found = _frame(real, ["doc_id", "source", "licence", "tokens"]).join(
-        dropped.select("doc_id", pl.col("method").alias("duplicate")), on="doc_id", how="left", maintain_order="left"
+    found = (
+        _frame(real, ["doc_id", "source", "licence", "tokens"])
+        .join(dropped.select("doc_id", "method"), on="doc_id", how="left", maintain_order="left")
+        .join(unselected, on="doc_id", how="left", maintain_order="left")
+        .with_columns(pl.coalesce(_because(DUPLICATE, "method"), _because(SIGNAL, "reason")).alias("barred"))
     )
     here = {key: values for key, values in withdrawn.items() if COLUMNS[key] in found.columns}
     return found.select(
@@ -129,8 +152,13 @@ def _real_documents(real: Dataset, clusters: Dataset, withdrawn: Mapping[str, pl
         "tokens",
         pl.lit(1.0).alias("factor"),
         _reason(here).alias("withdrawn"),
-        "duplicate",
+        "barred",
     )
+
+
+def _because(kind: str, column: str) -> pl.Expr:
+    """Why a document is barred; null where the column is."""
+    return pl.concat_str(pl.lit(kind), column)
 
 
 def _frame(dataset: Dataset, columns: list[str]) -> pl.DataFrame:

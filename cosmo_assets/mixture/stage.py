@@ -28,8 +28,6 @@ from cosmo_resources.storage.writer import REJECTED, DatasetWriter
 
 STAGE_VERSION = "2"
 WITHDRAWN, NOT_DRAWN, NOT_MIXED = "withdrawn", "not_drawn", "source_not_in_mixture"
-DUPLICATE = "duplicate_"
-"""The beginning of the reasons for real documents that are duplicates; a method follows."""
 
 
 def build(workspace: Workspace) -> Manifest:
@@ -106,7 +104,7 @@ class Survey:
 def _survey(eligible: Eligible, *, count_withdrawn: bool) -> Survey:
     survey = Survey()
     for _, documents in eligible.buckets():
-        found = documents.filter(pl.col("duplicate").is_null())
+        found = documents.filter(pl.col("barred").is_null())
         survey.add(found if count_withdrawn else found.filter(pl.col("withdrawn").is_null()))
     return survey
 
@@ -138,8 +136,8 @@ def _produce(writer: DatasetWriter, workspace: Workspace, eligible: Eligible) ->
 
 def _drawn(documents: pl.DataFrame, ends: Mapping[str, list[float]], stages: int) -> pl.DataFrame:
     """Documents with their copies by stage, those that are left out with the reason for it; of the withdrawn ones the
-    copies are those that they would have, of duplicates none."""
-    alone = pl.when(pl.col("duplicate").is_null()).then("factor").otherwise(0.0)
+    copies are those that they would have, of barred ones none."""
+    alone = pl.when(pl.col("barred").is_null()).then("factor").otherwise(0.0)
     draw, factor = draws(documents["doc_id"].to_arrow()), documents.select(alone.alias("factor"))["factor"].to_numpy()
     until = np.zeros((documents.height, stages), np.int64)
     sources = documents["source"].to_numpy()
@@ -150,8 +148,8 @@ def _drawn(documents: pl.DataFrame, ends: Mapping[str, list[float]], stages: int
                 until[mine, stage] = copies(epochs, draw[mine], factor[mine])
     by_stage = np.diff(until, axis=1, prepend=0)
     reason = (
-        pl.when(pl.col("duplicate").is_not_null())
-        .then(pl.concat_str(pl.lit(DUPLICATE), "duplicate"))
+        pl.when(pl.col("barred").is_not_null())
+        .then("barred")
         .when(pl.col("withdrawn").is_not_null())
         .then(pl.lit(WITHDRAWN))
         .when(~pl.col("source").is_in(sorted(ends)))

@@ -22,6 +22,7 @@ class Limits(Section):
     max_contaminated_seeds: Share = 0.05
     min_contaminated_seeds: Share | None = None
     max_duplicates: Share = 0.05
+    max_unselected: Share = 0.5
     max_bad_seed_rows: Share = 0.02
     max_unexpanded: Share = 0.1
     max_near_duplicate_prompts: Share = 0.01

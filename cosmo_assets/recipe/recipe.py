@@ -21,6 +21,7 @@ from cosmo_assets.recipe.generation import Budget, Generation, QualityPolicy
 from cosmo_assets.recipe.limits import Limits
 from cosmo_assets.recipe.mixture import Mixture, Tokenization
 from cosmo_assets.recipe.prompts import Prompts
+from cosmo_assets.recipe.selection import Selection, SignalFamily
 from cosmo_assets.recipe.sources import LicencePolicy, RealData, SeedPolicy, Source, TextSource
 from cosmo_assets.recipe.topics import Topics
 from cosmo_resources.errors import CosmoError
@@ -47,6 +48,8 @@ class Recipe(Section):
     quality: QualityPolicy = QualityPolicy()
     decontamination: Decontamination
     deduplication: Deduplication = Deduplication()
+    signals: tuple[SignalFamily, ...] = ()
+    selection: Selection | None = None
     mixture: Mixture
     tokenization: Tokenization = Tokenization()
     limits: Limits = Limits()
@@ -72,6 +75,9 @@ class Recipe(Section):
             for source in (source for use in mix.templates for source in use.sources):
                 if kinds.get(source) != mix.kind:
                     raise ValueError(f"prompts.mixes.{name}: {source} is no source of kind {mix.kind}")
+        read = self.selection.families if self.selection else ()
+        if missing_signals := [family for family in read if family not in ("quality", *self.signals)]:
+            raise ValueError(f"signals: selection reads those of {missing_signals[0]}; name it here")
         met: dict[tuple[str, str], str] = {}
         for name, mix in self.prompts.mixes.items():
             of_kind = [source.name for source in self.sources if source.kind == mix.kind]

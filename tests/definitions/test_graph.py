@@ -14,6 +14,7 @@ from dagster._core.instance.ref import InstanceRef
 from cosmo_assets.build import ASSETS, ON_REQUEST, STEPS, assets_of, build_defs, steps_of
 from cosmo_assets.recipe.deduplication import Deduplication, SemanticMethod
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
+from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_assets.recipe.sources import RealData, RealSource
 from cosmo_assets.recipe.topics import TopicTree
 from cosmo_assets.schemas import TABLES
@@ -23,6 +24,8 @@ from tests.corpora import ROOT
 GOLDEN = Path(__file__).parent / "graph.json"
 GOLDEN_TOPIC_FIRST = Path(__file__).parent / "graph_topic_first.json"
 """What differs in the graph of a recipe with a topic tree."""
+GOLDEN_SELECTION = Path(__file__).parent / "graph_selection.json"
+"""What differs in the graph of a recipe with signals and a selection."""
 GOLDEN_REAL = Path(__file__).parent / "graph_real.json"
 """What differs in the graph of a recipe with real text."""
 
@@ -30,8 +33,19 @@ DEMO = load_recipe("demo")
 TOPIC_FIRST = DEMO.model_copy(update={"topics": DEMO.topics.model_copy(update={"tree": TopicTree(path="general")})})
 LETTERS = RealSource(name="letters", reader="parquet", path="letters/*.parquet", licence="CC0-1.0")
 MIXED = DEMO.model_copy(update={"real": RealData(sources=(LETTERS,))})
+SELECTING = DEMO.model_copy(
+    update={
+        "signals": ("statistics",),
+        "selection": Selection(sets=("gopher_quality",), bounds=(SignalBound(signal="quality.repetition", high=0.2),)),
+    }
+)
 COMPARING = TOPIC_FIRST.model_copy(
-    update={"deduplication": Deduplication(methods=(SemanticMethod(),)), "real": MIXED.real}
+    update={
+        "deduplication": Deduplication(methods=(SemanticMethod(),)),
+        "real": MIXED.real,
+        "signals": SELECTING.signals,
+        "selection": SELECTING.selection,
+    }
 )
 ALL_ASSETS = assets_of(COMPARING)
 
@@ -69,7 +83,9 @@ def test_the_graph_is_the_golden_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "golden"), [(TOPIC_FIRST, GOLDEN_TOPIC_FIRST), (MIXED, GOLDEN_REAL)], ids=["topic tree", "real text"]
+    ("recipe", "golden"),
+    [(TOPIC_FIRST, GOLDEN_TOPIC_FIRST), (MIXED, GOLDEN_REAL), (SELECTING, GOLDEN_SELECTION)],
+    ids=["topic tree", "real text", "selection"],
 )
 def test_what_a_part_of_a_recipe_changes_in_the_graph_is_golden_too(recipe: Recipe, golden: Path) -> None:
     before, after = picture()["assets"], picture(recipe)["assets"]
@@ -85,7 +101,7 @@ def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:
     assert [asset.key.to_user_string() for asset in ALL_ASSETS] == list(TABLES)
     plain = DEMO.model_copy(update={"prompts": DEMO.prompts.model_copy(update={"outlines": None})})
     assert (assets_of(plain), steps_of(plain)) == (ASSETS, STEPS)
-    for recipe in (DEMO, TOPIC_FIRST, MIXED, COMPARING, plain):
+    for recipe in (DEMO, TOPIC_FIRST, MIXED, SELECTING, COMPARING, plain):
         names = [asset.key.to_user_string() for asset in assets_of(recipe)]
         placed = [name for step, _ in steps_of(recipe) for name in step]
         assert sorted([*placed, *ON_REQUEST]) == sorted(names)

@@ -1,0 +1,40 @@
+"""The selection asset.
+
+Belongs here: its definition and what it shows. Does not belong here: limits and verdicts (`verdicts`).
+"""
+
+import dagster as dg
+
+from cosmo_assets.charts import bars
+from cosmo_assets.deduplication.assets import deduplicated
+from cosmo_assets.generation.assets import generations
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
+from cosmo_assets.selection import stage
+from cosmo_assets.selection.checks import CHECKS
+from cosmo_resources.resources import StoreResource
+
+
+@corpus_asset(
+    "selection",
+    deps=[deduplicated, generations],
+    group="signals",
+    kinds={"polars", "parquet"},
+    stage_version=stage.STAGE_VERSION,
+    checks=CHECKS,
+)
+def selection(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
+    """Which documents may stand in the corpus by their signals, and the first limit that each other one breaks. The
+    mixture leaves these out; no text and no signal is removed."""
+    manifest = stage.build(workspace(context, store, recipe))
+    limits = manifest.summary["limits"]
+    dropping = [(row["reason"], row["drops"]) for row in limits if row["drops"]]
+    return materialized(
+        manifest,
+        recipe,
+        CHECKS,
+        Show(
+            {"dropped": bars("Documents by the first limit that they break", dropping, unit="documents")},
+            {"limits": columns(limits, "reason", "signal", "low", "high", "breaks", "drops", "tokens")},
+        ),
+    )

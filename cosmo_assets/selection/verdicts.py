@@ -1,0 +1,58 @@
+"""The verdict on a document: its signals held against bounds, one after the other.
+
+Belongs here: bounds as expressions over the signals of a bucket. Does not belong here: published bounds
+(`cosmo_assets.signals.rule_sets`), or reading and writing (`stage`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from cosmo_assets.recipe.selection import Selection
+from cosmo_assets.signals.rule_sets import RULE_SETS
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What one signal of `family` must lie within, both ends inclusive, and what is said of a document that does not:
+    `reason`, which names the set that asks for it or the signal itself."""
+
+    reason: str
+    family: str
+    column: str
+    low: float | None
+    high: float | None
+
+    @property
+    def name(self) -> str:
+        """The signal, as recipes name it."""
+        return f"{self.family}.{self.column}"
+
+    @property
+    def broken(self) -> pl.Expr:
+        """Whether a document breaks it; one without the signal does not."""
+        value = pl.col(self.name)
+        ends = [value < self.low] if self.low is not None else []
+        ends += [value > self.high] if self.high is not None else []
+        return pl.any_horizontal(ends).fill_null(False)
+
+
+def limits_of(selection: Selection) -> tuple[Limit, ...]:
+    """All limits of a selection: those of its sets, in order, then its own."""
+    published = [
+        Limit(f"{name}: {bound.reason}", "statistics", bound.signal, bound.minimum, bound.maximum)
+        for name in selection.sets
+        for bound in RULE_SETS[name]
+    ]
+    own = [
+        Limit(bound.signal, bound.family, bound.signal.split(".")[1], bound.low, bound.high)
+        for bound in selection.bounds
+    ]
+    return (*published, *own)
+
+
+def first_broken(limits: Sequence[Limit]) -> pl.Expr:
+    """The reason of the first limit that a document breaks; null where it breaks none."""
+    cases = [pl.when(limit.broken).then(pl.lit(limit.reason)) for limit in limits]
+    return pl.coalesce(*cases, pl.lit(None, pl.String))
