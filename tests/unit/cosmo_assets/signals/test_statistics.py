@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cosmo_assets.signals.rule_sets import RULE_SETS, reasons_of
 from cosmo_assets.signals.statistics import SCHEMA, statistics_of
 from tests.benchmarks.decontamination import documents_of
+from tests.corpora import ROOT
 from tests.doubles.datatrove_filters import filters, reasons
 from tests.doubles.datatrove_words import PlainWords
 
@@ -126,7 +127,6 @@ EMPTY = {"gopher_repetition": ("", "a"), "fineweb": (" \n\t", " \na.")}
 @example(" \r\n \x85\u3000")
 @example("One two three.\r\nFour five six.\r\n" * 9)
 @example("lorem [[1]] ipsum " * 3 + "'")
-@example("3a b c d e 4a b c d e and of")
 @example("line 1\nline 2\nline 3\nline 4")
 @example("a \x00 b \x00\x00.")
 def test_any_text_has_the_verdicts_of_datatrove(text: str) -> None:
@@ -175,6 +175,13 @@ def test_lines_that_c4_would_drop_are_counted_by_reason() -> None:
     assert (row["c4_lines"], row["c4_sentences"]) == (7, 3)
 
 
+def test_n_grams_and_lines_that_differ_in_one_bit_of_one_letter_are_different() -> None:
+    table = statistics_of(["3a b c d e 4a b c d e", "3a b c d e 3a b c d e", "line 1\nline 2", "line 1\nline 1"])
+    assert table["duplicate_5gram_char_share"].to_pylist() == [0, 6 / 21, 0, 0]
+    assert table["duplicate_line_share"].to_pylist() == [0, 0, 0, 0.5]
+    assert table["top_2gram_char_share"].to_pylist()[:2] == [2 * 3 / 21, 2 * 4 / 21]
+
+
 def test_words_are_those_of_the_rule() -> None:
     text = "Mr. Well-known isn't the dog's; e.g. U.S. f(x) 3,000.5 at http://a.b/c?d=1). So... -- ok__ “no”!!"
     words = ["Mr", ".", "Well", "-", "known", "is", "n't", "the", "dog", "'s", ";", "e.g.", "U.S.", "f(x", ")",
@@ -184,3 +191,8 @@ def test_words_are_those_of_the_rule() -> None:
     row = statistics_of([text]).to_pylist()[0]
     assert (row["words_and_marks"], row["stop_words"]) == (len(words), 1)
     assert row["words"] == sum(any(char.isalnum() for char in word) for word in words)
+
+
+def test_the_page_names_every_statistic() -> None:
+    page = (ROOT / "docs" / "signals.md").read_text(encoding="utf-8")
+    assert [name for name in SCHEMA.names if f"`{name}`" not in page] == []
