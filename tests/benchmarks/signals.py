@@ -1,0 +1,99 @@
+"""How fast the heuristic statistics are taken, beside datatrove's filters, and how often both say the same.
+
+Belongs here: documents per second of one core, the share of documents with the verdict of datatrove's own words. Does
+not belong here: whether verdicts are right, given the same words (`test_statistics`).
+
+    python -m tests.benchmarks.signals [--documents 4000] [--peer-documents 100] [--verdicts 600]
+
+Needs the sample data (COSMO_SAMPLES). Documents have 3,600 characters, some 800 tokens, cut out of real ones.
+datatrove's filters judge fewer of them, in turns with this project's statistics and by the CPU time of one process: with
+this project's words in plain Python, and with their own words of English where spaCy is installed (`pip install spacy`).
+Each of datatrove's filters stops at the first rule that a document breaks; the statistics are always all taken.
+"""
+
+import argparse
+import importlib.util
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from datatrove.utils.text import split_into_parts
+
+from cosmo_assets.signals.rule_sets import RULE_SETS, reasons_of
+from cosmo_assets.signals.statistics import statistics_of
+from tests.benchmarks.decontamination import documents_of
+from tests.doubles.datatrove_filters import filters, reasons
+from tests.doubles.datatrove_words import PlainWords
+
+CHARACTERS = 3_600
+TURNS = 3
+
+
+def pieces(documents: Sequence[str], count: int, characters: int) -> list[str]:
+    """Texts of a length, cut out of documents that are joined by empty lines."""
+    pool, draw = "\n\n".join(documents), random.Random(5)
+    starts = (draw.randrange(len(pool) - characters) for _ in range(count))
+    return [pool[start : start + characters] for start in starts]
+
+
+def cpu(work: Callable[[], object]) -> float:
+    before = time.process_time()
+    work()
+    return time.process_time() - before
+
+
+def compare_speed(texts: list[str], peer_documents: int, peers: dict[str, PlainWords | str]) -> None:
+    column, few = pa.array(texts), texts[:peer_documents]
+    statistics_of(column[:2])
+    by_peer = {name: filters(words) for name, words in peers.items()}
+    best = dict.fromkeys(["statistics", *peers], float("inf"))
+    for _ in range(TURNS):
+        best["statistics"] = min(best["statistics"], cpu(lambda: statistics_of(column)) / len(texts))
+        for name, chosen in by_peer.items():
+            split_into_parts.cache_clear()
+            spent = cpu(lambda chosen=chosen: [reasons(text, chosen) for text in few])  # type: ignore[misc]
+            best[name] = min(best[name], spent / len(few))
+    for name, seconds in best.items():
+        ratio = seconds / best["statistics"]
+        print(f"{name}: {1 / seconds:,.0f} documents/s of one core, ratio {ratio:,.0f}", flush=True)
+
+
+def compare_verdicts(texts: list[str], words: PlainWords | str) -> None:
+    statistics, by_name = statistics_of(texts), filters(words)
+    theirs = [reasons(text, by_name) for text in texts]
+    for name, bounds in RULE_SETS.items():
+        ours = reasons_of(statistics, bounds).to_pylist()
+        pairs = [(mine, their[name]) for mine, their in zip(ours, theirs, strict=True)]
+        dropped = sum(their is not None for _, their in pairs)
+        verdicts = sum((mine is None) == (their is None) for mine, their in pairs) / len(pairs)
+        same = sum(mine == their for mine, their in pairs) / len(pairs)
+        print(
+            f"  {name}: datatrove drops {dropped} of {len(pairs)}; same verdict {verdicts:.2%}, and reason {same:.2%}"
+        )
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--documents", type=int, default=4_000)
+    arguments.add_argument("--peer-documents", type=int, default=100, help="how many datatrove judges for its time")
+    arguments.add_argument("--verdicts", type=int, default=600, help="how many datatrove judges for its verdict")
+    chosen = arguments.parse_args()
+    documents = documents_of(Path(os.environ["COSMO_SAMPLES"]))
+    peers: dict[str, PlainWords | str] = {"datatrove's filters, the same words": PlainWords()}
+    if importlib.util.find_spec("spacy"):
+        peers["datatrove's filters, words of spaCy"] = "eng"
+    else:
+        print("spaCy is not installed: datatrove's own words are left out")
+    compare_speed(pieces(documents, chosen.documents, CHARACTERS), chosen.peer_documents, peers)
+    texts = [document[: 2 * CHARACTERS] for document in documents][: chosen.verdicts // 2]
+    texts += pieces(documents, chosen.verdicts - len(texts), CHARACTERS // 4)
+    for name, words in peers.items():
+        print(name)
+        compare_verdicts(texts, words)
+
+
+if __name__ == "__main__":
+    main()
