@@ -65,6 +65,7 @@ def train(texts: Iterable[str], order: int = 3, least_counts: Sequence[int] = ()
     sizes: list[int] = []
     columns: list[tuple[Offsets, Offsets, Reals]] = []
     weights: list[Reals] = []
+    # Of the order before: which n-grams are kept, their numbers in the model, their probabilities. First the empty one.
     kept, numbers = np.ones(1, np.bool_), np.full(1, -1, np.int64)
     shares = np.full(1, 1 / (len(words) - 1))  # <s> is never predicted
     for size, (grams, longer) in enumerate(zip_longest(orders, orders[1:])):

@@ -71,7 +71,7 @@ class LanguageModel:
         return len(self.sizes)
 
     def score(self, texts: pa.Array) -> Scores:
-        """Scores of texts. Cost: linear in their words, each looked up once by order; memory 24 bytes for each word."""
+        """Scores of texts. Cost: linear in their words, each looked up once by order; memory as `hashed`."""
         found = hashed(texts, "folded")
         numbers = np.empty(len(found.hashes), np.int32)
         _look_up(found.hashes, *self._vocabulary, numbers)

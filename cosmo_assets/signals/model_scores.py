@@ -51,13 +51,10 @@ def longest_copy(text: Tokens, source: Tokens) -> int:
 
 def copied_share(text: Tokens, source: Tokens, size: int = CONTINUATION) -> float:
     """The share of a text's tokens that lie in runs of `size` or more which its source has verbatim: what a generation
-    copies from its seed. 0 of a text without tokens. Cost as `longest_copy`."""
-    runs = _runs(text, source)
-    ends = np.flatnonzero(runs >= size)
-    covering = np.zeros(len(text) + 1, np.int64)
-    np.add.at(covering, ends - runs[ends] + 1, 1)
-    np.add.at(covering, ends + 1, -1)
-    return float(np.count_nonzero(np.cumsum(covering)) / max(len(text), 1))
+    copies from its seed. 0 of a text without tokens. Cost as `longest_copy`, and `size` for each token."""
+    ends = np.flatnonzero(_runs(text, source) >= size)
+    covered = np.unique(ends[:, None] - np.arange(size))
+    return float(len(covered) / max(len(text), 1))
 
 
 @compiled
