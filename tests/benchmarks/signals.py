@@ -6,9 +6,9 @@ not belong here: whether verdicts are right, given the same words (`test_statist
     python -m tests.benchmarks.signals [--documents 4000] [--peer-documents 100] [--verdicts 600]
 
 Needs the sample data (COSMO_SAMPLES). Documents have 3,600 characters, some 800 tokens, cut out of real ones.
-datatrove's filters judge fewer of them, in turns with this project's statistics and by the CPU time of one process: with
-this project's words in plain Python, and with their own words of English where spaCy is installed (`pip install spacy`).
-Each of datatrove's filters stops at the first rule that a document breaks; the statistics are always all taken.
+datatrove's filters judge fewer of them, in turns with this project's statistics and by the CPU time of one process:
+with this project's words in plain Python, and with their own words of English where spaCy is installed (`pip install
+spacy`). Each of datatrove's filters stops at the first rule that a document breaks; the statistics are all taken.
 """
 
 import argparse
