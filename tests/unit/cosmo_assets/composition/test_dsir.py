@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosmo_assets.composition.dsir import BUCKETS, Features, choose, divergence, features_of, log_ratio, quotas_of
-from cosmo_assets.ids import gumbels, hexadecimal, numbers_of
+from cosmo_assets.ids import gumbels, hexadecimal, numbers_of, uniforms
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.digest import digest
 from tests.doubles import plain_dsir
 
 SHARES = {"a": 0.6, "b": 0.3, "c": 0.1}
@@ -131,6 +132,12 @@ def test_gumbel_noise_has_its_mean_and_variance() -> None:
     noise = gumbels(numbers_of(ids(200_000)), "test")
     assert noise.mean() == pytest.approx(np.euler_gamma, abs=0.01)
     assert noise.var() == pytest.approx(np.pi**2 / 6, rel=0.02)
+
+
+def test_gumbel_noise_of_a_draw_of_0_is_finite() -> None:
+    salt = np.array([int(digest("draws", "test")[:16], 16)], np.uint64)
+    assert uniforms(salt, "test").tolist() == [0]
+    assert np.isfinite(gumbels(salt, "test")).all()
 
 
 def test_short_documents_are_not_chosen_and_too_few_are_an_error() -> None:

@@ -175,7 +175,7 @@ def test_a_file_in_another_order_and_without_unknown_is_read(tmp_path: Path) -> 
     [
         ("-0.4\ta b", "-0.4\ta z", "line 14: 'a z': 'z' was not among the shorter n-grams"),
         ("-0.4\ta b", "-0.4x\ta b", "line 14: '-0.4x' or 'b' is no number"),
-        ("-0.4\ta b", "-0.4\ta b c d", "line 14: 5 fields|no number"),
+        ("-0.4\ta b", "-0.4\ta b\t-0.1\t7", "line 14: 5 fields are not those of 2 words"),
         ("-0.4\ta b", "-0.4\ta", "line 14: 2 fields are not those of 2 words"),
         ("-0.4\ta b\n", "", r"announces n-grams by order \{1: 5, 2: 3\}, it has \{1: 5, 2: 2\}"),
         ("\\end\\\n", "", "no whole ARPA file"),
