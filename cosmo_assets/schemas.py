@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from cosmo_assets.signals.catalogue import STATISTICS
 from cosmo_resources.storage.digest import VOLATILE
 
 EMBEDDING_DIMENSION = 384
@@ -499,14 +500,9 @@ DEDUPLICATED = pa.schema(
 
 
 def _statistics(documents: str, text: str) -> pa.Schema:
-    """The figures of texts; `documents` and `text` are the columns that they come from."""
-    return pa.schema(
-        [
-            _column("doc_id", TEXT, "The document", source=documents),
-            _column("words", COUNT, "Words", source=text),
-            _column("mean_word_length", REAL, "Letters of a word, on average", source=text),
-        ]
-    )
+    """The statistics of texts; `documents` and `text` are the columns that they come from."""
+    figures = (_column(name, kind, meaning, source=text) for name, kind, meaning in STATISTICS)
+    return pa.schema([_column("doc_id", TEXT, "The document", source=documents), *figures])
 
 
 TEXT_STATISTICS = _statistics("decontaminated.doc_id", "generations.text")

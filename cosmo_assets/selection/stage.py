@@ -24,6 +24,8 @@ from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
 STAGE_VERSION = "1"
+KEPT = -1
+"""What stands for the limit of a document that breaks none."""
 
 
 def build(workspace: Workspace) -> Manifest:
@@ -129,21 +131,25 @@ def _frame(dataset: Dataset, columns: list[str]) -> pl.DataFrame:
 
 def _produce(writer: DatasetWriter, workspace: Workspace, read: Read, limits: Sequence[Limit]) -> None:
     flow = read.flow
-    dropped, tokens, alone = Counter[str](), Counter[str](), Counter[str]()
-    done = 0
+    documents, tokens, breaks = Counter[int](), Counter[int](), Counter[int]()
+    reasons = dict(enumerate(limit.reason for limit in limits))
     for bucket in read.buckets:
-        documents = read.documents(bucket, limits).with_columns(first_broken(limits).alias("reason"))
-        rows = documents.select("doc_id", pl.col("reason").is_null().alias("keep"), "reason")
+        found = read.documents(bucket, limits).with_columns(first_broken(limits).alias("limit"))
+        reason = pl.col("limit").replace_strict(reasons, default=None, return_dtype=pl.String).alias("reason")
+        rows = found.select("doc_id", pl.col("limit").is_null().alias("keep"), reason)
         writer.write(rows.to_arrow().cast(SELECTION), bucket=bucket)
-        for reason, count, size in documents.group_by("reason").agg(pl.len(), pl.col("tokens").sum()).iter_rows():
-            dropped[reason or "keep"] += count
-            tokens[reason or "keep"] += size
-        broken = documents.select(limit.broken.sum().alias(str(number)) for number, limit in enumerate(limits)).row(0)
-        alone.update({limit.reason: int(count) for limit, count in zip(limits, broken, strict=True)})
-        done += documents.height
-        workspace.progress(done, flow.rows_out, "documents")
-    kept = dropped.pop("keep", 0)
-    writer.flow("documents", flow.rows_out, kept, dropped=dropped, tokens=flow.tokens_through(tokens))
+        for number, count, size in found.group_by("limit").agg(pl.len(), pl.col("tokens").sum()).iter_rows():
+            documents[KEPT if number is None else number] += count
+            tokens[KEPT if number is None else number] += size
+        counts = found.select(limit.broken.sum().alias(str(number)) for number, limit in enumerate(limits)).row(0)
+        breaks.update(dict(enumerate(map(int, counts))))
+        workspace.progress(documents.total(), flow.rows_out, "documents")
+    dropped, lost = Counter[str](), Counter({"keep": tokens[KEPT]})
+    for number, limit in enumerate(limits):
+        if documents[number]:
+            dropped[limit.reason] += documents[number]
+            lost[limit.reason] += tokens[number]
+    writer.flow("documents", flow.rows_out, documents[KEPT], dropped=dropped, tokens=flow.tokens_through(lost))
     writer.summary = {
         "limits": [
             {
@@ -151,10 +157,10 @@ def _produce(writer: DatasetWriter, workspace: Workspace, read: Read, limits: Se
                 "signal": limit.name,
                 "low": limit.low,
                 "high": limit.high,
-                "breaks": alone[limit.reason],
-                "drops": dropped[limit.reason],
-                "tokens": tokens[limit.reason],
+                "breaks": breaks[number],
+                "drops": documents[number],
+                "tokens": tokens[number],
             }
-            for limit in limits
+            for number, limit in enumerate(limits)
         ]
     }

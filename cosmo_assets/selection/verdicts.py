@@ -53,6 +53,6 @@ def limits_of(selection: Selection) -> tuple[Limit, ...]:
 
 
 def first_broken(limits: Sequence[Limit]) -> pl.Expr:
-    """The reason of the first limit that a document breaks; null where it breaks none."""
-    cases = [pl.when(limit.broken).then(pl.lit(limit.reason)) for limit in limits]
-    return pl.coalesce(*cases, pl.lit(None, pl.String))
+    """The number of the first limit that a document breaks; null where it breaks none."""
+    cases = [pl.when(limit.broken).then(pl.lit(number, pl.Int64)) for number, limit in enumerate(limits)]
+    return pl.coalesce(*cases, pl.lit(None, pl.Int64))

@@ -1,7 +1,7 @@
 """Heuristic statistics of documents: the numbers by which Gopher, C4 and FineWeb choose web pages, for any text.
 
-Belongs here: the names of the statistics, and a table of them for texts. Does not belong here: how words and lines are
-counted (`word_kernels`, `line_kernels`), or which numbers are too low or too high (`rule_sets`).
+Belongs here: the table of the statistics of texts. Does not belong here: their names (`catalogue`), how words and lines
+are counted (`word_kernels`, `line_kernels`), or which numbers are too low or too high (`rule_sets`).
 
 Definitions are those of datatrove's filters `GopherQualityFilter` and `GopherRepetitionFilter` (Rae et al. 2021),
 `C4QualityFilter` (Raffel et al. 2020) and `FineWebQualityFilter` (Penedo et al. 2024); words and sentences are those of
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cosmo_assets.signals import catalogue
 from cosmo_assets.signals.characters import Kinds, kinds
 from cosmo_assets.signals.line_kernels import (
     fineweb_statistics,
@@ -26,77 +27,16 @@ from cosmo_assets.signals.line_kernels import (
 from cosmo_assets.signals.word_kernels import gram_statistics, table_size, word_statistics
 from cosmo_assets.words.compiled import Bytes, Offsets, code_point, compiled, utf8
 
-_COUNT, _SHARE = pa.int64(), pa.float64()
+SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind, _ in catalogue.STATISTICS])
+"""The columns of the table of statistics (see `catalogue`)."""
 
-_WORDS = (
-    ("words_and_marks", _COUNT, "Words and punctuation marks"),
-    ("words", _COUNT, "Words that are not symbols alone"),
-    ("mean_word_length", _SHARE, "Mean characters of these words"),
-    ("letter_word_share", _SHARE, "Share of words and marks with a letter"),
-    ("stop_words", _COUNT, "How many of the, be, to, of, and, that, have, with stand in it"),
-)
-_MARKS = (
-    ("hash_ratio", _SHARE, "Hash signs per word or mark"),
-    ("ellipsis_ratio", _SHARE, "Ellipses per word or mark"),
-)
-_LINES = (
-    ("bullet_line_share", _SHARE, "Share of lines that begin with a bullet or hyphen"),
-    ("ellipsis_line_share", _SHARE, "Share of lines that end in an ellipsis"),
-)
-_PARAGRAPHS = (
-    ("duplicate_paragraph_share", _SHARE, "Share of paragraphs that stood in the text before"),
-    ("duplicate_paragraph_char_share", _SHARE, "Their characters, as a share of all"),
-)
-_REPEATED_LINES = (
-    ("duplicate_line_share", _SHARE, "Share of lines that stood in the text before"),
-    ("duplicate_line_char_share", _SHARE, "Their characters, as a share of all"),
-)
-_GRAMS = (
-    *((f"top_{n}gram_char_share", _SHARE, f"Share of the characters in the commonest {n}-gram") for n in (2, 3, 4)),
-    *(
-        (f"duplicate_{n}gram_char_share", _SHARE, f"Share of the characters in {n}-grams that stood in the text before")
-        for n in range(5, 11)
-    ),
-)
-_C4 = (
-    ("c4_lines", _COUNT, "Lines"),
-    ("c4_long_word_lines", _COUNT, "Lines with a word above 1,000 characters"),
-    ("c4_unended_lines", _COUNT, "Of the others, lines without a terminal mark"),
-    ("c4_short_lines", _COUNT, "Of the others, lines below three words"),
-    ("c4_javascript_lines", _COUNT, "Of the others, lines that name JavaScript"),
-    ("c4_policy_lines", _COUNT, "Of the others, lines about cookies, privacy or terms of use"),
-    ("c4_lorem_ipsum_lines", _COUNT, "Of the others, lines with lorem ipsum"),
-    ("c4_curly_bracket_lines", _COUNT, "Of the others, lines with a curly bracket"),
-    ("c4_curly_bracket_first", _COUNT, "1 where such a line comes before any with lorem ipsum"),
-    ("c4_sentences", _COUNT, "Sentences of the lines that are left"),
-)
-_FINEWEB = (
-    ("filled_lines", _COUNT, "Lines that are not blank"),
-    ("ended_line_share", _SHARE, "Share of these that end in a terminal mark"),
-    ("short_line_share", _SHARE, "Share of these of at most 30 characters"),
-    ("repeated_line_char_share", _SHARE, "Share of the characters in such lines that stood in the text before"),
-    ("newline_ratio", _SHARE, "Newlines per word or mark"),
-)
-_GROUPS = (
-    (("characters", _COUNT, "Characters"),), _WORDS, _MARKS, _LINES, _PARAGRAPHS, _REPEATED_LINES, _GRAMS, _C4, _FINEWEB
-)  # fmt: skip
-
-SCHEMA = pa.schema(
-    [
-        pa.field(name, kind, nullable=False, metadata={"description": description})
-        for group in _GROUPS
-        for name, kind, description in group
-    ]
-)
-"""The columns of the table of statistics, each with a description."""
-
-_END_OF_WORDS = 1 + len(_WORDS)
-_END_OF_MARKS = _END_OF_WORDS + len(_MARKS)
-_END_OF_LINES = _END_OF_MARKS + len(_LINES)
-_END_OF_PARAGRAPHS = _END_OF_LINES + len(_PARAGRAPHS)
-_END_OF_REPEATED = _END_OF_PARAGRAPHS + len(_REPEATED_LINES)
-_END_OF_GRAMS = _END_OF_REPEATED + len(_GRAMS)
-_END_OF_C4 = _END_OF_GRAMS + len(_C4)
+_END_OF_WORDS = 1 + len(catalogue.WORDS)
+_END_OF_MARKS = _END_OF_WORDS + len(catalogue.MARKS)
+_END_OF_LINES = _END_OF_MARKS + len(catalogue.LINES)
+_END_OF_PARAGRAPHS = _END_OF_LINES + len(catalogue.PARAGRAPHS)
+_END_OF_REPEATED = _END_OF_PARAGRAPHS + len(catalogue.REPEATED_LINES)
+_END_OF_GRAMS = _END_OF_REPEATED + len(catalogue.GRAMS)
+_END_OF_C4 = _END_OF_GRAMS + len(catalogue.C4)
 
 
 def statistics_of(texts: pa.ChunkedArray | pa.Array | Sequence[str]) -> pa.Table:

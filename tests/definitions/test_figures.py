@@ -25,7 +25,7 @@ NEEDS_A_HUB = "push_to_hub"
 
 def everything(folder: Path) -> Corpus:
     """A corpus with all assets that a recipe can have: a tree of topics, course outlines, embeddings of the texts,
-    real text."""
+    signals and a selection, real text."""
     courses = [{"id": f"course-{number}", "title": prose(f"c/{number}", 3)} for number in range(12)]
     rows = [{**course, "text": prose(course["id"], 60)} for course in courses]
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,6 +50,8 @@ def everything(folder: Path) -> Corpus:
             "mixes": {"web": {"templates": templates}, "course": {"templates": [{"template": "course_unit"}]}},
         },
         "deduplication": {"methods": [{"method": "exact"}, {"method": "minhash"}, {"method": "semantic"}]},
+        "signals": ["statistics"],
+        "selection": {"bounds": [{"signal": "statistics.words", "low": 1, "high": 100}]},
         "real": {"sources": [{"name": "letters", "path": "letters.jsonl", **source}]},
         "mixture": {"components": {"pages": {"weight": 1}, "courses": {"weight": 1}, "letters": {"weight": 1}}},
     }

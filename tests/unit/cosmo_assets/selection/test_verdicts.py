@@ -13,7 +13,9 @@ REPETITION = SignalBound(signal="quality.repetition", high=0.5)
 
 def reasons(bounds: tuple[SignalBound, ...], **signals: list[float | None]) -> list[str | None]:
     frame = pl.DataFrame({f"quality.{name}": values for name, values in signals.items()}, strict=False)
-    return frame.select(first_broken(limits_of(Selection(bounds=bounds))).alias("reason"))["reason"].to_list()
+    limits = limits_of(Selection(bounds=bounds))
+    numbers = frame.select(first_broken(limits).alias("limit"))["limit"].to_list()
+    return [None if number is None else limits[number].reason for number in numbers]
 
 
 def test_both_ends_of_a_bound_stay() -> None:
@@ -41,7 +43,10 @@ def test_published_sets_come_before_bounds_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"bounds": [{"signal": "statistics.letters", "low": 1}]}, "statistics has no such signal; it has words"),
+        (
+            {"bounds": [{"signal": "statistics.letters", "low": 1}]},
+            "statistics has no such signal; it has characters, ",
+        ),
         ({"bounds": [{"signal": "colour.words", "low": 1}]}, "no such family of signals; there are quality"),
         ({"bounds": [{"signal": "quality.opener", "low": 1}]}, "quality has no such signal"),
         ({"bounds": [{"signal": "quality.words"}]}, "name low, high or both"),

@@ -1,0 +1,64 @@
+"""The names of the statistics of a text, with what they are: the columns of their table.
+
+Belongs here: names, types and meanings, as data. Does not belong here: computing them (`statistics`).
+"""
+
+import pyarrow as pa
+
+COUNT, SHARE = pa.int64(), pa.float64()
+
+WORDS = (
+    ("words_and_marks", COUNT, "Words and punctuation marks"),
+    ("words", COUNT, "Words that are not symbols alone"),
+    ("mean_word_length", SHARE, "Mean characters of these words"),
+    ("letter_word_share", SHARE, "Share of words and marks with a letter"),
+    ("stop_words", COUNT, "How many of the, be, to, of, and, that, have, with stand in it"),
+)
+MARKS = (
+    ("hash_ratio", SHARE, "Hash signs per word or mark"),
+    ("ellipsis_ratio", SHARE, "Ellipses per word or mark"),
+)
+LINES = (
+    ("bullet_line_share", SHARE, "Share of lines that begin with a bullet or hyphen"),
+    ("ellipsis_line_share", SHARE, "Share of lines that end in an ellipsis"),
+)
+PARAGRAPHS = (
+    ("duplicate_paragraph_share", SHARE, "Share of paragraphs that stood in the text before"),
+    ("duplicate_paragraph_char_share", SHARE, "Their characters, as a share of all"),
+)
+REPEATED_LINES = (
+    ("duplicate_line_share", SHARE, "Share of lines that stood in the text before"),
+    ("duplicate_line_char_share", SHARE, "Their characters, as a share of all"),
+)
+GRAMS = (
+    *((f"top_{n}gram_char_share", SHARE, f"Share of the characters in the commonest {n}-gram") for n in (2, 3, 4)),
+    *(
+        (f"duplicate_{n}gram_char_share", SHARE, f"Share of the characters in {n}-grams that stood in the text before")
+        for n in range(5, 11)
+    ),
+)
+C4 = (
+    ("c4_lines", COUNT, "Lines"),
+    ("c4_long_word_lines", COUNT, "Lines with a word above 1,000 characters"),
+    ("c4_unended_lines", COUNT, "Of the others, lines without a terminal mark"),
+    ("c4_short_lines", COUNT, "Of the others, lines below three words"),
+    ("c4_javascript_lines", COUNT, "Of the others, lines that name JavaScript"),
+    ("c4_policy_lines", COUNT, "Of the others, lines about cookies, privacy or terms of use"),
+    ("c4_lorem_ipsum_lines", COUNT, "Of the others, lines with lorem ipsum"),
+    ("c4_curly_bracket_lines", COUNT, "Of the others, lines with a curly bracket"),
+    ("c4_curly_bracket_first", COUNT, "1 where such a line comes before any with lorem ipsum"),
+    ("c4_sentences", COUNT, "Sentences of the lines that are left"),
+)
+FINEWEB = (
+    ("filled_lines", COUNT, "Lines that are not blank"),
+    ("ended_line_share", SHARE, "Share of these that end in a terminal mark"),
+    ("short_line_share", SHARE, "Share of these of at most 30 characters"),
+    ("repeated_line_char_share", SHARE, "Share of the characters in such lines that stood in the text before"),
+    ("newline_ratio", SHARE, "Newlines per word or mark"),
+)
+GROUPS = (
+    (("characters", COUNT, "Characters"),), WORDS, MARKS, LINES, PARAGRAPHS, REPEATED_LINES, GRAMS, C4, FINEWEB
+)  # fmt: skip
+
+STATISTICS: tuple[tuple[str, pa.DataType, str], ...] = tuple(found for group in GROUPS for found in group)
+"""All of them, in order: name, type, meaning."""
