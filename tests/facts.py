@@ -46,6 +46,23 @@ def texts(noise: float, seed: int, count: int = 3000) -> list[str]:
     ]
 
 
+def domains(seed: int, count: int = 2000) -> dict[str, list[str]]:
+    """Texts of three kinds, ten words each: one word again and again; any words; after each word, one of two."""
+    random = np.random.default_rng(seed)
+    after = np.random.default_rng(7).integers(len(WORDS), size=(len(WORDS), 2))
+    chains = []
+    for _ in range(count):
+        chain = [int(random.integers(len(WORDS)))]
+        while len(chain) < 10:
+            chain.append(int(after[chain[-1], random.integers(2)]))
+        chains.append(" ".join(WORDS[place] for place in chain))
+    return {
+        "trivial": [" ".join([WORDS[0]] * 10)] * count,
+        "noise": [" ".join(random.choice(WORDS, 10)) for _ in range(count)],
+        "learnable": chains,
+    }
+
+
 def write_shard(path: Path, documents: Sequence[str], vocabulary: Mapping[str, int] = VOCABULARY) -> Path:
     """A token file with its index and metadata, and the tokenizer beside it."""
     model = models.WordLevel(dict(vocabulary), unk_token=EOS)

@@ -1,4 +1,4 @@
-"""Whether data is better: `cosmo ablation`.
+"""What small models say of data: `cosmo ablation`, `cosmo doremi`.
 
 Belongs here: its options, and what it prints. Does not belong here: trainings and comparison (`cosmo_assets.proxy`).
 """
@@ -74,8 +74,49 @@ def ablation(
     console.print(verdicts_table(found))
 
 
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--domain", "domains", multiple=True, required=True, metavar="NAME=PATH", help="A corpus, a folder of "
+              "shards or a .ds file; a name given again adds to it.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Of the proxy: see `cosmo ablation`.")
+@click.option("--python", envvar="COSMO_PROXY_PYTHON", help="An interpreter with torch and transformers. Default: "
+              "$COSMO_PROXY_PYTHON, else this one.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The weights, as JSON.")
+def doremi(
+    folder: Path, domains: tuple[str, ...], seed: int, settings: tuple[str, ...], python: str | None, as_json: bool
+) -> None:
+    """The weights of domains by DoReMi: more of what a small model still learns.
+
+    Trains a reference model and a proxy, and writes tables of weights, of every step and of losses into FOLDER. The
+    answer is the components of a recipe's mixture. What is trained already is not trained again.
+    """
+    import sys
+
+    import yaml
+    from rich.progress import Progress
+
+    from cosmo_assets.proxy.domains import doremi as weigh
+
+    with Progress(console=console, disable=as_json) as bar:
+        task = bar.add_task("trainings", total=None)
+        weights = weigh(
+            folder,
+            _shards("--domain", domains),
+            _proxy(settings),
+            python or sys.executable,
+            seed=seed,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print_json(weights)
+        return
+    components = {name: {"weight": round(weight, 6)} for name, weight in weights.items()}
+    click.echo(yaml.safe_dump({"mixture": {"components": components}}, sort_keys=False, allow_unicode=True), nl=False)
+
+
 def _shards(option: str, said: Sequence[str]) -> dict[str, list[Path]]:
-    from cosmo_assets.proxy.ablation import shards_of
+    from cosmo_assets.proxy.tokens import shards_of
 
     found: dict[str, list[Path]] = {}
     for one in said:

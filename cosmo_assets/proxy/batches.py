@@ -31,14 +31,20 @@ class Batches:
         kind = np.uint16 if spec.token_bytes == 2 else np.uint32
         self.spec = spec
         self.shards = [np.memmap(shard.path, dtype=kind, mode="r") for shard in spec.shards]
-        places = [max(len(shard) - spec.proxy.sequence, 0) for shard in self.shards]
-        self.ends = np.cumsum(places)
+        self.domains = np.array([shard.domain for shard in spec.shards])
+        places = np.array([max(len(shard) - spec.proxy.sequence, 0) for shard in self.shards])
+        if spec.even:  # as if each domain had as many places as all together, whatever it has
+            places = places / np.bincount(self.domains, places)[self.domains]
+        self.shares = places / places.sum()
 
-    def of(self, step: int) -> npt.NDArray[np.int64]:
-        """The tokens of a step: batch x (sequence + 1)."""
-        size, count = self.spec.proxy.sequence, self.spec.proxy.batch
-        drawn = np.random.default_rng([self.spec.seed, step]).integers(self.ends[-1], size=count)
-        shards = np.searchsorted(self.ends, drawn, side="right")
-        starts = drawn - np.concatenate([[0], self.ends])[shards]
-        pairs = zip(shards, starts, strict=True)
-        return np.stack([self.shards[shard][start : start + size + 1] for shard, start in pairs]).astype(np.int64)
+    def of(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The tokens of a step, batch x (sequence + 1), and the domain of each sequence."""
+        size, random = self.spec.proxy.sequence, np.random.default_rng([self.spec.seed, step])
+        shards = random.choice(len(self.shards), self.spec.proxy.batch, p=self.shares)
+        drawn = random.random(self.spec.proxy.batch)
+        rows = []
+        for shard, place in zip(shards, drawn, strict=True):
+            tokens = self.shards[shard]
+            start = int(place * (len(tokens) - size))
+            rows.append(tokens[start : start + size + 1])
+        return np.stack(rows).astype(np.int64), self.domains[shards]

@@ -47,10 +47,21 @@ class Proxy(_Frozen):
 
 
 class Shard(_Frozen):
-    """A file of token ids: `path` and its digest."""
+    """A file of token ids: `path` and its digest, and the number of its domain, from 0."""
 
     path: Path
     digest: str
+    domain: Annotated[int, pydantic.Field(ge=0)] = 0
+
+
+class Doremi(_Frozen):
+    """DoReMi: the folder of the finished training of the reference model, what that training is, and the update's
+    settings (`updates`)."""
+
+    reference: Path
+    digest: str
+    eta: Rate
+    smoothing: Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
 class Spec(_Frozen):
@@ -60,6 +71,11 @@ class Spec(_Frozen):
     shards: tuple[Shard, ...]
     token_bytes: Literal[2, 4]
     vocabulary: Count
+    even: bool = False
+    """Whether each domain gives the same share of the sequences; else each gives what it has tokens."""
+    doremi: Doremi | None = None
     rows: str
     """Digest of the rows to score."""
     seed: Annotated[int, pydantic.Field(ge=0)]
+    program: Literal["1"] = "1"
+    """What trains: another number where its results would be others."""

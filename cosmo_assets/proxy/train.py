@@ -7,7 +7,8 @@ Usage: python -m cosmo_assets.proxy.train [--checkpoint-seconds N] FOLDER...
 
 A folder holds spec.json (`Spec`) and rows.npz: `tokens`, all rows one after the other; `ends`, where each ends in it;
 `given`, of how many tokens each row's beginning is that is not scored. The program adds result.npz, with `losses` (nats
-a token, by step) and `log_likelihoods` (nats, by row, in their order), and the model as transformers saves it. A folder
+a token, by step) and `log_likelihoods` (nats, by row, in their order), and the model as transformers saves it. With
+DoReMi also `excess` (nats a token) and `weights`, both steps x domains: those after each step. A folder
 with a result is left as it is. Killed, it goes on from its last checkpoint and comes to the same result.
 """
 
@@ -17,7 +18,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from cosmo_assets.proxy.batches import Batches, scheduled
 from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, ROWS, SPEC, Spec
+from cosmo_assets.proxy.updates import Array, doremi_update, excess_losses
 
 CHECKPOINT_SECONDS = 20.0
 PROGRESS_SECONDS = 1.0
@@ -59,11 +61,11 @@ def run(folder: Path, checkpoint_seconds: float) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(spec.seed)
     model = LlamaForCausalLM(config(spec)).to(device)
-    losses = trained(model, spec, folder, device, checkpoint_seconds)
+    arrays = trained(model, spec, folder, device, checkpoint_seconds)
     with np.load(folder / ROWS) as rows:
         scores = log_likelihoods(model, rows["tokens"], rows["ends"], rows["given"], device)
     model.save_pretrained(folder / MODEL)
-    _replace(folder / RESULT, lambda path: _save_arrays(path, losses, scores))
+    _replace(folder / RESULT, lambda path: _save_arrays(path, {**arrays, "log_likelihoods": scores}))
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -84,8 +86,8 @@ def config(spec: Spec) -> LlamaConfig:
 
 def trained(
     model: LlamaForCausalLM, spec: Spec, folder: Path, device: str, checkpoint_seconds: float
-) -> npt.NDArray[np.float64]:
-    """Train the model in place; the losses by step."""
+) -> dict[str, Array]:
+    """Train the model in place; what there is of each step."""
     proxy, checkpoint = spec.proxy, folder / CHECKPOINT
     decays: dict[bool, list[Any]] = {True: [], False: []}
     for parameter in model.parameters():
@@ -95,44 +97,65 @@ def trained(
         {"params": decays[False], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=proxy.rate, betas=(0.9, 0.95))
-    losses, first = np.zeros(proxy.steps), 0
+    found, first = {"losses": np.zeros(proxy.steps)}, 0
+    if spec.doremi:
+        reference = LlamaForCausalLM.from_pretrained(spec.doremi.reference / MODEL).to(device).eval()
+        domains = 1 + max(shard.domain for shard in spec.shards)
+        found |= {"excess": np.zeros((proxy.steps, domains)), "weights": np.full((proxy.steps, domains), 1 / domains)}
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-        losses[:first] = state["losses"].numpy()
+        for name, array in found.items():
+            array[:first] = state["found"][name].numpy()
     print(f"{first} {folder}", flush=True)
     batches = Batches(spec)
     model.train()
     saved = said = time.monotonic()
     for step in range(first, proxy.steps):
-        tokens = torch.from_numpy(batches.of(step)).to(device)
+        drawn, of_domains = batches.of(step)
+        tokens = torch.from_numpy(drawn).to(device)
         for group in optimizer.param_groups:
             group["lr"] = proxy.rate * scheduled(proxy, step)
-        loss = torch.nn.functional.cross_entropy(
-            model(input_ids=tokens[:, :-1]).logits.flatten(0, 1).float(), tokens[:, 1:].flatten()
-        )
+        each = token_losses(model, tokens)
+        loss = each.mean()
+        if spec.doremi:
+            with torch.no_grad():
+                expected = token_losses(reference, tokens)
+            last = max(step - 1, 0)  # before the first: no excess, equal weights
+            found["excess"][step] = excess_losses(_numbers(each), _numbers(expected), of_domains, found["excess"][last])
+            found["weights"][step] = doremi_update(
+                found["weights"][last], found["excess"][step], eta=spec.doremi.eta, smoothing=spec.doremi.smoothing
+            )
+            counted = torch.from_numpy(found["weights"][step][of_domains]).float().to(device)
+            loss = (each.mean(dim=1) * counted).sum() / counted.sum()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), proxy.clip)
         optimizer.step()
-        losses[step] = loss.item()
-        if not math.isfinite(losses[step]):
-            sys.exit(f"{folder}: the loss of step {step} is {losses[step]}; lower the rate")
+        found["losses"][step] = each.mean().item()
+        if not math.isfinite(found["losses"][step]):
+            sys.exit(f"{folder}: the loss of step {step} is {found['losses'][step]}; lower the rate")
         if time.monotonic() - said > PROGRESS_SECONDS:
             print(f"{step + 1} {folder}", flush=True)
             said = time.monotonic()
         if time.monotonic() - saved > checkpoint_seconds:
             state = {
                 "step": step + 1,
-                "losses": torch.from_numpy(losses[: step + 1]),
+                "found": {name: torch.from_numpy(array[: step + 1]) for name, array in found.items()},
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
             }
             _replace(checkpoint, partial(torch.save, state))
             saved = time.monotonic()
-    return losses
+    return found
+
+
+def token_losses(model: LlamaForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
+    """Nats of every token but the first of each sequence: sequences x tokens."""
+    logits = model(input_ids=tokens[:, :-1]).logits.float()
+    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -142,7 +165,7 @@ def log_likelihoods(
     ends: npt.NDArray[np.int64],
     given: npt.NDArray[np.int64],
     device: str,
-) -> npt.NDArray[np.float64]:
+) -> Array:
     """Of each row, the log-likelihood (nats) of its tokens after the first `given`, of which there is at least one."""
     model.eval()
     starts = np.concatenate([[0], ends[:-1]])
@@ -163,9 +186,13 @@ def log_likelihoods(
     return found
 
 
-def _save_arrays(path: Path, losses: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> None:
+def _numbers(tensor: torch.Tensor) -> Array:
+    return np.asarray(tensor.detach().double().cpu().numpy())
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     with path.open("wb") as stream:
-        np.savez(stream, losses=losses, log_likelihoods=scores)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:

@@ -6,19 +6,24 @@ import shlex
 import signal
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from cosmo_assets.cli.main import main
-from cosmo_assets.proxy.ablation import LAUNCH, Ablation
+from cosmo_assets.proxy.ablation import Ablation
+from cosmo_assets.proxy.launch import LAUNCH
 from cosmo_assets.proxy.rows import Item
 from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, Proxy
+from cosmo_assets.proxy.updates import doremi_update
 from tests.corpora import ROOT
 from tests.engines import python_with_torch
-from tests.facts import items, texts, write_shard
+from tests.facts import domains, items, texts, write_shard
 
 PAGE = (ROOT / "docs" / "proxy.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -37,6 +42,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result
     for seed, (name, noise) in enumerate(ARMS.items()):
         write_shard(folder / name / "shard-00000.ds", texts(noise, seed))
     write_shard(folder / "held-out" / "shard-00000.ds", texts(0.0, 99, 300))
+    for name, documents in domains(1).items():
+        write_shard(folder / "domains" / name / "shard-00000.ds", documents)
     (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items())), encoding="utf-8")
     results, written = [], []
     with pytest.MonkeyPatch.context() as patch:
@@ -53,17 +60,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result
 
 def test_the_commands_of_the_page_end_well(trained: tuple[Path, list[Result], list[float]]) -> None:
     folder, results, written = trained
-    assert len(results) == 2
+    assert len(results) == 3
     for result in results:
         assert result.exit_code == 0, result.output
-    assert len(list(folder.rglob(RESULT))) == 9
+    assert len(list((folder / "proof").rglob(RESULT))) == 9
     assert written[0] == written[1], "a finished training was repeated"
 
 
 def test_clean_facts_are_better_than_half_noise_and_that_than_noise(
     trained: tuple[Path, list[Result], list[float]],
 ) -> None:
-    found = json.loads(trained[1][-1].output)
+    found = json.loads(trained[1][1].output)
     decided = {(one["measure"], one["arm"], one["other"]): one for one in found["verdicts"]}
     for measure in PRIMARY:
         for pair in (("clean", "half"), ("clean", "noise"), ("half", "noise")):
@@ -74,6 +81,23 @@ def test_clean_facts_are_better_than_half_noise_and_that_than_noise(
     assert accuracy["clean"] > 0.9
     assert 0.05 < accuracy["noise"] < 0.5
     assert decided["answers: accuracy", "clean", "noise"]["arm_is"] == "better"
+
+
+def test_doremi_gives_most_to_what_is_still_learnt_and_answers_the_mean_of_the_steps(
+    trained: tuple[Path, list[Result], list[float]],
+) -> None:
+    said = trained[1][2].output
+    components = yaml.safe_load(said[said.index("mixture:") :])["mixture"]["components"]
+    history = pq.read_table(trained[0] / "weights" / "history.parquet").to_pylist()
+    assert len(history) == 3 * STEPS
+    for name, of in components.items():
+        weights = [row["weight"] for row in history if row["domain"] == name]
+        assert of["weight"] == pytest.approx(np.mean(weights), abs=1e-6)
+    assert components["trivial"]["weight"] < 0.2
+    assert components["learnable"]["weight"] > 0.5
+    for before, after in pairwise([history[start : start + 3] for start in range(0, len(history), 3)]):
+        old, excess = (np.array([row[name] for row in rows]) for rows, name in ((before, "weight"), (after, "excess")))
+        assert [row["weight"] for row in after] == pytest.approx(doremi_update(old, excess), abs=1e-9)
 
 
 def test_seeds_differ_and_the_model_is_one_that_transformers_loads(

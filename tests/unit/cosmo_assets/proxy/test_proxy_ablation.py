@@ -11,11 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from cosmo_assets.cli.main import main
-from cosmo_assets.proxy.ablation import Ablation, shards_of, verdicts
+from cosmo_assets.proxy.ablation import Ablation, verdicts
 from cosmo_assets.proxy.batches import FLOOR, Batches, scheduled
+from cosmo_assets.proxy.domains import doremi
 from cosmo_assets.proxy.rows import Item
 from cosmo_assets.proxy.show import report, values
-from cosmo_assets.proxy.spec import RESULT, ROWS, SPEC, Proxy, Spec
+from cosmo_assets.proxy.spec import RESULT, ROWS, SPEC, Proxy, Shard, Spec
+from cosmo_assets.proxy.tokens import shards_of
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.files import exclusive
 from tests.facts import EOS, VOCABULARY, items, texts, write_shard
@@ -112,7 +114,7 @@ def test_where_shards_lie_is_no_part_of_what_a_training_is(tmp_path: Path) -> No
     [
         ({"seeds": 2}, "2 arms and 2 seeds are too few", "3 seeds"),
         ({"arms": {}}, "0 arms", "two arms"),
-        ({"proxy": PROXY.model_copy(update={"sequence": 500})}, "arm 'good': its longest shard has", "--set sequence"),
+        ({"proxy": PROXY.model_copy(update={"sequence": 500})}, "the longest shard for 'good' has", "--set sequence"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, change: dict[str, Any], said: str, remedy: str) -> None:
@@ -140,6 +142,7 @@ def test_arms_of_different_tokenizers_are_refused(tmp_path: Path) -> None:
 
 def test_shards_are_those_of_a_folder_or_the_file(tmp_path: Path) -> None:
     one, other = (write_shard(tmp_path / "stage" / f"{name}.ds", ["value1"]) for name in "ab")
+    (tmp_path / "stage" / "empty.ds").touch()
     assert shards_of(tmp_path) == [one, other]
     assert shards_of(other) == [other]
     Path(f"{other}.index").unlink()
@@ -175,15 +178,37 @@ def test_batches_follow_from_seed_and_step_and_lie_within_shards(tmp_path: Path)
         for run in (("good", 0), ("good", 1))
     ]
     one, other = map(Batches, specs)
-    assert (one.of(3) == Batches(specs[0]).of(3)).all()
-    assert (one.of(3) != one.of(4)).any()
-    assert (one.of(3) != other.of(3)).any()
+    assert (one.of(3)[0] == Batches(specs[0]).of(3)[0]).all()
+    assert (one.of(3)[0] != one.of(4)[0]).any()
+    assert (one.of(3)[0] != other.of(3)[0]).any()
     text = [np.fromfile(shard.path, "<u2").tobytes() for shard in specs[0].shards]
-    drawn = np.concatenate([one.of(step) for step in range(200)]).astype("<u2")
+    drawn = np.concatenate([one.of(step)[0] for step in range(200)]).astype("<u2")
     assert drawn.shape == (200 * PROXY.batch, PROXY.sequence + 1)
     assert all(any(row.tobytes() in shard for shard in text) for row in drawn)
     first = sum(row.tobytes() in text[0] for row in drawn) / len(drawn)
     assert 0.4 < first < 0.6
+
+
+def test_an_even_training_draws_each_domain_as_often_whatever_its_size(tmp_path: Path) -> None:
+    ablation = world(tmp_path)
+    long = write_shard(tmp_path / "long" / "a.ds", texts(0.0, 3, 500))
+    spec = Spec.model_validate_json((ablation.runs["good", 0] / SPEC).read_text(encoding="utf-8"))
+    shards = (*spec.shards, Shard(path=long, digest="", domain=1))
+    shares = {}
+    for even in (False, True):
+        batches = Batches(spec.model_copy(update={"shards": shards, "even": even}))
+        shares[even] = np.concatenate([batches.of(step)[1] for step in range(200)]).mean()
+    assert shares[True] == pytest.approx(0.5, abs=0.06)
+    assert shares[False] == pytest.approx(5 / 6, abs=0.05)
+
+
+def test_domains_that_cannot_be_weighed_are_refused(tmp_path: Path) -> None:
+    one = [write_shard(tmp_path / "one" / "a.ds", texts(0.0, 1, 50))]
+    short = [write_shard(tmp_path / "short" / "a.ds", texts(0.0, 1, 2))]
+    with pytest.raises(CosmoError, match="nothing to weigh against"):
+        doremi(tmp_path / "proof", {"one": one}, PROXY, sys.executable)
+    with pytest.raises(CosmoError, match=r"short/a\.ds: the longest shard for 'reference' has 8 tokens"):
+        doremi(tmp_path / "proof", {"one": one, "short": short}, PROXY, sys.executable)
 
 
 def test_the_rate_rises_and_falls_to_its_floor() -> None:
