@@ -17,6 +17,7 @@ from cosmo_assets.deduplication.assets import (
     text_embeddings,
     text_signatures,
 )
+from cosmo_assets.diversity.assets import corpus_diversity
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
 from cosmo_assets.mixture.assets import mixture
@@ -85,10 +86,14 @@ OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
 EMBEDDED: tuple[dg.AssetsDefinition, ...] = (text_embeddings,)
 """Those, by bucket, that a recipe which compares meanings has as well; `EMBEDDINGS_READER` reads them."""
 
+MEASURED: tuple[dg.AssetsDefinition, ...] = (corpus_diversity,)
+"""Those that a recipe with diversity has as well; `DIVERSITY_READER` waits for their checks."""
+
 MIXED_IN: tuple[dg.AssetsDefinition, ...] = (real_documents, real_eligible)
 """Those that a recipe with real.sources has as well; `REAL_READERS` read them."""
 
 TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
+DIVERSITY_READER = "tokenized_shards"
 ALSO_READ = {OUTLINES_READER: ("template_pilots",)}
 """What else reads the same."""
 
@@ -141,6 +146,7 @@ def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
         **({TREE_READER: TOPIC_FIRST} if recipe.topics.tree is not None else {}),
         **({OUTLINES_READER: OUTLINED} if recipe.prompts.outlines is not None else {}),
         **({EMBEDDINGS_READER: EMBEDDED} if recipe.deduplication.compares_meanings else {}),
+        **({DIVERSITY_READER: MEASURED} if recipe.diversity is not None else {}),
     }
 
 
@@ -149,9 +155,16 @@ def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     extra = {name_of(asset) for found in extras_of(recipe).values() for asset in found}
     by_bucket = tuple(name_of(asset) for asset in EMBEDDED if name_of(asset) in extra)
     real = {name_of(asset) for asset in MIXED_IN if has_real(recipe)}
-    wanted = {*UP_TO_PROMPTS, *extra, *real} - {*by_bucket}
+    at_the_end = to_the_end_of(recipe)
+    wanted = {*UP_TO_PROMPTS, *extra, *real} - {*by_bucket, *at_the_end}
     first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in wanted)
-    return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:])
+    return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:-1], (at_the_end, False))
+
+
+def to_the_end_of(recipe: Recipe) -> tuple[str, ...]:
+    """The last run: from the mixture on, with what this recipe has as well."""
+    extras = extras_of(recipe)
+    return tuple(found for name in TO_THE_END for found in (*map(name_of, extras.get(name, ())), name))
 
 
 def name_of(asset: dg.AssetsDefinition) -> str:
@@ -192,7 +205,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
                 [asset for asset in assets if name_of(asset) not in ON_REQUEST],
                 partitions,
                 per_bucket=per_bucket,
-                to_the_end=TO_THE_END,
+                to_the_end=to_the_end_of(recipe),
             ),
             dg.define_asset_job(
                 GENERATE,

@@ -225,6 +225,7 @@ FIGURES: Mapping[str, Callable[[Manifest], Figures]] = {
     "deduplicated": lambda manifest: {"duplicates": _lost(manifest), "duplicate_share": 1 - _left(manifest)},
     "withdrawals": _withdrawals,
     "mixture": _mixture,
+    "corpus_diversity": lambda manifest: manifest.summary["measures"],
     "tokenized_shards": _tokenized_shards,
     "token_lineage": _of_summary("tokens", "documents", "prompts", "seeds"),
     "corpus_report": _numbers,

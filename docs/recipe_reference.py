@@ -41,6 +41,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "decontamination": "Benchmarks, and the rules",
         "deduplication": "Methods, one after the other, and which one of several duplicates is kept",
         "mixture": "Shares of the sources in the corpus",
+        "diversity": "The gate on diversity before the shards ([Diversity](diversity.md)); null: none",
         "tokenization": "Tokenizer and shard size",
         "limits": "Bounds of the checks",
         "folder": "Set when the recipe is read, not written in it: the recipe's own folder. Relative paths start there",
@@ -300,6 +301,12 @@ MEANINGS: dict[str, dict[str, str]] = {
         "methods": "Methods in the order in which they are applied: `exact`, `minhash`, `passages`, `semantic`",
         "survivor": "What decides which one of several duplicates is kept, in order; at last the smallest id",
         "against": "Corpora under the same data root whose documents are kept, and not repeated in this one",
+    },
+    "Diversity": {
+        "sample": "Documents that are measured, at most: one of each seed",
+        "block": "Documents in a block, at which measures are taken that depend on their number",
+        "rate": "How often a corpus of the same kind is stopped for nothing, at most",
+        "accepted": "Versions of `corpus_diversity` that pass whatever they are compared with",
     },
     "ExactMethod": {"method": "The same words in the same order"},
     "MinHashMethod": {

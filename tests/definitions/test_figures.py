@@ -50,6 +50,7 @@ def everything(folder: Path) -> Corpus:
             "mixes": {"web": {"templates": templates}, "course": {"templates": [{"template": "course_unit"}]}},
         },
         "deduplication": {"methods": [{"method": "exact"}, {"method": "minhash"}, {"method": "semantic"}]},
+        "diversity": {"block": 8},
         "real": {"sources": [{"name": "letters", "path": "letters.jsonl", **source}]},
         "mixture": {"components": {"pages": {"weight": 1}, "courses": {"weight": 1}, "letters": {"weight": 1}}},
     }

@@ -13,6 +13,7 @@ from dagster._core.instance.ref import InstanceRef
 
 from cosmo_assets.build import ASSETS, ON_REQUEST, STEPS, assets_of, build_defs, steps_of
 from cosmo_assets.recipe.deduplication import Deduplication, SemanticMethod
+from cosmo_assets.recipe.diversity import Diversity
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_assets.recipe.sources import RealData, RealSource
 from cosmo_assets.recipe.topics import TopicTree
@@ -31,7 +32,7 @@ TOPIC_FIRST = DEMO.model_copy(update={"topics": DEMO.topics.model_copy(update={"
 LETTERS = RealSource(name="letters", reader="parquet", path="letters/*.parquet", licence="CC0-1.0")
 MIXED = DEMO.model_copy(update={"real": RealData(sources=(LETTERS,))})
 COMPARING = TOPIC_FIRST.model_copy(
-    update={"deduplication": Deduplication(methods=(SemanticMethod(),)), "real": MIXED.real}
+    update={"deduplication": Deduplication(methods=(SemanticMethod(),)), "real": MIXED.real, "diversity": Diversity()}
 )
 ALL_ASSETS = assets_of(COMPARING)
 
