@@ -17,6 +17,7 @@ from cosmo_assets.deduplication.assets import (
     text_embeddings,
     text_signatures,
 )
+from cosmo_assets.diversity.assets import corpus_diversity
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage.assets import token_lineage
 from cosmo_assets.mixture.assets import mixture
@@ -96,11 +97,15 @@ REAL_SIGNALS: dict[str, dg.AssetsDefinition] = {"statistics": real_statistics}
 SELECTED: tuple[dg.AssetsDefinition, ...] = (selection,)
 """Those that a recipe with a selection has as well; `SELECTION_READER` reads them."""
 
+MEASURED: tuple[dg.AssetsDefinition, ...] = (corpus_diversity,)
+"""Those that a recipe with diversity has as well; `DIVERSITY_READER` waits for their checks."""
+
 MIXED_IN: tuple[dg.AssetsDefinition, ...] = (real_documents, real_eligible)
 """Those that a recipe with real.sources has as well; `REAL_READERS` read them."""
 
 TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
 SELECTION_READER = "mixture"
+DIVERSITY_READER = "tokenized_shards"
 ALSO_READ = {OUTLINES_READER: ("template_pilots",)}
 """What else reads the same."""
 
@@ -162,6 +167,7 @@ def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
         **({OUTLINES_READER: OUTLINED} if recipe.prompts.outlines is not None else {}),
         **({EMBEDDINGS_READER: EMBEDDED} if recipe.deduplication.compares_meanings else {}),
         **({SELECTION_READER: SELECTED} if recipe.selection else {}),
+        **({DIVERSITY_READER: MEASURED} if recipe.diversity is not None else {}),
     }
 
 
@@ -170,12 +176,17 @@ def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     extra = {name_of(asset) for found in extras_of(recipe).values() for asset in found}
     by_bucket = tuple(name_of(asset) for asset in EMBEDDED if name_of(asset) in extra)
     by_bucket += tuple(map(name_of, signals_of(recipe)))
-    late = tuple(name_of(asset) for asset in SELECTED if name_of(asset) in extra)
     real = {name_of(asset) for asset in (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe)}
-    wanted = {*UP_TO_PROMPTS, *extra, *real} - {*by_bucket, *late}
+    at_the_end = to_the_end_of(recipe)
+    wanted = {*UP_TO_PROMPTS, *extra, *real} - {*by_bucket, *at_the_end}
     first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in wanted)
-    last = tuple(found for name in TO_THE_END for found in (*(late if name == SELECTION_READER else ()), name))
-    return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:-1], (last, False))
+    return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:-1], (at_the_end, False))
+
+
+def to_the_end_of(recipe: Recipe) -> tuple[str, ...]:
+    """The last run: from the mixture on, with what this recipe has as well."""
+    extras = extras_of(recipe)
+    return tuple(found for name in TO_THE_END for found in (*map(name_of, extras.get(name, ())), name))
 
 
 def name_of(asset: dg.AssetsDefinition) -> str:
@@ -209,7 +220,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         return spec.replace_attributes(partitions_def=partitions) if BUCKETED in spec.tags else spec
 
     assets = [asset.map_asset_specs(placed) for asset in assets_of(recipe)]
-    (up_to_prompts, _), (per_bucket, _), *_, (to_the_end, _) = steps_of(recipe)
+    (up_to_prompts, _), (per_bucket, _), *_ = steps_of(recipe)
     seeding = [asset for asset in assets if name_of(asset) in up_to_prompts]
     new_seeds, new_seed_files = watch(seeding)
     site = resources["site"]
@@ -223,7 +234,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
                 [asset for asset in assets if name_of(asset) not in ON_REQUEST],
                 partitions,
                 per_bucket=per_bucket,
-                to_the_end=to_the_end,
+                to_the_end=to_the_end_of(recipe),
             ),
             dg.define_asset_job(
                 GENERATE,

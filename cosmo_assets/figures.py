@@ -228,6 +228,7 @@ FIGURES: Mapping[str, Callable[[Manifest], Figures]] = {
     "withdrawals": _withdrawals,
     "selection": lambda manifest: {"unselected": _lost(manifest), "unselected_share": 1 - _left(manifest)},
     "mixture": _mixture,
+    "corpus_diversity": lambda manifest: manifest.summary["measures"],
     "tokenized_shards": _tokenized_shards,
     "token_lineage": _of_summary("tokens", "documents", "prompts", "seeds"),
     "corpus_report": _numbers,

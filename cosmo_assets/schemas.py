@@ -555,6 +555,17 @@ MIXTURE = pa.schema(
     ]
 )
 
+CORPUS_DIVERSITY = pa.schema(
+    [
+        _column("measure", TEXT, "The measure", source="generations.text,prompt_table.cluster_id"),
+        _column("value", REAL, "Its value: in blocks of equal size, the mean over them; of phrases, a share"),
+        _column("low", REAL, "Lower end of its 95 % interval"),
+        _column("high", REAL, "Upper end of its 95 % interval"),
+        _column("n", COUNT, "Generated documents in the corpus", source="mixture.doc_id"),
+        _column("sample", COUNT, "Of them measured: one of each seed, at most as many as the recipe says"),
+    ]
+)
+
 TOKENIZED_SHARDS = pa.schema(
     [
         _column("shard", TEXT, "Name of the shard file"),
@@ -671,6 +682,7 @@ TABLES: dict[str, pa.Schema] = {
     "withdrawals": WITHDRAWALS,
     "selection": SELECTION,
     "mixture": MIXTURE,
+    "corpus_diversity": CORPUS_DIVERSITY,
     "tokenized_shards": TOKENIZED_SHARDS,
     "token_lineage": TOKEN_LINEAGE,
     "corpus_report": CORPUS_REPORT,

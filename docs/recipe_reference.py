@@ -43,6 +43,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "signals": "Families of signals that are computed of every text: `statistics`. Annotations: they remove none",
         "selection": "Which texts may stand in the corpus by their signals",
         "mixture": "Shares of the sources in the corpus",
+        "diversity": "The gate on diversity before the shards ([Diversity](diversity.md)); null: none",
         "tokenization": "Tokenizer and shard size",
         "limits": "Bounds of the checks",
         "folder": "Set when the recipe is read, not written in it: the recipe's own folder. Relative paths start there",
@@ -312,6 +313,12 @@ MEANINGS: dict[str, dict[str, str]] = {
         "`generation_quality`",
         "low": "Least value that stays; a text without the signal stays",
         "high": "Greatest value that stays",
+    },
+    "Diversity": {
+        "sample": "Documents that are measured, at most: one of each seed",
+        "block": "Documents in a block, at which measures are taken that depend on their number",
+        "rate": "How often a corpus of the same kind is stopped for nothing, at most",
+        "accepted": "Versions of `corpus_diversity` that pass whatever they are compared with",
     },
     "ExactMethod": {"method": "The same words in the same order"},
     "MinHashMethod": {

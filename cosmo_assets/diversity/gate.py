@@ -169,8 +169,9 @@ def decide(current: Measured, accepted: Measured, rate: float) -> list[Verdict]:
 
 
 def _mean(values: Sequence[float], basis: str) -> Mean:
+    """Rounded, for the last digits of eigenvalues differ between machines."""
     error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    return Mean(float(np.mean(values)), error, len(values), basis)
+    return Mean(round(float(np.mean(values)), 9), round(error, 9), len(values), basis)
 
 
 def _of_mean(name: str, now: Mean, before: Mean | None) -> Verdict:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from cosmo_assets.recipe.decontamination import Decontamination
 from cosmo_assets.recipe.deduplication import Deduplication
+from cosmo_assets.recipe.diversity import Diversity
 from cosmo_assets.recipe.fields import Section
 from cosmo_assets.recipe.generation import Budget, Generation, QualityPolicy
 from cosmo_assets.recipe.limits import Limits
@@ -51,6 +52,7 @@ class Recipe(Section):
     signals: tuple[SignalFamily, ...] = ()
     selection: Selection | None = None
     mixture: Mixture
+    diversity: Diversity | None = None
     tokenization: Tokenization = Tokenization()
     limits: Limits = Limits()
     folder: Path = Field(default=Path(), exclude=True)

@@ -13,6 +13,7 @@ from dagster._core.instance.ref import InstanceRef
 
 from cosmo_assets.build import ASSETS, ON_REQUEST, STEPS, assets_of, build_defs, steps_of
 from cosmo_assets.recipe.deduplication import Deduplication, SemanticMethod
+from cosmo_assets.recipe.diversity import Diversity
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_assets.recipe.sources import RealData, RealSource
@@ -45,6 +46,7 @@ COMPARING = TOPIC_FIRST.model_copy(
         "real": MIXED.real,
         "signals": SELECTING.signals,
         "selection": SELECTING.selection,
+        "diversity": Diversity(),
     }
 )
 ALL_ASSETS = assets_of(COMPARING)

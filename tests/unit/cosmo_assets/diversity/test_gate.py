@@ -119,8 +119,9 @@ def test_an_opener_is_compared_by_fishers_test_corrected_for_those_that_could_co
     now, before = Tally(100, {"a": 12, "b": 8}, 1, 60), Tally(100, {"b": 8, "c": 2}, 1, 70)
     p = fisher_exact([[12, 88], [1, 99]], "greater").pvalue
     assert chances(of(opener=now), of(opener=before))["opener"] == pytest.approx(2 * p), "b could have: 16 documents"
-    few = Tally(100, {"a": 2}, 1, 60)
-    assert chances(of(opener=few), of(opener=before))["opener"] == 1.0, "so could any of the unlisted ones"
+    few, many = Tally(10, {"a": 2}, 1, 60), Tally(1000, {}, 1, 70)
+    p = fisher_exact([[2, 8], [1, 999]], "greater").pvalue
+    assert chances(of(opener=few), of(opener=many))["opener"] == pytest.approx(130 * p), "so could any unlisted one"
     assert chances(of(opener=before), of(opener=now))["opener"] == 1.0, "a share that falls is no loss"
 
 
