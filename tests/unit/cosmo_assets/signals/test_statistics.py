@@ -167,9 +167,15 @@ def test_the_table_has_a_row_for_each_text_in_any_chunks_and_a_null_is_empty() -
 
 
 def test_lines_that_c4_would_drop_are_counted_by_reason() -> None:
-    dropped = ("x" * 1001 + " is long.", "no end", "A title.", "Please enable JavaScript.", "See our Privacy Policy.")
+    dropped = (
+        "x" * 1001 + " is long.",
+        "no end",
+        "A title.",
+        "Please enable JavaScript.",
+        "See our \u0043oo\u212aie Policy.",
+    )
     kept = ("One is here. Two is there.", 'A line[12] with "quotes"')
-    row = statistics_of(["\n".join([*dropped, *kept])]).to_pylist()[0]
+    row = statistics_of(["\r\n".join([*dropped, *kept])]).to_pylist()[0]
     names = ("long_word_lines", "unended_lines", "short_lines", "javascript_lines", "policy_lines")
     assert [row[f"c4_{name}"] for name in names] == [1] * 5
     assert (row["c4_lines"], row["c4_sentences"]) == (7, 3)
