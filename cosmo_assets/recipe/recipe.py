@@ -52,7 +52,8 @@ class Recipe(Section):
     signals: tuple[SignalFamily, ...] = ()
     selection: Selection | None = None
     mixture: Mixture
-    diversity: Diversity | None = None
+    diversity: Diversity | None = Field(default=None, exclude_if=lambda section: section is None)
+    """None: no such assets, and the digest of a recipe that never heard of it."""
     tokenization: Tokenization = Tokenization()
     limits: Limits = Limits()
     folder: Path = Field(default=Path(), exclude=True)

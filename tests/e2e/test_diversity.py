@@ -109,6 +109,7 @@ def test_only_a_recipe_with_the_section_has_the_asset(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path).write(seeds(4))
     plain = corpus.recipe
     gated = asked(corpus, Model(), "1").recipe
+    assert "diversity" not in plain.model_dump(mode="json")
     assert "corpus_diversity" not in [name for step, _ in steps_of(plain) for name in step]
     (*_, (last, _)) = steps_of(gated)
     assert last.index("mixture") < last.index("corpus_diversity") < last.index("tokenized_shards")
