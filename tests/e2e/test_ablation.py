@@ -29,6 +29,8 @@ PAGE = (ROOT / "docs" / "proxy.md").read_text(encoding="utf-8")
 COMMANDS = [
     line for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) for line in block.splitlines()
 ]
+pytestmark = pytest.mark.slow
+
 ARMS = {"clean": 0.0, "half": 0.5, "noise": 1.0}
 STEPS = 100
 PRIMARY = ("answers: bits per byte", "held-out facts: bits per byte")
