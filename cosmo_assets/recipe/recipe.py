@@ -49,8 +49,9 @@ class Recipe(Section):
     quality: QualityPolicy = QualityPolicy()
     decontamination: Decontamination
     deduplication: Deduplication = Deduplication()
-    signals: tuple[SignalFamily, ...] = ()
-    selection: Selection | None = None
+    signals: tuple[SignalFamily, ...] = Field(default=(), exclude_if=lambda families: not families)
+    selection: Selection | None = Field(default=None, exclude_if=lambda section: section is None)
+    """As with `diversity`: a recipe that names neither keeps its digest."""
     mixture: Mixture
     diversity: Diversity | None = Field(default=None, exclude_if=lambda section: section is None)
     """None: no such assets, and the digest of a recipe that never heard of it."""
