@@ -139,6 +139,25 @@ def histogram(title: str, bins: Sequence[tuple[float, int]], *, unit: str = "") 
     return _svg(title, height, body if bins else [])
 
 
+def histograms(title: str, items: Sequence[tuple[str, Sequence[tuple[float, int]]]]) -> str:
+    """Small histograms side by side, each to its own scale: a name, and bins as in `histogram`, of equal width. Below
+    each stand its two ends; one bin alone is a single value."""
+    across, down, wide, high = 4, 74, 139, 34
+    body = []
+    for number, (name, bins) in enumerate(items):
+        left, floor = _PAD + number % across * (wide + 16), 98 + number // across * down
+        edges, counts = [edge for edge, _ in bins], [count for _, count in bins]
+        end = edges[-1] + (edges[1] - edges[0] if len(edges) > 1 else 0) if edges else 0
+        step, up = wide / max(len(bins), 1), high / (max(counts, default=0) or 1)
+        path = "".join(f"V{_n(floor - count * up)}h{_n(step)}" for count in counts)
+        body.append(_text(_fit(name, wide, _NAME), left, floor - high - 6, _INK, size=_NAME))
+        body.append(f'<path d="M{left} {floor}{path}V{floor}z" fill="{_PALETTE[0]}"/>')
+        body.append(_text(human(edges[0]) if edges else "none", left, floor + 13, _MUTED, size=_NAME))
+        if len(edges) > 1:
+            body.append(_text(human(end), left + wide, floor + 13, _MUTED, anchor="end", size=_NAME))
+    return _svg(title, 98 + (len(items) - 1) // across * down + 16, body)
+
+
 def stacked(title: str, rows: Sequence[tuple[str, Mapping[str, float]]], *, unit: str = "") -> str:
     """Horizontal bars made of parts, with a legend; the first 24 rows. Beyond eight parts, the smallest over all rows
     are drawn together as `other`."""

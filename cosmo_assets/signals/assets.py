@@ -5,7 +5,7 @@ Belongs here: their definitions and what they show. Does not belong here: how a 
 
 import dagster as dg
 
-from cosmo_assets.charts import histogram
+from cosmo_assets.charts import histograms
 from cosmo_assets.decontamination.assets import decontaminated
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.real.assets import real_documents, real_eligible
@@ -51,11 +51,10 @@ def real_statistics(
 
 
 def _shown(manifest: Manifest, recipe: Recipe) -> Result:
-    """Quantiles of every signal, and a chart of each that differs between documents."""
+    """Quantiles and a small histogram of every signal."""
     spread = manifest.summary["spread"]
-    charts = {
-        row["signal"]: histogram(row["signal"].replace("_", " "), [(left, count) for left, count in row["histogram"]])
-        for row in spread
-        if len(row["histogram"]) > 1
-    }
-    return materialized(manifest, recipe, CHECKS, Show(charts, {"signals": rows_of(spread)}))
+    chart = histograms(
+        "Signals, from the first to the 99th percentile",
+        [(row["signal"].replace("_", " "), [(left, count) for left, count in row["histogram"]]) for row in spread],
+    )
+    return materialized(manifest, recipe, CHECKS, Show({"histograms": chart}, {"signals": rows_of(spread)}))

@@ -30,8 +30,8 @@ class Spread:
 
     def summary(self) -> list[dict[str, Any]]:
         """Of each signal: how many documents have it, its `QUANTILES`, and a histogram of `BINS` bins of equal width
-        between the outer two but one of them, what lies outside being counted in the first and the last: [left end,
-        documents]."""
+        between the first and the 99th percentile, what lies outside being counted in the outer two: [left end,
+        documents]; of a signal that has one value there, one bin."""
         return [{"signal": name, **_of(np.concatenate([np.empty(0), *parts]))} for name, parts in self._parts.items()]
 
 

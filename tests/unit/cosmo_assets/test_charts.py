@@ -6,7 +6,21 @@ from itertools import pairwise
 import pytest
 from lxml import etree
 
-from cosmo_assets.charts import Region, atlas, bars, curve, funnel, histogram, human, markdown, ranges, stacked
+from cosmo_assets.charts import (
+    Region,
+    atlas,
+    bars,
+    curve,
+    fits_metadata,
+    funnel,
+    histogram,
+    histograms,
+    human,
+    markdown,
+    ranges,
+    stacked,
+)
+from cosmo_assets.signals.catalogue import STATISTICS
 
 HOSTILE = '<script>alert("1")</script> & ]( \x00\x1b `x` *y*'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -16,6 +30,7 @@ CHARTS: dict[str, Draw] = {
     "bars": lambda title, label: bars(title, [(label, 12.5), ("b", 0.0)], unit="documents"),
     "funnel": lambda title, label: funnel(title, [(label, 120), ("next", 7), ("last", 0)]),
     "histogram": lambda title, label: histogram(title, [(0, 3), (25, 0), (100, 7)], unit=label),
+    "histograms": lambda title, label: histograms(title, [(label, [(0, 3), (0.25, 0), (0.5, 7)]), ("b", [])]),
     "ranges": lambda title, label: ranges(title, [(label, 0.5, 0.3, 0.9, 0.4)], (label, "interval", "mark"), unit="%"),
     "stacked": lambda title, label: stacked(title, [(label, {"kept": 10, label: 3}), ("next", {})]),
     "curve": lambda title, label: curve(title, [(1e3, 3.5), (2e6, 2.25)], [(label, 1e4, 3)], unit=label),
@@ -49,6 +64,7 @@ def test_a_chart_is_well_formed_accessible_and_the_same_again(name: str) -> None
         bars("t", []),
         funnel("t", []),
         histogram("t", []),
+        histograms("t", []),
         ranges("t", [], ("a", "b", "c")),
         stacked("t", []),
         curve("t", [], []),
@@ -132,6 +148,23 @@ def test_histogram_leaves_room_for_empty_bins() -> None:
     assert last - second == pytest.approx(3 * (second - first), abs=0.3)
     assert marks[2][0].text == "100 to 125 words: 10"
     assert float(marks[2].get("height")) == pytest.approx(2 * float(marks[0].get("height")), abs=0.2)
+
+
+def test_small_histograms_have_their_own_scale_and_ends() -> None:
+    bins = [(10.0, 1), (20.0, 4), (30.0, 2)]
+    svg = histograms("t", [("size", bins), ("share", [(0.5, 7)]), ("none", [])])
+    assert texts(svg) == ["t", "size", "10", "40", "share", "0.5", "none", "none"]
+    heights = [[float(y) for y in re.findall(r"V([\d.]+)h", path)] for path in re.findall(r'd="(M[^"]*z)"', svg)]
+    size, share, nothing = heights
+    floor = float(re.findall(r"V([\d.]+)z", svg)[0])
+    assert [floor - y for y in size] == pytest.approx([34 / 4, 34, 34 / 2], abs=0.1)
+    assert [floor - y for y in share] == [34]
+    assert nothing == []
+
+
+def test_all_statistics_of_a_text_fit_into_the_metadata() -> None:
+    bins = [(0.12345 + number / 7, 123456 + 7919 * number) for number in range(24)]
+    assert fits_metadata(histograms("t", [(name, bins) for name, _, _ in STATISTICS]))
 
 
 def test_a_curve_has_a_logarithmic_axis_and_marks_on_the_line_that_the_legend_names() -> None:
