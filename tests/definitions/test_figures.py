@@ -52,7 +52,7 @@ def everything(folder: Path) -> Corpus:
         "deduplication": {"methods": [{"method": "exact"}, {"method": "minhash"}, {"method": "semantic"}]},
         "signals": ["statistics"],
         "selection": {"bounds": [{"signal": "statistics.stop_words", "low": 4}]},
-        "diversity": {"block": 8},
+        "diversity": {"block": 4},
         "real": {"sources": [{"name": "letters", "path": "letters.jsonl", **source}]},
         "mixture": {"components": {"pages": {"weight": 1}, "courses": {"weight": 1}, "letters": {"weight": 1}}},
     }
