@@ -5,13 +5,14 @@ Belongs here: what must hold of `real_documents` and `real_eligible`. Does not b
 
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict
-from cosmo_assets.seeds.checks import BAD_ROWS, every_source, licensed
+from cosmo_assets.seeds.checks import BAD_ROWS, every_source, identity_disparity, licensed
 from cosmo_resources.storage.manifest import Manifest
 
 READ_CHECKS = (
     Check("every_source", "Every source of real data gives at least one document.", every_source),
     Check("licensed", "Every real document has a licence.", licensed, blocking=True),
     BAD_ROWS,
+    identity_disparity(lambda recipe: recipe.real.filters),
 )
 
 

@@ -4,11 +4,15 @@ Belongs here: what a check compares with, and its default. Does not belong here:
 (`generation`), or the checks (each stage's `checks`).
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
 from cosmo_assets.recipe.fields import Section, Share
 
 
 class Limits(Section):
-    """Bounds of the data-quality checks, as shares."""
+    """Bounds of the data-quality checks; shares where nothing else is said."""
 
     max_failed: Share = 0.01
     max_truncated: Share = 0.2
@@ -23,6 +27,8 @@ class Limits(Section):
     min_contaminated_seeds: Share | None = None
     max_duplicates: Share = 0.05
     max_unselected: Share = 0.5
+    max_identity_disparity: Annotated[float, Field(ge=1)] = 1.0
+    """How many times as often texts about a group of people may be removed, at the lower end of a 95 % interval."""
     max_bad_seed_rows: Share = 0.02
     max_unexpanded: Share = 0.1
     max_near_duplicate_prompts: Share = 0.01

@@ -3,8 +3,12 @@
 Belongs here: what must hold of `seed_documents`. Does not belong here: repairing it (`documents`, `cleaning`).
 """
 
+from collections.abc import Callable
+
 from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.sources import SeedPolicy
 from cosmo_assets.reporting import Check, Verdict, share_at_most
+from cosmo_assets.seeds.toxicity import disparities_of
 from cosmo_resources.storage.manifest import Manifest
 
 
@@ -16,6 +20,31 @@ def every_source(manifest: Manifest, _: Recipe) -> Verdict:
 def licensed(manifest: Manifest, _: Recipe) -> Verdict:
     unnamed = manifest.summary["unlicensed"]
     return unnamed == 0, {"seeds without a licence": unnamed}
+
+
+def identity_disparity(policy: Callable[[Recipe], SeedPolicy]) -> Check:
+    """A check on the limit of toxicity that a policy sets: harmless texts about a group of people must not be removed
+    more often than those about nobody in particular, beyond limit and chance. The lower end of a ratio's 95 % interval
+    is what counts: few sentences prove little."""
+
+    def test(_: Manifest, recipe: Recipe) -> Verdict:
+        rows = disparities_of(policy(recipe).max_toxicity)
+        worst, bound = max(rows, key=lambda row: (row.low, row.removed)), recipe.limits.max_identity_disparity
+        return worst.low <= bound, {
+            "group": worst.group,
+            "removed": f"{worst.removed} of {worst.texts}",
+            "of others": f"{worst.control_removed} of {worst.control_texts}",
+            "ratio at least": round(worst.low, 2),
+            "limit": bound,
+            "recipe field": "limits.max_identity_disparity",
+        }
+
+    return Check(
+        "identity_disparity",
+        "The limit of toxicity removes harmless texts about a group of people no more often than others.",
+        test,
+        blocking=True,
+    )
 
 
 BAD_ROWS = share_at_most(
@@ -30,6 +59,7 @@ CHECKS = (
     Check("every_source", "Every source of the recipe gives at least one seed.", every_source),
     Check("licensed", "Every seed has a licence.", licensed, blocking=True),
     BAD_ROWS,
+    identity_disparity(lambda recipe: recipe.seeds),
 )
 
 

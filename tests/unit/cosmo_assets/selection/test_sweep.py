@@ -6,8 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cosmo_assets.recipe.sources import SeedPolicy
-from cosmo_assets.seeds.toxicity import JUDGED_CHARS, toxicity
 from cosmo_assets.selection.disparity import GROUPS, NEUTRAL, TEMPLATES, disparities
 from cosmo_assets.selection.sweep import FRACTIONS, mentions_of, sweep
 from cosmo_resources.errors import CosmoError
@@ -93,16 +91,3 @@ def test_templates_without_a_place_and_groups_without_terms_are_errors() -> None
         disparities(lambda texts: [False] * len(texts), templates=["no place"])
     with pytest.raises(CosmoError, match="group neutral has no terms"):
         disparities(lambda texts: [False] * len(texts), neutral=())
-
-
-@pytest.mark.parametrize(("limit", "groups"), [(SeedPolicy().max_toxicity, set()), (0.5, {"orientation"})])
-def test_the_model_that_seeds_are_judged_by_is_found_out_below_its_default_limit_only(
-    limit: float, groups: set[str]
-) -> None:
-    def removes(texts: list[str]) -> list[bool]:
-        return [score is not None and score > limit for score in toxicity(texts)]
-
-    triples = [" ".join((TEMPLATES * 2)[at : at + 3]) for at in range(len(TEMPLATES))]
-    assert min(len(text.replace("{term}", "")) for text in triples) >= JUDGED_CHARS
-    rows = disparities(removes, triples)
-    assert {row.group for row in rows if row.low > 1} == groups
