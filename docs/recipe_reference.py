@@ -399,7 +399,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "`null`: one at all, once there are 20,000 seeds",
         "max_duplicates": "Share of duplicates (`deduplicated: duplicates`)",
         "max_identity_disparity": "How many times as often as others harmless texts about a group of people may be "
-        "removed for toxicity, at the lower end of a 95 % interval (`identity_disparity` of `seed_documents` and `real_documents`)",
+        "removed for toxicity, at the lower end of a 95 % interval (`identity_disparity` of `seed_documents` and "
+        "`real_documents`)",
         "max_unselected": "Share of documents that the selection leaves out (`selection: unselected`)",
         "max_bad_seed_rows": "Share of source rows that could not be read (`seed_documents: bad_rows`)",
         "max_near_duplicate_prompts": "Share of prompts that were near-duplicates, over all and of any template "
