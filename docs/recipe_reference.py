@@ -307,6 +307,26 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Selection": {
         "sets": "Published sets of bounds, in order; they need the signals `statistics`",
         "bounds": "Bounds of single signals, after those of the sets",
+        "keep": "A rule over all texts within the bounds: `ranks`, `pareto` or `gumbel`; null: all of them",
+    },
+    "KeepRanks": {
+        "rule": "Texts of a range of ranks",
+        "signal": "By which they are ranked, as in bounds; a text without it stays",
+        "low": "Where the range begins, as a share of all",
+        "high": "Where it ends",
+    },
+    "KeepPareto": {
+        "rule": "Texts drawn with the chance (2 - signal)^-alpha",
+        "signal": "One between 0 and 1",
+        "prefer": "Whether the chance is higher where the signal is `high` or `low`",
+        "alpha": "How steeply it rises",
+    },
+    "KeepGumbel": {
+        "rule": "A fraction of the texts, drawn with chances by exp(standardized signal / temperature)",
+        "signal": "By which they are drawn",
+        "prefer": "Whether the chance is higher where the signal is `high` or `low`",
+        "fraction": "Of the texts, how many stay",
+        "temperature": "Near 0 the best stay, far above 1 anyone",
     },
     "SignalBound": {
         "signal": "`family.column`: `statistics.` and a column of `text_statistics`, or `quality.` and one of "

@@ -1,7 +1,7 @@
 """Signals and selection: which figures of a text are computed, and which texts may stand in the corpus by them.
 
-Belongs here: families of signals, published sets of bounds, bounds of one's own. Does not belong here: how a signal is
-computed (`cosmo_assets.signals`), or rules that every corpus has (`generation.QualityPolicy`).
+Belongs here: families of signals, published sets of bounds, bounds of one's own, rules over all texts. Does not belong
+here: how a signal is computed (`cosmo_assets.signals`), or rules that every corpus has (`generation.QualityPolicy`).
 """
 
 from typing import Annotated, Literal, Self
@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 from pydantic import Field
 
-from cosmo_assets.recipe.fields import Section
+from cosmo_assets.recipe.fields import Section, Share
 from cosmo_assets.schemas import TABLES, numeric_columns
 
 SignalFamily = Literal["statistics"]
@@ -23,10 +23,24 @@ REAL_SIGNALS: dict[str, str] = {"statistics": "real_statistics"}
 RuleSet = Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]
 
 
-class SignalBound(Section):
-    """What a text's signal must lie within to stay: `family.column`, both ends inclusive."""
+def _known(signal: str) -> str:
+    family, _, column = signal.partition(".")
+    if family not in SIGNAL_ASSETS:
+        raise ValueError(f"{signal}: no such family of signals; there are {', '.join(SIGNAL_ASSETS)}")
+    known = numeric_columns(TABLES[SIGNAL_ASSETS[family]])
+    if column not in known:
+        raise ValueError(f"{signal}: {family} has no such signal; it has {', '.join(known)}")
+    return signal
 
-    signal: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z0-9_]+$")]
+
+Signal = Annotated[str, pydantic.AfterValidator(_known)]
+"""`family.column`."""
+
+
+class SignalBound(Section):
+    """What a text's signal must lie within to stay, both ends inclusive."""
+
+    signal: Signal
     low: float | None = None
     high: float | None = None
 
@@ -36,30 +50,60 @@ class SignalBound(Section):
             raise ValueError(f"{self.signal}: name low, high or both")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"{self.signal}: low {self.low:g} is above high {self.high:g}")
-        family, column = self.signal.split(".")
-        if family not in SIGNAL_ASSETS:
-            raise ValueError(f"{self.signal}: no such family of signals; there are {', '.join(SIGNAL_ASSETS)}")
-        known = numeric_columns(TABLES[SIGNAL_ASSETS[family]])
-        if column not in known:
-            raise ValueError(f"{self.signal}: {family} has no such signal; it has {', '.join(known)}")
         return self
 
-    @property
-    def family(self) -> str:
-        return self.signal.split(".")[0]
+
+class KeepRanks(Section):
+    """Texts whose rank by a signal lies between two shares of all: the best tenth from .9 to 1, the middle half from
+    .25 to .75."""
+
+    rule: Literal["ranks"]
+    signal: Signal
+    low: Share = 0.5
+    high: Share = 1.0
+
+    @pydantic.model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        return self
+
+
+class KeepPareto(Section):
+    """Texts drawn with the chance (2 - score)^-alpha, GPT-3's rule, by a signal between 0 and 1."""
+
+    rule: Literal["pareto"]
+    signal: Signal
+    prefer: Literal["high", "low"] = "high"
+    alpha: Annotated[float, Field(gt=0)] = 9.0
+
+
+class KeepGumbel(Section):
+    """A fraction of the texts, drawn with chances by exp(standardized signal / temperature), QuRating's rule."""
+
+    rule: Literal["gumbel"]
+    signal: Signal
+    prefer: Literal["high", "low"] = "high"
+    fraction: Annotated[float, Field(gt=0, le=1)]
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+
+
+Keep = Annotated[KeepRanks | KeepPareto | KeepGumbel, Field(discriminator="rule")]
 
 
 class Selection(Section):
-    """Which texts may stand in the corpus: those within all bounds. The first broken one is the reason that counts."""
+    """Which texts may stand in the corpus: those within all bounds, of which the first broken one is the reason that
+    counts; and of these, what a rule over all of them keeps."""
 
     sets: tuple[RuleSet, ...] = ()
     """Published sets of bounds, in order; they need the signals of `statistics`."""
     bounds: tuple[SignalBound, ...] = ()
+    keep: Keep | None = None
 
     @pydantic.model_validator(mode="after")
     def _each_once(self) -> Self:
-        if not self.sets and not self.bounds:
-            raise ValueError("name sets, bounds or both")
+        if not self.sets and not self.bounds and not self.keep:
+            raise ValueError("name sets, bounds or what to keep")
         for field, names in (("sets", self.sets), ("bounds", tuple(bound.signal for bound in self.bounds))):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{field}: {twice[0]} stands there twice")
@@ -68,5 +112,6 @@ class Selection(Section):
     @property
     def families(self) -> tuple[str, ...]:
         """The families of signals that are read, in the order of `SIGNAL_ASSETS`."""
-        read = {bound.family for bound in self.bounds} | ({"statistics"} if self.sets else set())
+        signals = [bound.signal for bound in self.bounds] + ([self.keep.signal] if self.keep else [])
+        read = {signal.split(".")[0] for signal in signals} | ({"statistics"} if self.sets else set())
         return tuple(family for family in SIGNAL_ASSETS if family in read)

@@ -5,7 +5,7 @@ the mixture does, so that another selection redoes nothing before it.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ import polars as pl
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import ELIGIBLE, REAL, has_real
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.recipe.selection import REAL_SIGNALS, SIGNAL_ASSETS
+from cosmo_assets.recipe.selection import REAL_SIGNALS, SIGNAL_ASSETS, Keep, Selection
 from cosmo_assets.schemas import SELECTION
+from cosmo_assets.selection.thinning import kept, reason_of
 from cosmo_assets.selection.verdicts import Limit, first_broken, limits_of
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
@@ -30,6 +31,7 @@ KEPT = -1
 
 def build(workspace: Workspace) -> Manifest:
     """Build `selection`, stored by bucket. Cost: the signals that it reads of all documents; memory for one bucket.
+    With a rule over all documents, these twice and a sort; memory for their ids and one signal, some 50 bytes each.
 
     Raises:
         CosmoError: the recipe selects nothing, or not every bucket got that far yet.
@@ -42,7 +44,7 @@ def build(workspace: Workspace) -> Manifest:
     read = Read.open(workspace.store, workspace.recipe, selection.families)
     return workspace.build(
         "selection",
-        lambda writer: _produce(writer, workspace, read, limits_of(selection)),
+        lambda writer: _produce(writer, workspace, read, selection),
         stage_version=STAGE_VERSION,
         inputs=read.inputs,
         params=params(workspace.recipe),
@@ -50,8 +52,15 @@ def build(workspace: Workspace) -> Manifest:
 
 
 def params(recipe: Recipe) -> dict[str, Any]:
-    """What of the recipe `selection` depends on: every limit, so that a published set that changes is a change."""
-    return {"limits": [asdict(limit) for limit in limits_of(recipe.selection)] if recipe.selection else []}
+    """What of the recipe `selection` depends on: every limit, so that a published set that changes is a change; and the
+    rule over all documents."""
+    if recipe.selection is None:
+        return {}
+    keep = recipe.selection.keep
+    return {
+        "limits": [asdict(limit) for limit in limits_of(recipe.selection)],
+        **({"keep": keep.model_dump()} if keep else {}),
+    }
 
 
 @dataclass(frozen=True)
@@ -92,26 +101,26 @@ class Read:
         real = [self.real] if self.real else []
         return total_flow([dataset.manifest.flow for dataset in (*self.verdicts.values(), *real)])
 
-    def documents(self, bucket: str, limits: Sequence[Limit]) -> pl.DataFrame:
+    def documents(self, bucket: str, signals: Iterable[str]) -> pl.DataFrame:
         """The documents that are left of a bucket: doc_id, tokens, and each signal by its name.
 
         Raises:
             CosmoError: some have no signals: they are of other generations.
         """
-        found = self._left(bucket)
+        found, wanted = self._left(bucket), [signal.split(".") for signal in dict.fromkeys(signals)]
         for family, datasets in self.signals.items():
-            columns = dict.fromkeys(limit.column for limit in limits if limit.family == family)
+            columns = [column for owner, column in wanted if owner == family]
             if bucket not in datasets:
                 none = (pl.lit(None, pl.Float64).alias(f"{family}.{column}") for column in columns)
                 found = found.with_columns(none)
                 continue
-            signals = _frame(datasets[bucket], ["doc_id", *columns])
-            if lost := found.join(signals, on="doc_id", how="anti").height:
+            figures = _frame(datasets[bucket], ["doc_id", *columns])
+            if lost := found.join(figures, on="doc_id", how="anti").height:
                 raise CosmoError(
                     f"{lost} documents of bucket {bucket} have no row in {SIGNAL_ASSETS[family]}",
                     remedy="it is of other generations: run `cosmo run` to the end",
                 )
-            named = signals.rename({column: f"{family}.{column}" for column in columns})
+            named = figures.rename({column: f"{family}.{column}" for column in columns})
             found = found.join(named, on="doc_id", how="left", maintain_order="left")
         return found
 
@@ -129,38 +138,60 @@ def _frame(dataset: Dataset, columns: list[str]) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(dataset.table(columns)))
 
 
-def _produce(writer: DatasetWriter, workspace: Workspace, read: Read, limits: Sequence[Limit]) -> None:
-    flow = read.flow
+def _produce(writer: DatasetWriter, workspace: Workspace, read: Read, selection: Selection) -> None:
+    flow, limits = read.flow, limits_of(selection)
+    thinned = _thinned(read, selection.keep, limits) if selection.keep else None
+    reasons = [*(limit.reason for limit in limits), *([reason_of(selection.keep)] if selection.keep else [])]
     documents, tokens, breaks = Counter[int](), Counter[int](), Counter[int]()
-    reasons = dict(enumerate(limit.reason for limit in limits))
     for bucket in read.buckets:
-        found = read.documents(bucket, limits).with_columns(first_broken(limits).alias("limit"))
-        reason = pl.col("limit").replace_strict(reasons, default=None, return_dtype=pl.String).alias("reason")
-        rows = found.select("doc_id", pl.col("limit").is_null().alias("keep"), reason)
+        found = read.documents(bucket, [limit.signal for limit in limits])
+        limit = first_broken(limits)
+        if thinned is not None:
+            limit = pl.coalesce(limit, pl.when(pl.col("doc_id").is_in(thinned[bucket].implode())).then(len(limits)))
+        found = found.with_columns(limit.alias("limit"))
+        reason = pl.col("limit").replace_strict(dict(enumerate(reasons)), default=None, return_dtype=pl.String)
+        rows = found.select("doc_id", pl.col("limit").is_null().alias("keep"), reason.alias("reason"))
         writer.write(rows.to_arrow().cast(SELECTION), bucket=bucket)
         for number, count, size in found.group_by("limit").agg(pl.len(), pl.col("tokens").sum()).iter_rows():
             documents[KEPT if number is None else number] += count
             tokens[KEPT if number is None else number] += size
-        counts = found.select(limit.broken.sum().alias(str(number)) for number, limit in enumerate(limits)).row(0)
-        breaks.update(dict(enumerate(map(int, counts))))
+        if limits:
+            counts = found.select(limit.broken.sum().alias(str(number)) for number, limit in enumerate(limits)).row(0)
+            breaks.update(dict(enumerate(map(int, counts))))
         workspace.progress(documents.total(), flow.rows_out, "documents")
     dropped, lost = Counter[str](), Counter({"keep": tokens[KEPT]})
-    for number, limit in enumerate(limits):
+    for number, said in enumerate(reasons):
         if documents[number]:
-            dropped[limit.reason] += documents[number]
-            lost[limit.reason] += tokens[number]
+            dropped[said] += documents[number]
+            lost[said] += tokens[number]
     writer.flow("documents", flow.rows_out, documents[KEPT], dropped=dropped, tokens=flow.tokens_through(lost))
+    rules = [(limit.signal, limit.low, limit.high) for limit in limits]
+    rules += [(selection.keep.signal, None, None)] if selection.keep else []
     writer.summary = {
         "limits": [
             {
-                "reason": limit.reason,
-                "signal": limit.name,
-                "low": limit.low,
-                "high": limit.high,
-                "breaks": breaks[number],
+                "reason": said,
+                "signal": signal,
+                "low": low,
+                "high": high,
+                "breaks": breaks[number] or documents[number],
                 "drops": documents[number],
                 "tokens": tokens[number],
             }
-            for number, limit in enumerate(limits)
+            for number, (said, (signal, low, high)) in enumerate(zip(reasons, rules, strict=True))
         ]
     }
+
+
+def _thinned(read: Read, rule: Keep, limits: Sequence[Limit]) -> dict[str, pl.Series]:
+    """By bucket, the documents within all limits that the rule does not keep."""
+    signals = [*(limit.signal for limit in limits), rule.signal]
+    whole = pl.concat(
+        read.documents(bucket, signals)
+        .filter(first_broken(limits).is_null())
+        .select(pl.lit(bucket).alias("bucket"), "doc_id", pl.col(rule.signal).cast(pl.Float64).alias("score"))
+        for bucket in read.buckets
+    )
+    scores = whole["score"].fill_null(float("nan")).to_numpy()
+    gone = whole.filter(~pl.Series(kept(rule, whole["doc_id"].to_arrow(), scores)))
+    return {bucket: gone.filter(bucket=bucket)["doc_id"] for bucket in read.buckets}

@@ -15,24 +15,19 @@ from cosmo_assets.signals.rule_sets import RULE_SETS
 
 @dataclass(frozen=True)
 class Limit:
-    """What one signal of `family` must lie within, both ends inclusive, and what is said of a document that does not:
-    `reason`, which names the set that asks for it or the signal itself."""
+    """What a signal must lie within, both ends inclusive, and what is said of a document that does not: `reason`, which
+    names the set that asks for it or the signal itself."""
 
     reason: str
-    family: str
-    column: str
+    signal: str
+    """`family.column`, as recipes name it."""
     low: float | None
     high: float | None
 
     @property
-    def name(self) -> str:
-        """The signal, as recipes name it."""
-        return f"{self.family}.{self.column}"
-
-    @property
     def broken(self) -> pl.Expr:
         """Whether a document breaks it; one without the signal does not."""
-        value = pl.col(self.name)
+        value = pl.col(self.signal)
         ends = [value < self.low] if self.low is not None else []
         ends += [value > self.high] if self.high is not None else []
         return pl.any_horizontal(ends).fill_null(False)
@@ -41,14 +36,11 @@ class Limit:
 def limits_of(selection: Selection) -> tuple[Limit, ...]:
     """All limits of a selection: those of its sets, in order, then its own."""
     published = [
-        Limit(f"{name}: {bound.reason}", "statistics", bound.signal, bound.minimum, bound.maximum)
+        Limit(f"{name}: {bound.reason}", f"statistics.{bound.signal}", bound.minimum, bound.maximum)
         for name in selection.sets
         for bound in RULE_SETS[name]
     ]
-    own = [
-        Limit(bound.signal, bound.family, bound.signal.split(".")[1], bound.low, bound.high)
-        for bound in selection.bounds
-    ]
+    own = [Limit(bound.signal, bound.signal, bound.low, bound.high) for bound in selection.bounds]
     return (*published, *own)
 
 

@@ -97,6 +97,29 @@ def test_a_comparison_of_two_versions_names_the_limit(tmp_path: Path, server: Re
     assert gone == {"selection: quality.words": sum(count > median(words) for count in words)}
 
 
+def test_a_rule_over_all_documents_keeps_some_of_those_within_bounds(tmp_path: Path, server: ReplayServer) -> None:
+    """Ranks are over all buckets together."""
+    corpus = Corpus(tmp_path).write(seeds(40))
+    bound = {"signal": "quality.words", "low": 65}
+    keep = {"rule": "ranks", "signal": "statistics.mean_word_length", "low": 0.5}
+    select(corpus, server, {"bounds": [bound], "keep": keep}, "statistics")
+    lengths = {key: row["mean_word_length"] for key, row in corpus.rows("text_statistics").items()}
+    words = {key: row["words"] for key, row in corpus.rows("generation_quality").items()}
+    unique = {key for key, row in corpus.rows("deduplicated").items() if row["keep"]}
+    within = sorted((key for key in unique if words[key] >= 65), key=lambda key: lengths[key])
+    assert 4 < len(within) < len(unique)
+    best = within[round(0.5 * len(within)) :]
+    assert len({lengths[key] for key in within}) == len(within), "no ties"
+    assert mixed(corpus) == set(best)
+    reasons = left_out(corpus)
+    assert {key for key, reason in reasons.items() if reason == "signal_quality.words"} == unique - set(within)
+    thinned = {key for key, reason in reasons.items() if reason == "signal_ranks by statistics.mean_word_length"}
+    assert thinned == set(within) - set(best)
+    manifest = corpus.store.open("selection").manifest
+    assert manifest.flow.balanced
+    assert [row["drops"] for row in manifest.summary["limits"]] == [len(unique) - len(within), len(thinned)]
+
+
 def test_signals_of_other_generations_are_refused(tmp_path: Path, server: ReplayServer) -> None:
     corpus = Corpus(tmp_path).write(seeds(24))
     select(corpus, server, {"bounds": [{"signal": "statistics.words", "low": 1}]}, "statistics")

@@ -53,7 +53,7 @@ def test_published_sets_come_before_bounds_of_ones_own() -> None:
         ({"bounds": [{"signal": "quality.words", "low": 2, "high": 1}]}, "low 2 is above high 1"),
         ({"bounds": [{"signal": "quality.words", end: 2} for end in ("low", "high")]}, "stands there twice"),
         ({"sets": ["c4", "c4"]}, "c4 stands there twice"),
-        ({}, "name sets, bounds or both"),
+        ({}, "name sets, bounds or what to keep"),
     ],
     ids=["column", "family", "text", "no end", "empty range", "signal twice", "set twice", "nothing"],
 )
