@@ -3,6 +3,7 @@
 Belongs here: what must hold of the selection. Does not belong here: the arithmetic (`allocation`).
 """
 
+from cosmo_assets.quantity.multiplicity import TIMES, multiplicity
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict
 from cosmo_resources.storage.manifest import Manifest
@@ -29,7 +30,29 @@ def _epochs(manifest: Manifest, _: Recipe) -> Verdict:
     return most <= MAX_EPOCHS, {"most epochs": most, "limit": MAX_EPOCHS}
 
 
+def _multiplicity(manifest: Manifest, recipe: Recipe) -> Verdict:
+    """A version of a stage that did not count copies passes."""
+    found, bound = manifest.summary.get("by_copies"), recipe.limits.max_copies
+    if not found:
+        return True, {"counted": "no: build it again"}
+    seen = multiplicity([tokens for _, tokens in found], [copies for copies, _ in found], 1.0)
+    shares = {f"share of tokens seen more than {times} times": round(seen.above[times], 4) for times in TIMES}
+    return seen.most <= bound, {
+        "most copies": int(seen.most),
+        "limit": bound,
+        "recipe field": "limits.max_copies",
+        "mean": round(seen.mean, 4),
+        **shares,
+    }
+
+
 CHECKS = (
     Check("shares", "Each source's share of tokens, before withdrawals, is near its target.", _shares),
     Check("epochs", "No source is repeated more than four times, factors included.", _epochs),
+    Check(
+        "multiplicity",
+        "No document stands in the corpus more often than the recipe's limit, however rarely others do.",
+        _multiplicity,
+        blocking=True,
+    ),
 )

@@ -191,6 +191,8 @@ class Tally:
     drawn: Counter[str] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
     by_stage: Counter[int] = field(default_factory=Counter)
+    by_copies: Counter[int] = field(default_factory=Counter)
+    """Tokens of one copy of each document, by how many it has."""
 
     def add(self, drawn: pl.DataFrame) -> None:
         size = pl.col("tokens") * pl.col("copies")
@@ -208,6 +210,8 @@ class Tally:
         for source, count, tokens in chosen.group_by("source").agg(pl.len(), size.alias("size").sum()).iter_rows():
             self.by_source[source] += count
             self.taken[source] += tokens
+        for often, tokens in chosen.group_by("copies").agg(pl.col("tokens").sum()).iter_rows():
+            self.by_copies[often] += tokens
         for stage in range(self.stages):
             self.by_stage[stage] += int(
                 chosen.select((pl.col("tokens") * pl.col("stage_copies").list.get(stage)).sum()).item()
@@ -218,6 +222,7 @@ class Tally:
         return {
             "tokens": total,
             "copies": self.copies,
+            "by_copies": [[copies, tokens] for copies, tokens in sorted(self.by_copies.items())],
             "withdrawn": {"documents": self.dropped[WITHDRAWN], "tokens": sum(self.drawn.values()) - total},
             "components": [
                 {

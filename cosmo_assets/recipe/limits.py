@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cosmo_assets.recipe.fields import Section, Share
+from cosmo_assets.recipe.fields import Count, Section, Share
 
 
 class Limits(Section):
@@ -26,6 +26,8 @@ class Limits(Section):
     max_contaminated_seeds: Share = 0.05
     min_contaminated_seeds: Share | None = None
     max_duplicates: Share = 0.05
+    max_copies: Count = 64
+    """Of one document in the corpus: a few that are seen very often spoil a model (Hernandez et al. 2022)."""
     max_unselected: Share = 0.5
     max_identity_disparity: Annotated[float, Field(ge=1)] = 1.0
     """How many times as often texts about a group of people may be removed, at the lower end of a 95 % interval."""

@@ -9,10 +9,14 @@ import pytest
 
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.mixture import stage
+from cosmo_assets.mixture.checks import CHECKS
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.reporting import Verdict
 from cosmo_assets.withdrawal import record
 from cosmo_assets.withdrawal.keys import COLUMNS, Item
 from cosmo_assets.withdrawal.record import Note, Size
 from cosmo_resources.errors import CosmoError
+from cosmo_resources.storage.manifest import Manifest
 from tests.unit.cosmo_assets.mixture.corpus import BUCKETS, COUNT, DOCUMENTS, KEPT, NOTE, WEB_AND_BOOKS, Corpus
 from tests.unit.cosmo_assets.synthetic import put
 
@@ -49,6 +53,41 @@ def test_a_source_that_is_no_component_is_left_out_with_a_reason(tmp_path: Path)
     assert corpus.left_out() == dict.fromkeys(books, ("source_not_in_mixture", "books"))
     assert rows.keys() == KEPT.keys() - books
     assert manifest.flow.dropped == {"source_not_in_mixture": len(books)}
+
+
+def multiplicity_of(manifest: Manifest, recipe: Recipe) -> Verdict:
+    (check,) = [check for check in CHECKS if check.name == "multiplicity"]
+    assert check.blocking
+    return check.test(manifest, recipe)
+
+
+def test_a_document_that_stands_there_too_often_stops_the_corpus(tmp_path: Path) -> None:
+    """The sources' epochs say how often on average: one document with a factor hides there."""
+    weights = {"web": {"weight": 1}, "books": {"weight": 1, "max_epochs": 5}}
+    often = {"components": weights, "factors": {"topic": {"topic 3": 100.0}}, "tokens": 30_000}
+    corpus = Corpus(tmp_path, often).fill()
+    manifest, rows = corpus.build()
+    counted: Counter[int] = Counter()
+    for row in rows.values():
+        counted[row["copies"]] += row["tokens"]
+    assert manifest.summary["by_copies"] == [[copies, counted[copies]] for copies in sorted(counted)]
+    most = max(counted)
+    assert most > 8
+    recipe = corpus.space.recipe
+    limits = recipe.limits.model_copy(update={"max_copies": most - 1})
+    passed, figures = multiplicity_of(manifest, recipe.model_copy(update={"limits": limits}))
+    assert (passed, figures["most copies"]) == (False, most)
+    share = sum(copies * tokens for copies, tokens in counted.items() if copies > 4)
+    assert figures["share of tokens seen more than 4 times"] == round(share / manifest.summary["tokens"], 4) > 0
+    limits = recipe.limits.model_copy(update={"max_copies": most})
+    assert multiplicity_of(manifest, recipe.model_copy(update={"limits": limits}))[0]
+
+
+def test_a_mixture_that_did_not_count_copies_passes(corpus: Corpus) -> None:
+    manifest, _ = corpus.build()
+    summary = {key: value for key, value in manifest.summary.items() if key != "by_copies"}
+    old = manifest.model_copy(update={"summary": summary})
+    assert multiplicity_of(old, corpus.space.recipe) == (True, {"counted": "no: build it again"})
 
 
 FACTORS = {
