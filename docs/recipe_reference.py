@@ -418,8 +418,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_contaminated_seeds": "Share of contaminated seeds at least (`contaminated_seeds: found_at_least`); "
         "`null`: one at all, once there are 20,000 seeds",
         "max_duplicates": "Share of duplicates (`deduplicated: duplicates`)",
-        "max_copies": "Copies of one document in the corpus (`mixture: multiplicity`); times the epochs of the training, "
-        "this is how often it is seen",
+        "max_copies": "Copies of one document in the corpus (`mixture: multiplicity`); times the epochs of the "
+        "training, this is how often it is seen",
         "max_identity_disparity": "How many times as often as others harmless texts about a group of people may be "
         "removed for toxicity, at the lower end of a 95 % interval (`identity_disparity` of `seed_documents` and "
         "`real_documents`)",
