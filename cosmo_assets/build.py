@@ -216,7 +216,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         inputs.setdefault(name_of(mixture), []).append(generation_quality.key)
 
     def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
-        spec = following(spec).merge_attributes(deps=inputs.get(spec.key.to_user_string(), []))
+        spec = following(spec.merge_attributes(deps=inputs.get(spec.key.to_user_string(), [])))
         return spec.replace_attributes(partitions_def=partitions) if BUCKETED in spec.tags else spec
 
     assets = [asset.map_asset_specs(placed) for asset in assets_of(recipe)]

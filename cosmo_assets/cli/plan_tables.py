@@ -63,7 +63,8 @@ def mixture_tables(recipe: Recipe, store: CorpusStore) -> list[Table]:
     """
     buckets = [bucket_name(index) for index in range(recipe.buckets)]
     there = all(store.current(asset, bucket) for asset in ("deduplicated", "generations") for bucket in buckets)
-    needed = ("prompt_table", "withdrawals", *((ELIGIBLE, "duplicate_clusters") if has_real(recipe) else ()))
+    needed = ["prompt_table", "withdrawals", *((ELIGIBLE, "duplicate_clusters") if has_real(recipe) else ())]
+    needed += ["selection"] if recipe.selection else []
     there = there and all(store.current(asset) for asset in needed)
     found = supplies(Workspace(store, recipe)) if there else expected_supplies(recipe, store)
     shares = allocate(found, recipe.mixture)

@@ -36,6 +36,8 @@ FOLLOWING: Mapping[str, tuple[str, ...]] = {
     "generation_quality": ("generations",),
     "decontaminated": ("generations", "generation_quality"),
     "text_signatures": ("generations", "generation_quality", "decontaminated"),
+    "text_statistics": ("generations", "generation_quality", "decontaminated"),
+    "selection": ("deduplicated",),
     "mixture": ("deduplicated",),
     "corpus_report": ("token_lineage",),
 }
@@ -44,12 +46,19 @@ whose change would redo every bucket are not among them (`benchmark_index`), nor
 which belong to them have followed."""
 
 
+INSTEAD: Mapping[str, str] = {"mixture": "selection"}
+"""What is followed instead, where a recipe has it: it stands between."""
+
+
 def following(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """The spec of an asset, with the condition on which it is made by itself, where it is one that follows. A dataset
-    that was materialized again with the same data version changes nothing."""
-    inputs = FOLLOWING.get(spec.key.to_user_string())
+    """The spec of an asset with all its inputs, with the condition on which it is made by itself, where it is one that
+    follows. A dataset that was materialized again with the same data version changes nothing."""
+    name = spec.key.to_user_string()
+    inputs, between = FOLLOWING.get(name), INSTEAD.get(name)
     if inputs is None:
         return spec
+    if between in {dep.asset_key.to_user_string() for dep in spec.deps}:
+        inputs = (str(between),)
     changed = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     condition = (
         changed.allow(dg.AssetSelection.assets(*inputs)).since_last_handled()

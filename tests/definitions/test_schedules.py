@@ -15,7 +15,8 @@ from dagster._core.execution.backfill import BulkActionStatus
 from cosmo_assets.automation import QUIET
 from cosmo_assets.build import ON_REQUEST, assets_of, build_defs, name_of
 from cosmo_assets.operations.automation import EXPECTED_TAG, FOLLOWING, NEXT_BUCKET, NIGHT_TAG
-from cosmo_assets.recipe.recipe import load_recipe
+from cosmo_assets.recipe.recipe import Recipe, load_recipe
+from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_resources.deployments import deployment, settings
 from tests.corpora import Corpus, seeds
 from tests.doubles.replay_server import ReplayServer
@@ -23,6 +24,12 @@ from tests.doubles.replay_server import ReplayServer
 EVENING = datetime(2031, 3, 10, 20, 0, tzinfo=UTC)
 """In the future: a tick of a night that has ended begins nothing."""
 BUCKETS = 5
+SELECTING = load_recipe("demo").model_copy(
+    update={
+        "signals": ("statistics",),
+        "selection": Selection(bounds=(SignalBound(signal="statistics.words", low=1),)),
+    }
+)
 
 
 class Installation:
@@ -195,10 +202,11 @@ def test_the_job_build_asks_for_a_backfill_of_everything_but_what_is_on_request(
 
 
 def test_only_cheap_assets_follow_by_themselves() -> None:
-    for recipe in ("demo", "cosmopedia-v2"):
-        graph = build_defs(load_recipe(recipe), deployment(settings({}), recipe)).resolve_asset_graph()
+    for recipe in (load_recipe("demo"), load_recipe("cosmopedia-v2"), SELECTING):
+        graph = build_defs(recipe, deployment(settings({}), recipe.name)).resolve_asset_graph()
         following = {key for key in graph.get_all_asset_keys() if graph.get(key).automation_condition is not None}
-        assert {key.to_user_string() for key in following} == set(FOLLOWING)
+        there = {key.to_user_string() for key in graph.get_all_asset_keys()}
+        assert {key.to_user_string() for key in following} == set(FOLLOWING) & there
         for key in following:
             assert not graph.get(key).pools, "it asks a model"
 
@@ -206,8 +214,8 @@ def test_only_cheap_assets_follow_by_themselves() -> None:
 class Reports:
     """Reports materializations with data versions, and evaluates the automation after them."""
 
-    def __init__(self, buckets: int) -> None:
-        recipe = load_recipe("demo").model_copy(update={"buckets": buckets})
+    def __init__(self, buckets: int, recipe: Recipe | None = None) -> None:
+        recipe = (recipe or load_recipe("demo")).model_copy(update={"buckets": buckets})
         self.definitions = build_defs(recipe, deployment(settings({}), "demo"))
         self.instance = dg.DagsterInstance.ephemeral()
         self.cursor: Any = None
@@ -254,6 +262,19 @@ def test_a_changed_data_version_is_followed_once_and_an_unchanged_one_never() ->
         assert reports.evaluate() == set()
     reports.report("benchmark_index", None, "2")
     assert reports.evaluate() == set(), "it would redo every bucket: somebody decides that"
+
+
+def test_a_selection_stands_between_deduplication_and_mixture() -> None:
+    """The mixture of an outdated selection would be refused."""
+    reports = Reports(2, SELECTING)
+    reports.everything(2)
+    assert reports.evaluate() == set()
+    reports.report("decontaminated", "b001", "2")
+    assert reports.evaluate() == {("text_statistics", "b001"), ("text_signatures", "b001")}
+    reports.report("deduplicated", "b001", "2")
+    assert reports.evaluate() == {("selection", None)}
+    reports.report("selection", None, "2")
+    assert reports.evaluate() == {("mixture", None)}
 
 
 def test_an_evaluation_of_256_buckets_is_fast() -> None:

@@ -7,6 +7,8 @@ from rich.table import Table
 
 from cosmo_assets.cli.plan_tables import mixture_tables
 from cosmo_assets.mixture import stage
+from cosmo_assets.recipe.selection import Selection, SignalBound
+from cosmo_assets.selection import stage as selection
 from cosmo_assets.stage import Workspace
 from cosmo_assets.withdrawal.keys import Item
 from cosmo_resources.errors import CosmoError
@@ -48,6 +50,21 @@ def test_withdrawals_take_nothing_from_the_plan_unless_the_recipe_reallocates(tm
         gives.append(cells(table)["books"][2])
     assert gives[1] == "0"
     assert int(gives[0].replace(",", "")) > 0
+
+
+def test_before_there_is_a_selection_the_plan_is_of_what_is_expected(tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path).fill()
+    bound = SignalBound(signal="quality.words", low=200)
+    selecting = corpus.space.recipe.model_copy(update={"selection": Selection(bounds=(bound,))})
+    space = Workspace(corpus.space.store, selecting)
+    (table,) = mixture_tables(selecting, space.store)
+    assert "of the answers that are expected" in str(table.title)
+    selection.build(space)
+    (table,) = mixture_tables(selecting, space.store)
+    assert "of the documents that are there" in str(table.title)
+    long = [found for found in KEPT.values() if found["source"] == "web" and found["words"] >= 200]
+    assert 0 < len(long) < len(KEPT)
+    assert cells(table)["web"][0] == f"{sum(found['completion_tokens'] for found in long):,}"
 
 
 def test_stages_are_shown(tmp_path: Path) -> None:
