@@ -1,7 +1,6 @@
 """The gate: clean builds pass as often as it says, planted collapses do not."""
 
 import json
-import os
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -144,11 +143,9 @@ def test_what_was_measured_survives_a_manifest() -> None:
     assert Measured.of_plain(json.loads(json.dumps(found.plain()))) == found
 
 
-def real_texts() -> list[str]:
-    folder = Path(os.environ.get("COSMO_SAMPLES", "/nowhere")) / "synthetic_gpteacher"
-    if not folder.is_dir():
-        pytest.skip("needs the sample data: set COSMO_SAMPLES")
-    lines = (line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines())
+def real_texts(samples: Path) -> list[str]:
+    paths = sorted((samples / "synthetic_gpteacher").glob("*.jsonl"))
+    lines = (line for path in paths for line in path.read_text(encoding="utf-8").splitlines())
     return sorted({json.loads(line)["response"][:1500] for line in lines})
 
 
@@ -159,8 +156,8 @@ def of_real(texts: list[str]) -> Build:
     return Build(texts, vectors, np.argmax(vectors, axis=1) % TOPICS)
 
 
-def test_halves_of_real_answers_are_of_one_kind_until_one_collapses() -> None:
-    texts, reds = real_texts(), 0
+def test_halves_of_real_answers_are_of_one_kind_until_one_collapses(samples: Path) -> None:
+    texts, reds = real_texts(samples), 0
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(len(texts))
         halves = [of_real([texts[at] for at in part]) for part in np.array_split(order, 2)]

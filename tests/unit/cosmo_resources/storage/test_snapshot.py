@@ -17,6 +17,7 @@ from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.snapshot import take_snapshot
 from cosmo_resources.storage.store import BuildPlan, CorpusStore, verify_checksums
 from cosmo_resources.storage.writer import DatasetWriter
+from tests.corpora import wait_until
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False)])
 CHAIN = ("seeds", "middle", "answers")
@@ -80,10 +81,13 @@ def check_whole(copy: CorpusStore) -> None:
 
 
 def test_a_copy_taken_while_versions_are_published_lacks_nothing(store: CorpusStore, tmp_path: Path) -> None:
+    """Before each copy something new is waited for, however busy the disk is; publishing goes on while it is taken."""
     publish_chain(store, "first")
-    earlier = None
+    earlier, published = None, store.current_version("answers")
     with meanwhile(lambda number: publish_chain(store, f"later-{number}")):
         for number in range(SNAPSHOTS):
+            before = published
+            wait_until(lambda before=before: store.current_version("answers") != before)
             published = store.current_version("answers")
             folder = tmp_path / f"copy-{number}"
             found = take_snapshot(store.root, folder, earlier)
