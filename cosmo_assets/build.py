@@ -36,7 +36,7 @@ from cosmo_assets.reporting import BUCKETED, OWNERS
 from cosmo_assets.seeds.assets import course_outlines, seed_documents
 from cosmo_assets.selection.assets import selection
 from cosmo_assets.sensors import GENERATE, dead_runs, needed_for_seeds, orphans, watch
-from cosmo_assets.signals.assets import real_statistics, text_statistics
+from cosmo_assets.signals.assets import REAL_SIGNALS, SEED_SIGNALS, TEXT_SIGNALS
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
     cluster_model,
@@ -88,12 +88,6 @@ OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
 EMBEDDED: tuple[dg.AssetsDefinition, ...] = (text_embeddings,)
 """Those, by bucket, that a recipe which compares meanings has as well; `EMBEDDINGS_READER` reads them."""
 
-SIGNALS: dict[str, dg.AssetsDefinition] = {"statistics": text_statistics}
-"""Those, by bucket, that a recipe with signals has as well, by family."""
-
-REAL_SIGNALS: dict[str, dg.AssetsDefinition] = {"statistics": real_statistics}
-"""Those of real documents, where such are mixed in."""
-
 SELECTED: tuple[dg.AssetsDefinition, ...] = (selection,)
 """Those that a recipe with a selection has as well; `SELECTION_READER` reads them."""
 
@@ -102,6 +96,9 @@ MEASURED: tuple[dg.AssetsDefinition, ...] = (corpus_diversity,)
 
 MIXED_IN: tuple[dg.AssetsDefinition, ...] = (real_documents, real_eligible)
 """Those that a recipe with real.sources has as well; `REAL_READERS` read them."""
+
+SIGNALS_OF_SEEDS_BEFORE = "seed_embeddings"
+"""The asset that those stand before which a recipe with signals has as well; nothing reads them."""
 
 TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
 SELECTION_READER = "mixture"
@@ -147,16 +144,16 @@ def assets_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
     """The assets of a corpus, in order."""
     extras = extras_of(recipe)
     real = (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe) else ()
-    also = {EMBEDDINGS_READER: (*signals_of(recipe), *real)}
+    also = {SIGNALS_OF_SEEDS_BEFORE: signals_of(recipe, SEED_SIGNALS), EMBEDDINGS_READER: (*signals_of(recipe), *real)}
     return tuple(
         found for asset in ASSETS for found in (*extras.get(name_of(asset), ()), *also.get(name_of(asset), ()), asset)
     )
 
 
 def signals_of(
-    recipe: Recipe, by_family: Mapping[str, dg.AssetsDefinition] = SIGNALS
+    recipe: Recipe, by_family: Mapping[str, dg.AssetsDefinition] = TEXT_SIGNALS
 ) -> tuple[dg.AssetsDefinition, ...]:
-    """The assets of the families of signals that a recipe names."""
+    """The assets of the families of signals that a recipe names, of one kind of texts."""
     return tuple(asset for family, asset in by_family.items() if family in recipe.signals)
 
 
@@ -178,7 +175,8 @@ def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     by_bucket += tuple(map(name_of, signals_of(recipe)))
     real = {name_of(asset) for asset in (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe)}
     at_the_end = to_the_end_of(recipe)
-    wanted = {*UP_TO_PROMPTS, *extra, *real} - {*by_bucket, *at_the_end}
+    seeds = map(name_of, signals_of(recipe, SEED_SIGNALS))
+    wanted = {*UP_TO_PROMPTS, *seeds, *extra, *real} - {*by_bucket, *at_the_end}
     first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in wanted)
     return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:-1], (at_the_end, False))
 
@@ -206,7 +204,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
             for reader in REAL_READERS[name_of(asset)]:
                 inputs.setdefault(reader, []).append(asset.key)
     if recipe.selection:
-        families = {"quality": generation_quality, **SIGNALS}
+        families = {"quality": generation_quality, **TEXT_SIGNALS}
         read = [families[family] for family in recipe.selection.families]
         if has_real(recipe):
             read += [REAL_SIGNALS[family] for family in recipe.selection.families if family in REAL_SIGNALS]

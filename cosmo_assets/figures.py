@@ -7,6 +7,7 @@ Belongs here: for every asset the few numbers that an operator follows. Does not
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cosmo_assets.schemas import REAL_SIGNALS, SEED_SIGNALS, TEXT_SIGNALS
 from cosmo_resources.storage.manifest import Manifest
 
 Figures = Mapping[str, float | int]
@@ -170,6 +171,10 @@ def _withdrawals(manifest: Manifest) -> Figures:
     return {"withdrawals_in_force": sum(manifest.summary["in_force"].values()), "entries": manifest.summary["entries"]}
 
 
+def _measured(manifest: Manifest) -> Figures:
+    return {"documents_measured": manifest.rows}
+
+
 def _mixture(manifest: Manifest) -> Figures:
     summary = manifest.summary
     return {
@@ -219,10 +224,9 @@ FIGURES: Mapping[str, Callable[[Manifest], Figures]] = {
     "decontaminated": _decontaminated,
     "text_signatures": _text_signatures,
     "text_embeddings": lambda manifest: {"documents_embedded": manifest.rows},
-    "text_statistics": lambda manifest: {"documents_measured": manifest.rows},
+    **dict.fromkeys((*SEED_SIGNALS, *TEXT_SIGNALS, *REAL_SIGNALS), _measured),
     "real_documents": _seed_documents,
     "real_eligible": _real_eligible,
-    "real_statistics": lambda manifest: {"documents_measured": manifest.rows},
     "duplicate_clusters": _duplicate_clusters,
     "deduplicated": lambda manifest: {"duplicates": _lost(manifest), "duplicate_share": 1 - _left(manifest)},
     "withdrawals": _withdrawals,

@@ -107,12 +107,13 @@ def corpus_asset(
     kinds: set[str],
     stage_version: str,
     checks: Sequence[Check],
-    deps: Sequence[dg.AssetsDefinition] = (),
+    deps: Sequence[dg.AssetsDefinition | str] = (),
+    about: str | None = None,
     bucketed: bool = False,
     pool: str | None = None,
 ) -> Callable[[Callable[..., Result]], dg.AssetsDefinition]:
     """`dg.asset` with what all assets share: owners, table and column lineage from the schema, the conservation check,
-    the tag of bucketed assets."""
+    the tag of bucketed assets. `about` stands for the function's docstring, where one function makes several assets."""
     schema = TABLES[name]
     CHECKS_OF[name] = (CONSERVATION, *checks)
     columns = [dg.TableColumn(column.name, str(column.type), description(column)) for column in schema]
@@ -122,6 +123,7 @@ def corpus_asset(
     }
     decorator: Any = dg.asset(
         name=name,
+        description=about,
         deps=deps,
         group_name=group,
         kinds=kinds,

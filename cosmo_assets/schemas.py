@@ -7,11 +7,11 @@ A column's metadata holds `description`; `from`, a comma-separated list of `asse
 `volatile` where it may differ between equal runs (seconds, attempts) and so is no part of the dataset's identity.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from cosmo_assets.signals.catalogue import STATISTICS
+from cosmo_assets.signals.catalogue import CATALOGUE, Signal
 from cosmo_resources.storage.digest import VOLATILE
 
 EMBEDDING_DIMENSION = 384
@@ -499,14 +499,19 @@ DEDUPLICATED = pa.schema(
 )
 
 
-def _statistics(documents: str, text: str) -> pa.Schema:
-    """The statistics of texts; `documents` and `text` are the columns that they come from."""
-    figures = (_column(name, kind, meaning, source=text) for name, kind, meaning in STATISTICS)
-    return pa.schema([_column("doc_id", TEXT, "The document", source=documents), *figures])
+def _signals(prefix: str, key: str, text: str) -> dict[str, pa.Schema]:
+    """The table of each family of signals, by asset; `key` and `text` are the columns that the ids and texts come from."""
+
+    def table(family: Sequence[Signal]) -> pa.Schema:
+        figures = (_column(name, kind, meaning, source=text, null=null) for name, kind, meaning, null in family)
+        return pa.schema([_column(key.split(".")[1], TEXT, "The text", source=key), *figures])
+
+    return {f"{prefix}_{family}": table(signals) for family, signals in CATALOGUE.items()}
 
 
-TEXT_STATISTICS = _statistics("decontaminated.doc_id", "generations.text")
-REAL_STATISTICS = _statistics("real_eligible.doc_id", "real_documents.text")
+SEED_SIGNALS = _signals("seed", "seed_documents.seed_id", "seed_documents.text")
+TEXT_SIGNALS = _signals("text", "decontaminated.doc_id", "generations.text")
+REAL_SIGNALS = _signals("real", "real_eligible.doc_id", "real_documents.text")
 
 SELECTION = pa.schema(
     [
@@ -654,6 +659,7 @@ EXPORTED_DOCUMENTS = pa.schema(
 
 TABLES: dict[str, pa.Schema] = {
     "seed_documents": SEED_DOCUMENTS,
+    **SEED_SIGNALS,
     "seed_embeddings": SEED_EMBEDDINGS,
     "cluster_model": CLUSTER_MODEL,
     "seed_clusters": SEED_CLUSTERS,
@@ -673,10 +679,10 @@ TABLES: dict[str, pa.Schema] = {
     "decontaminated": DECONTAMINATED,
     "text_signatures": TEXT_SIGNATURES,
     "text_embeddings": TEXT_EMBEDDINGS,
-    "text_statistics": TEXT_STATISTICS,
+    **TEXT_SIGNALS,
     "real_documents": REAL_DOCUMENTS,
     "real_eligible": REAL_ELIGIBLE,
-    "real_statistics": REAL_STATISTICS,
+    **REAL_SIGNALS,
     "duplicate_clusters": DUPLICATE_CLUSTERS,
     "deduplicated": DEDUPLICATED,
     "withdrawals": WITHDRAWALS,

@@ -22,6 +22,7 @@ from cosmo_assets.operations.smoke import build_smoke_corpus
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.sensors import JOB as NEW_SEEDS
 from cosmo_assets.sensors import UNDER_WAY, missing
+from cosmo_assets.signals.catalogue import CATALOGUE
 from cosmo_resources.deployment_file import NightlySection
 from cosmo_resources.deployments import settings
 from cosmo_resources.resources import StoreResource
@@ -36,7 +37,7 @@ FOLLOWING: Mapping[str, tuple[str, ...]] = {
     "generation_quality": ("generations",),
     "decontaminated": ("generations", "generation_quality"),
     "text_signatures": ("generations", "generation_quality", "decontaminated"),
-    "text_statistics": ("generations", "generation_quality", "decontaminated"),
+    **{f"text_{family}": ("generations", "generation_quality", "decontaminated") for family in CATALOGUE},
     "selection": ("deduplicated",),
     "mixture": ("deduplicated",),
     "corpus_report": ("token_lineage",),

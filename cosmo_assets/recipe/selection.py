@@ -11,13 +11,14 @@ from pydantic import Field
 
 from cosmo_assets.recipe.fields import Section, Share
 from cosmo_assets.schemas import TABLES, numeric_columns
+from cosmo_assets.signals.catalogue import CATALOGUE
 
 SignalFamily = Literal["statistics"]
 
-SIGNAL_ASSETS: dict[str, str] = {"quality": "generation_quality", "statistics": "text_statistics"}
+SIGNAL_ASSETS: dict[str, str] = {"quality": "generation_quality", **{family: f"text_{family}" for family in CATALOGUE}}
 """The asset of each family of signals. Every corpus has that of `quality`."""
 
-REAL_SIGNALS: dict[str, str] = {"statistics": "real_statistics"}
+REAL_SIGNALS: dict[str, str] = {family: f"real_{family}" for family in CATALOGUE}
 """The asset of those families that there are of real documents, too."""
 
 RuleSet = Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]

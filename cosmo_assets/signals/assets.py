@@ -1,6 +1,6 @@
-"""The assets of signals: annotations of every document, which remove none.
+"""The assets of signals: annotations of every text, which remove none.
 
-Belongs here: their definitions and what they show. Does not belong here: how a figure is computed (`statistics`).
+Belongs here: their definitions and what they show. Does not belong here: what measures (`families`).
 """
 
 import dagster as dg
@@ -11,43 +11,63 @@ from cosmo_assets.generation.assets import generations
 from cosmo_assets.real.assets import real_documents, real_eligible
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
+from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.signals import stage
 from cosmo_assets.signals.checks import CHECKS
+from cosmo_assets.signals.families import FAMILIES, Family
 from cosmo_assets.signals.spread import rows_of
 from cosmo_resources.resources import StoreResource
 from cosmo_resources.storage.manifest import Manifest
 
 
-@corpus_asset(
-    "text_statistics",
-    deps=[decontaminated, generations],
-    group="signals",
-    kinds={"parquet"},
-    stage_version=stage.STATISTICS_VERSION,
-    checks=CHECKS,
-    bucketed=True,
-)
-def text_statistics(
-    context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
-) -> Result:
-    """Figures of every text that the published heuristics judge by: words, lines, repetition, punctuation. Annotations:
-    what is kept for them, the recipe's selection says."""
-    return _shown(stage.build_statistics(workspace(context, store, recipe), context.partition_key), recipe)
+def _of_texts(name: str, family: Family) -> dg.AssetsDefinition:
+    @corpus_asset(
+        f"text_{name}",
+        about=f"{family.what} Of every text that decontamination kept. Annotations: what is kept for them, the "
+        "recipe's selection says.",
+        deps=[decontaminated, generations, *family.models],
+        group="signals",
+        kinds={"parquet"},
+        stage_version=family.version,
+        checks=CHECKS,
+        bucketed=True,
+    )
+    def signals(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
+        return _shown(stage.build_texts(workspace(context, store, recipe), name, context.partition_key), recipe)
+
+    return signals
 
 
-@corpus_asset(
-    "real_statistics",
-    deps=[real_documents, real_eligible],
-    group="signals",
-    kinds={"parquet"},
-    stage_version=stage.STATISTICS_VERSION,
-    checks=CHECKS,
-)
-def real_statistics(
-    context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
-) -> Result:
-    """The same figures of the real texts that may stand in the corpus."""
-    return _shown(stage.build_real_statistics(workspace(context, store, recipe)), recipe)
+def _of_real(name: str, family: Family) -> dg.AssetsDefinition:
+    @corpus_asset(
+        f"real_{name}",
+        about=f"{family.what} Of the real texts that may stand in the corpus.",
+        deps=[real_documents, real_eligible, *family.models],
+        group="signals",
+        kinds={"parquet"},
+        stage_version=family.version,
+        checks=CHECKS,
+    )
+    def signals(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
+        return _shown(stage.build_real(workspace(context, store, recipe), name), recipe)
+
+    return signals
+
+
+def _of_seeds(name: str, family: Family) -> dg.AssetsDefinition:
+    @corpus_asset(
+        f"seed_{name}",
+        about=f"{family.what} Of every seed, beside which those of the generated texts can be read.",
+        deps=[seed_documents, *family.models],
+        group="signals",
+        kinds={"parquet"},
+        stage_version=family.version,
+        checks=CHECKS,
+    )
+    def signals(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
+        return _shown(stage.build_seeds(workspace(context, store, recipe), name), recipe)
+
+    return signals
 
 
 def _shown(manifest: Manifest, recipe: Recipe) -> Result:
@@ -58,3 +78,11 @@ def _shown(manifest: Manifest, recipe: Recipe) -> Result:
         [(row["signal"].replace("_", " "), [(left, count) for left, count in row["histogram"]]) for row in spread],
     )
     return materialized(manifest, recipe, CHECKS, Show({"histograms": chart}, {"signals": rows_of(spread)}))
+
+
+TEXT_SIGNALS = {name: _of_texts(name, family) for name, family in FAMILIES.items()}
+"""By family, of generated texts, by bucket."""
+REAL_SIGNALS = {name: _of_real(name, family) for name, family in FAMILIES.items()}
+"""By family, of real texts."""
+SEED_SIGNALS = {name: _of_seeds(name, family) for name, family in FAMILIES.items()}
+"""By family, of seeds."""

@@ -1,7 +1,10 @@
-"""The names of the statistics of a text, with what they are: the columns of their table.
+"""The families of signals and the names of their signals, with what they are: the columns of their tables.
 
-Belongs here: names, types and meanings, as data. Does not belong here: computing them (`statistics`).
+Belongs here: names, types and meanings, as data. Does not belong here: computing them (`families` says what does).
 """
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -60,5 +63,18 @@ GROUPS = (
     (("characters", COUNT, "Characters"),), WORDS, MARKS, LINES, PARAGRAPHS, REPEATED_LINES, GRAMS, C4, FINEWEB
 )  # fmt: skip
 
-STATISTICS: tuple[tuple[str, pa.DataType, str], ...] = tuple(found for group in GROUPS for found in group)
-"""All of them, in order: name, type, meaning."""
+
+class Signal(NamedTuple):
+    """A column of a family's table; where `null`, some texts have none."""
+
+    name: str
+    kind: pa.DataType
+    meaning: str
+    null: bool = False
+
+
+STATISTICS: tuple[Signal, ...] = tuple(Signal(*found) for group in GROUPS for found in group)
+"""Those that published heuristics judge by, in order."""
+
+CATALOGUE: Mapping[str, tuple[Signal, ...]] = {"statistics": STATISTICS}
+"""The signals of each family."""

@@ -1,93 +1,112 @@
-"""Signals of the documents: one row of figures for every text that decontamination kept.
+"""Signals of texts: one row of figures for every seed, every text that decontamination kept, and every real one.
 
-Belongs here: the stages. Does not belong here: how a figure is computed (`statistics`), or which documents are kept for
-it (`cosmo_assets.selection`).
+Belongs here: the stages. Does not belong here: what measures (`families`), or which documents are kept for it
+(`cosmo_assets.selection`).
 """
 
+import functools
 from collections.abc import Iterable
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosmo_assets.deduplication.signatures import documents_left
 from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE
-from cosmo_assets.schemas import TEXT_STATISTICS
+from cosmo_assets.schemas import TABLES
+from cosmo_assets.signals.families import FAMILIES
 from cosmo_assets.signals.spread import Spread
-from cosmo_assets.signals.statistics import statistics_of
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
-from cosmo_resources.storage.manifest import Manifest
+from cosmo_resources.storage.manifest import InputRef, Manifest
+from cosmo_resources.storage.store import ALL, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
-STATISTICS_VERSION = "1"
 BATCH = 2048
-"""Documents that are measured at a time."""
+"""Texts that are measured at a time."""
 
 
-def build_statistics(workspace: Workspace, bucket: str) -> Manifest:
-    """Build `text_statistics` of a bucket. Cost: linear in the text of documents that no earlier version measured, and
+def build_texts(workspace: Workspace, family: str, bucket: str) -> Manifest:
+    """Build `text_FAMILY` of a bucket. Cost: linear in the text of documents that no earlier version measured, and
     reading the others; memory for a shard, and the figures of the bucket."""
     verdicts, generations = (workspace.store.open(asset, bucket) for asset in ("decontaminated", "generations"))
-    return workspace.build_rows(
-        "text_statistics",
-        lambda writer, earlier: _produce(
-            writer, workspace, documents_left(verdicts, generations, ["text"]), verdicts.manifest.flow.rows_out, earlier
-        ),
-        key="doc_id",
-        sources=[RowSource(generations, ("text",))],
-        bucket=bucket,
-        stage_version=STATISTICS_VERSION,
-        inputs=(verdicts.ref(), generations.ref()),
-        params={},
-    )
+    parts, total = documents_left(verdicts, generations, ["text"]), verdicts.manifest.flow.rows_out
+    return _build(workspace, "text", family, generations, parts, total, (verdicts.ref(), generations.ref()), bucket)
 
 
-def build_real_statistics(workspace: Workspace) -> Manifest:
-    """Build `real_statistics`: the same of the real documents that may stand in the corpus."""
+def build_real(workspace: Workspace, family: str) -> Manifest:
+    """Build `real_FAMILY`: the same of the real documents that may stand in the corpus."""
     documents, eligible = (workspace.store.open(asset) for asset in (DOCUMENTS, ELIGIBLE))
     chosen = eligible.table(["doc_id"])["doc_id"].combine_chunks()
     parts = (part.filter(pc.is_in(part["doc_id"], chosen)) for part in documents.tables(["doc_id", "text"]))
+    return _build(workspace, "real", family, documents, parts, len(chosen), (documents.ref(), eligible.ref()))
+
+
+def build_seeds(workspace: Workspace, family: str) -> Manifest:
+    """Build `seed_FAMILY`: the same of all seeds."""
+    seeds = workspace.store.open("seed_documents")
+    parts = seeds.tables(["seed_id", "text"])
+    return _build(workspace, "seed", family, seeds, parts, seeds.manifest.rows, (seeds.ref(),))
+
+
+def _build(
+    workspace: Workspace,
+    kind: str,
+    family: str,
+    source: Dataset,
+    parts: Iterable[pa.Table],
+    total: int,
+    inputs: tuple[InputRef, ...],
+    bucket: str = ALL,
+) -> Manifest:
+    """`parts` are tables of an id and a text."""
+    asset, found = f"{kind}_{family}", FAMILIES[family]
+    key = TABLES[asset].names[0]
     return workspace.build_rows(
-        "real_statistics",
-        lambda writer, earlier: _produce(writer, workspace, parts, len(chosen), earlier),
-        key="doc_id",
-        sources=[RowSource(documents, ("text",))],
-        stage_version=STATISTICS_VERSION,
-        inputs=(documents.ref(), eligible.ref()),
-        params={},
+        asset,
+        lambda writer, earlier: _produce(writer, workspace, asset, family, parts, total, earlier),
+        key=key,
+        sources=[RowSource(source, ("text",))],
+        bucket=bucket,
+        stage_version=found.version,
+        inputs=inputs,
+        fixed=tuple(workspace.store.open(model).ref() for model in found.models),
+        params=found.params(workspace.recipe),
     )
 
 
 def _produce(
-    writer: DatasetWriter, workspace: Workspace, parts: Iterable[pa.Table], total: int, earlier: Earlier
+    writer: DatasetWriter,
+    workspace: Workspace,
+    asset: str,
+    family: str,
+    parts: Iterable[pa.Table],
+    total: int,
+    earlier: Earlier,
 ) -> None:
-    spread, done = Spread(TEXT_STATISTICS), 0
+    schema, done = TABLES[asset], 0
+    spread, key = Spread(schema), schema.names[0]
+    measure = functools.cache(lambda: FAMILIES[family].measure(workspace))
     for part in parts:
         for start in range(0, max(part.num_rows, 1), BATCH):
-            documents = part.slice(start, BATCH).combine_chunks()
-            known = earlier.rows(documents["doc_id"].to_pylist())
-            table = _in_order(documents["doc_id"], [known, _measured(documents, known)])
+            texts = part.slice(start, BATCH).combine_chunks()
+            known = earlier.rows(texts[key].to_pylist())
+            held = set(known[key].to_pylist())
+            new = texts.filter(pa.array([name not in held for name in texts[key].to_pylist()], pa.bool_()))
+            tables = [known]
+            if new.num_rows:
+                tables.append(measure()(new["text"]).add_column(0, key, new[key]))
+            table = _in_order(texts[key], tables, schema)
             writer.reused_rows += known.num_rows
             writer.write(table)
             spread.add(table)
-            done += documents.num_rows
+            done += texts.num_rows
             workspace.progress(done, total, "documents")
     writer.flow("documents", total, done)
     writer.summary = {"spread": spread.summary()}
 
 
-def _measured(documents: pa.Table, known: pa.Table) -> pa.Table:
-    """The rows of those documents that are not known."""
-    held = set(known["doc_id"].to_pylist())
-    new = documents.filter(pa.array([key not in held for key in documents["doc_id"].to_pylist()], pa.bool_()))
-    figures = statistics_of(new["text"])
-    columns: list[Any] = [new["doc_id"], *(figures[name] for name in TEXT_STATISTICS.names[1:])]
-    return pa.table(columns, schema=TEXT_STATISTICS)
-
-
-def _in_order(ids: pa.ChunkedArray, tables: list[pa.Table]) -> pa.Table:
-    """The rows of these documents, in their order."""
-    rows = pa.concat_tables([table.select(TEXT_STATISTICS.names).cast(TEXT_STATISTICS) for table in tables])
-    place = {key: number for number, key in enumerate(rows["doc_id"].to_pylist())}
-    return rows.take(pa.array([place[key] for key in ids.to_pylist()], pa.int64()))
+def _in_order(ids: pa.ChunkedArray, tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """The rows of these texts, in their order."""
+    rows = pa.concat_tables([table.select(schema.names).cast(schema) for table in tables])
+    place = {name: number for number, name in enumerate(rows[schema.names[0]].to_pylist())}
+    return rows.take(pa.array([place[name] for name in ids.to_pylist()], pa.int64()))

@@ -27,7 +27,7 @@ from cosmo_assets.signals.line_kernels import (
 from cosmo_assets.signals.word_kernels import gram_statistics, table_size, word_statistics
 from cosmo_assets.words.compiled import Bytes, Offsets, code_point, compiled, utf8
 
-SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind, _ in catalogue.STATISTICS])
+SCHEMA = pa.schema([pa.field(name, kind, nullable=False) for name, kind, *_ in catalogue.STATISTICS])
 """The columns of the table of statistics (see `catalogue`)."""
 
 _END_OF_WORDS = 1 + len(catalogue.WORDS)

@@ -164,7 +164,7 @@ def test_small_histograms_have_their_own_scale_and_ends() -> None:
 
 def test_all_statistics_of_a_text_fit_into_the_metadata() -> None:
     bins = [(0.12345 + number / 7, 123456 + 7919 * number) for number in range(24)]
-    assert fits_metadata(histograms("t", [(name, bins) for name, _, _ in STATISTICS]))
+    assert fits_metadata(histograms("t", [(name, bins) for name, *_ in STATISTICS]))
 
 
 def test_a_curve_has_a_logarithmic_axis_and_marks_on_the_line_that_the_legend_names() -> None:

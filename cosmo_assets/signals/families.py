@@ -1,0 +1,48 @@
+"""The families of signals: what measures texts, and on what its figures depend.
+
+Belongs here: a family as data, all families. Does not belong here: how a figure is computed (a module each), the names
+of signals (`catalogue`), or reading texts and writing tables (`stage`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.signals.statistics import statistics_of
+from cosmo_assets.stage import Workspace
+
+Measure = Callable[[pa.ChunkedArray], pa.Table]
+"""Given texts, the signals of the family: a row each, in order."""
+
+
+def _nothing(_: Recipe) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What measures texts. A figure depends on its text, on `models`, `params` and `version`, on nothing else, so that
+    what was measured once is not measured again."""
+
+    what: str
+    """Of which figures, in the words of an asset's description."""
+    version: str
+    measure: Callable[[Workspace], Measure]
+    """Loads what is needed, where there is a text to measure."""
+    models: tuple[str, ...] = ()
+    """The assets, without buckets, that it reads."""
+    params: Callable[[Recipe], Mapping[str, Any]] = _nothing
+    """What of the recipe it depends on."""
+
+
+FAMILIES: Mapping[str, Family] = {
+    "statistics": Family(
+        "Figures that the published heuristics judge by: words, lines, repetition, punctuation.",
+        "1",
+        lambda _: statistics_of,
+    )
+}
+"""By the name that the recipe has for it; `CATALOGUE` has their signals."""
