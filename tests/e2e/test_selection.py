@@ -59,6 +59,10 @@ def test_documents_outside_a_limit_are_not_in_the_corpus(tmp_path: Path, server:
     assert set(signals) == everything
     bound = median([row["mean_word_length"] for row in signals.values()])
     assert min(row["words"] for row in signals.values()) > 0
+    texts = corpus.store.open("seed_documents").table()
+    assert corpus.store.open("seed_statistics").table().select(["seed_id", "characters"]).to_pylist() == [
+        {"seed_id": row["seed_id"], "characters": len(row["text"])} for row in texts.to_pylist()
+    ]
 
     select(
         corpus,
