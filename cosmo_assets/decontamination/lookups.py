@@ -34,10 +34,28 @@ def fill_slots(slots: Ints, shift: np.uint64, keys: Hashes) -> None:
 
 @compiled
 def mark_bits(bits: Hashes, shift: np.uint64, keys: Hashes) -> None:
-    """Set one bit for each key."""
+    """Set the bits of each key, all in one word (a blocked Bloom filter, Putze, Sanders and Singler 2007)."""
     for key in keys:
-        place = key * SPREAD >> shift
-        bits[place >> np.uint64(6)] |= np.uint64(1) << (place & np.uint64(63))
+        spread = key * SPREAD
+        bits[spread >> shift] |= _bits_of(spread)
+
+
+@compiled
+def may_have(bits: Hashes, shift: np.uint64, key: np.uint64) -> bool:
+    """False where a key is not there, by one look at memory; of keys that are not there few give True."""
+    spread = key * SPREAD
+    wanted = _bits_of(spread)
+    there: bool = (bits[spread >> shift] & wanted) == wanted
+    return there
+
+
+@compiled
+def _bits_of(spread: np.uint64) -> np.uint64:
+    """Three bits of a word, by the lower half of a spread hash; its upper half chooses the word."""
+    mixed = (spread ^ spread >> np.uint64(32)) * SPREAD
+    one = np.uint64(1)
+    first, second = one << (mixed >> np.uint64(58)), one << (mixed >> np.uint64(52) & np.uint64(63))
+    return first | second | one << (mixed >> np.uint64(46) & np.uint64(63))
 
 
 @compiled
@@ -83,8 +101,7 @@ def find_shared(
             return text, count
         begin, end = bounds[text], bounds[text + 1]
         for seed in range(begin, end - seed_size + 1, stride):
-            place = (prefix[seed + seed_size] - prefix[seed] * seed_power) * SPREAD >> bits_shift
-            if bits[place >> np.uint64(6)] >> (place & np.uint64(63)) & np.uint64(1):
+            if may_have(bits, bits_shift, prefix[seed + seed_size] - prefix[seed] * seed_power):
                 for start in range(max(begin, seed - stride + 1), min(seed, end - size) + 1):
                     key = number_of(slots, shift, keys, prefix[start + size] - prefix[start] * power)
                     if key >= 0:
@@ -127,8 +144,7 @@ def find_whole(
         begin, end = bounds[text], bounds[text + 1]
         for seed in range(begin, end - seed_size + 1):
             key = prefix[seed + seed_size] - prefix[seed] * seed_power
-            place = key * SPREAD >> bits_shift
-            if bits[place >> np.uint64(6)] >> (place & np.uint64(63)) & np.uint64(1):
+            if may_have(bits, bits_shift, key):
                 number = number_of(slots, shift, keys, key)
                 if number >= 0:
                     for posting in range(lists[number], lists[number + 1]):

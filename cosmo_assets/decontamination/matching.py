@@ -11,23 +11,37 @@ from cosmo_assets.words.compiled import Bytes, Hashes, Ints, Offsets, Points, co
 
 _SPACE = np.uint32(ord(" "))
 _STEP = np.uint64(0x9E3779B97F4A7C15)
+FEW = 3
+"""Items that are each indexed for a text; with more of them the text is."""
 MIN_BLOCK = 6
 """Matching blocks of fewer characters do not count, as published ("longer than 5")."""
+_LEAVING = np.uint64(pow(int(_STEP), MIN_BLOCK, 1 << 64))
 
 
 @compiled
 def spell(text: Bytes, ascii_letters: Points, starts: Ints, letters: Points, spelled: Points) -> int:
-    """Write the words of one text, one space between them, as code points. Returns how many."""
-    count, at = 0, 0
+    """Write the words of one text, one space between them, as code points. Returns how many; `spelled` holds one more
+    than there can be. Without a branch for each byte, as `hash_words`."""
+    count, at, inside = 0, 0, 0
     while at < len(text):
-        point, width = code_point(text, at)
-        for place in range(starts[point], starts[point + 1]):
-            letter = letters[place]
-            if letter != _SPACE or (count and spelled[count - 1] != _SPACE):
+        byte = text[at]
+        if byte < 128:
+            letter = ascii_letters[byte]
+            is_letter = 1 if letter != _SPACE else 0
+            spelled[count] = letter
+            count += is_letter | inside
+            inside = is_letter
+            at += 1
+        else:
+            point, width = code_point(text, at)
+            for place in range(starts[point], starts[point + 1]):
+                letter = letters[place]
+                is_letter = 1 if letter != _SPACE else 0
                 spelled[count] = letter
-                count += 1
-        at += width
-    return count - 1 if count and spelled[count - 1] == _SPACE else count
+                count += is_letter | inside
+                inside = is_letter
+            at += width
+    return count - 1 if count and not inside else count
 
 
 @compiled
@@ -35,27 +49,36 @@ def link_starts(text: Points, heads: Ints, links: Ints) -> None:
     """Chains of the places in a text where MIN_BLOCK equal characters may begin: first `heads` of their hash, then
     `links` of each place, ascending, -1 at the end. `heads` has a power of two slots."""
     heads[:] = -1
-    for start in range(len(text) - MIN_BLOCK, -1, -1):
-        slot = _block_slot(text, start, len(heads))
-        links[start] = heads[slot]
-        heads[slot] = start
+    value = np.uint64(0)
+    for start in range(len(text) - 1, -1, -1):
+        value = _block_before(text, start, value)
+        if start + MIN_BLOCK <= len(text):
+            slot = _block_slot(value, len(heads))
+            links[start] = heads[slot]
+            heads[slot] = start
 
 
 @compiled
-def _block_slot(text: Points, start: int, slots: int) -> np.int64:
-    value = np.uint64(0)
-    for place in range(start, start + MIN_BLOCK):
-        value = (value ^ np.uint64(text[place])) * _STEP
-    return np.int64(value >> np.uint64(32)) & (slots - 1)
+def _block_before(text: Points, start: int, value: np.uint64) -> np.uint64:
+    """The polynomial hash of the MIN_BLOCK letters from `start` on, from that of those one further on: Rabin and Karp's
+    rolling hash, towards the beginning of the text."""
+    value = value * _STEP + np.uint64(text[start])
+    return value - np.uint64(text[start + MIN_BLOCK]) * _LEAVING if start + MIN_BLOCK < len(text) else value
+
+
+@compiled
+def _block_slot(value: np.uint64, slots: int) -> np.int64:
+    return np.int64(value * _STEP >> np.uint64(32)) & (slots - 1)
 
 
 @compiled
 def common_runs(text: Points, heads: Ints, links: Ints, item: Points, runs: Ints) -> int:
     """All maximal runs of at least MIN_BLOCK equal characters: (start in the text, start in the item, length), as many
     as fit into `runs`. Returns how many there are."""
-    count = 0
-    for right in range(len(item) - MIN_BLOCK + 1):
-        left = np.int64(heads[_block_slot(item, right, len(heads))])
+    count, value = 0, np.uint64(0)
+    for right in range(len(item) - 1, -1, -1):
+        value = _block_before(item, right, value)
+        left = np.int64(heads[_block_slot(value, len(heads))]) if right + MIN_BLOCK <= len(item) else np.int64(-1)
         while left >= 0:
             if left == 0 or right == 0 or text[left - 1] != item[right - 1]:
                 size, most = 0, min(len(text) - int(left), len(item) - right)
@@ -133,19 +156,32 @@ def block_overlaps(
     text: Points, letters: Points, bounds: Offsets, items: Ints, matched: Ints, longest: Ints, sizes: Ints
 ) -> None:
     """For one text and each of `items`, whose letters stand in `letters` between their `bounds`: the characters of
-    their matching blocks, the start in the text of the longest one, and its length."""
+    their matching blocks, the start in the text of the longest one, and its length.
+
+    With more than `FEW` items the text is indexed, once; else each item is: it is short, and stays in the cache.
+    """
+    few = len(items) <= FEW
+    size = 0 if few else len(text)
+    for item in items:
+        size = max(size, bounds[item + 1] - bounds[item]) if few else size
     slots = 64
-    while slots < 2 * len(text):
+    while slots < (32 if few else 2) * size:
         slots *= 2
-    heads, links = np.empty(slots, np.int32), np.empty(len(text), np.int32)
-    link_starts(text, heads, links)
-    runs = np.empty((1024, 3), np.int32)
+    heads, links = np.empty(slots, np.int32), np.empty(size, np.int32)
+    if not few:
+        link_starts(text, heads, links)
+    runs = np.empty((max(1024, len(text) // 16), 3), np.int32)
     for number in range(len(items)):
         item = letters[bounds[items[number]] : bounds[items[number] + 1]]
-        count = common_runs(text, heads, links, item, runs)
+        if few:
+            link_starts(item, heads, links)
+        indexed, other = (item, text) if few else (text, item)
+        count = common_runs(indexed, heads, links, other, runs)
         if count > len(runs):
             runs = np.empty((2 * count, 3), np.int32)
-            count = common_runs(text, heads, links, item, runs)
+            count = common_runs(indexed, heads, links, other, runs)
+        for run in range(count if few else 0):
+            runs[run, 0], runs[run, 1] = runs[run, 1], runs[run, 0]
         most = min(len(text), len(item)) // MIN_BLOCK
         blocks, windows = np.empty((most + 1, 3), np.int32), np.empty((most + 2, 4), np.int32)
         found = blocks[: matching_blocks(runs[:count], len(text), len(item), windows, blocks)]

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cosmo_assets.decontamination import matching
 from cosmo_assets.words.alphabet import AlphabetName, alphabet_table
-from cosmo_assets.words.compiled import Ints, Offsets, Points, utf8
+from cosmo_assets.words.compiled import Bytes, Ints, Offsets, Points, utf8
 from cosmo_assets.words.hashing import Words, power
 
 MOST_LETTERS = 8
@@ -30,16 +30,21 @@ class Spelling:
     @classmethod
     def of(cls, texts: pa.Array, alphabet: AlphabetName) -> Self:
         data, offsets = utf8(texts)
-        table = alphabet_table(alphabet)
-        parts = []
-        for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-            letters = np.empty(MOST_LETTERS * (end - start) + 1, np.uint32)
-            count = matching.spell(data[start:end], table.ascii, table.starts, table.letters, letters)
-            parts.append(letters[:count].copy())
+        parts = [
+            spelled(data[start:end], alphabet).copy()
+            for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+        ]
         return cls(np.concatenate([np.empty(0, np.uint32), *parts]), np.cumsum([0, *map(len, parts)]))
 
     def __getitem__(self, number: int) -> Points:
         return self.letters[self.bounds[number] : self.bounds[number + 1]]
+
+
+def spelled(text: Bytes, alphabet: AlphabetName) -> Points:
+    """The words of one text in UTF-8 with one space between them, in code points; a view of much more memory."""
+    table = alphabet_table(alphabet)
+    letters = np.empty(MOST_LETTERS * len(text) + 1, np.uint32)
+    return letters[: matching.spell(text, table.ascii, table.starts, table.letters, letters)]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cosmo_assets.decontamination.overlap import Overlaps, Spelling, block_overlaps, word_overlaps
+from cosmo_assets.decontamination.overlap import Overlaps, Spelling, block_overlaps, spelled, word_overlaps
 from cosmo_assets.decontamination.tables import (
     SHORT_SEED,
     Table,
@@ -25,7 +25,7 @@ from cosmo_assets.decontamination.tables import (
 )
 from cosmo_assets.recipe import decontamination as recipe
 from cosmo_assets.words.alphabet import AlphabetName, words_of
-from cosmo_assets.words.compiled import Ints
+from cosmo_assets.words.compiled import Ints, utf8
 from cosmo_assets.words.hashing import Words
 
 Mask = npt.NDArray[np.bool_]
@@ -112,11 +112,12 @@ class CosmopediaRule:
         return items.sizes() >= self.ngram
 
     def condemned(self, texts: pa.Array, words: Words, items: Items, table: Table) -> Iterator[Condemned]:
-        spelled = Spelling(table["letters"], table["bounds"])
+        spelling = Spelling(table["letters"], table["bounds"])
+        data, offsets = utf8(texts)
         for pairs in texts_with_grams(words, table, self.ngram, len(items.texts)):
             for text, chosen in _by_text(pairs):
-                letters = Spelling.of(texts.slice(text, 1), self.alphabet)[0]
-                found = block_overlaps(letters, spelled, chosen)
+                letters = spelled(data[offsets[text] : offsets[text + 1]], self.alphabet)
+                found = block_overlaps(letters, spelling, chosen)
                 for number in np.flatnonzero(found.shares > self.ratio).tolist():
                     start, length = int(found.starts[number]), int(found.lengths[number])
                     span = "".join(map(chr, letters[start : start + length])).strip()

@@ -31,7 +31,7 @@ from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
-INDEX_VERSION = "3"
+INDEX_VERSION = "4"
 STAGE_VERSION = "3"
 MAX_UNCHECKED = 20
 

@@ -27,7 +27,7 @@ SHORT_SEED = 3
 """Words of the window by which a short item is looked up; with fewer it cannot be looked for inside other texts."""
 
 BITS_PER_KEY = 16
-"""Of the bits: one in sixteen keys that are not there passes them."""
+"""Of the bits, three of which are set for a key: less than one in a hundred keys that are not there passes them."""
 
 PAIRS = 1 << 16
 """Room for pairs, at least."""
@@ -88,8 +88,8 @@ def _lookup(keys: Hashes, items: Ints, seeds: Hashes) -> tuple[Table, npt.NDArra
     ends = np.cumsum(np.bincount(np.cumsum(new_key[new_pair]) - 1, minlength=len(distinct)))
     slots = np.full(_power_of_two(2 * len(distinct)), -1, np.int32)
     lookups.fill_slots(slots, _shift(len(slots)), distinct)
-    bits = np.zeros(_power_of_two(BITS_PER_KEY * len(seeds)) // 64, np.uint64)
-    lookups.mark_bits(bits, _shift(64 * len(bits)), seeds)
+    bits = np.zeros(max(_power_of_two(BITS_PER_KEY * len(seeds)) // 64, 2), np.uint64)
+    lookups.mark_bits(bits, _shift(len(bits)), seeds)
     lists = np.concatenate([[0], ends]).astype(np.int32)
     return {"bits": bits, "slots": slots, "keys": distinct, "lists": lists, "items": items[order]}, order
 
@@ -140,7 +140,7 @@ def texts_with_items(texts: Words, table: Table, items: int) -> Iterator[Ints]:
 def _arguments(table: Table) -> tuple[Hashes, np.uint64, Ints, np.uint64, Hashes, Ints, Ints]:
     """A table as the loops take it."""
     bits, slots = table["bits"], table["slots"]
-    return bits, _shift(64 * len(bits)), slots, _shift(len(slots)), table["keys"], table["lists"], table["items"]
+    return bits, _shift(len(bits)), slots, _shift(len(slots)), table["keys"], table["lists"], table["items"]
 
 
 def _in_turns(find: Callable[[int, Ints, Ints], tuple[int, int]], texts: int, items: int) -> Iterator[Ints]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.decontamination.matching import MIN_BLOCK
+from cosmo_assets.decontamination.matching import FEW, MIN_BLOCK
 from cosmo_assets.decontamination.overlap import Spelling, block_overlaps, word_overlaps
 from cosmo_assets.words.hashing import hashed
 from tests.sample_benchmarks import plain_items
@@ -32,6 +32,13 @@ def by_difflib(text: str, item: str) -> Found:
 
 
 def compiled(text: str, items: Sequence[str]) -> list[Found]:
+    """Both ways: with the items indexed one by one, and with the text indexed for more than `FEW`."""
+    one_by_one = [found for item in items for found in measured(text, [item])]
+    assert measured(text, [*items, *[""] * FEW, "x"])[: len(items)] == one_by_one
+    return one_by_one
+
+
+def measured(text: str, items: Sequence[str]) -> list[Found]:
     letters = np.array([ord(char) for item in items for char in item], np.uint32)
     spelled = Spelling(letters, np.cumsum([0, *map(len, items)]))
     points = np.array([ord(char) for char in text], np.uint32)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmo_assets.decontamination import tables
+from cosmo_assets.decontamination import lookups, tables
 from cosmo_assets.decontamination.tables import (
     SHORT_SEED,
     gram_table,
@@ -183,3 +183,14 @@ def test_an_ngram_that_one_word_fills_is_passed_over(size: int) -> None:
 @pytest.mark.parametrize(("texts", "items"), [([], [ITEM]), ([ITEM], []), ([], []), ([[]], [[]])])
 def test_no_texts_or_no_items_make_no_pairs(texts: Texts, items: Texts) -> None:
     assert found_by_grams(texts, items, 3) == found_whole(texts, items) == []
+
+
+@pytest.mark.parametrize("count", [1, 100, 4096])
+def test_bits_pass_every_key_that_is_there_and_few_others(count: int) -> None:
+    drawn = np.random.default_rng(count).integers(0, 1 << 64, count + 20_000, dtype=np.uint64)
+    keys, others = drawn[:count], drawn[count:]
+    table = gram_table(Words(keys, np.concatenate([[np.uint64(0)], keys]), np.array([0, count])), 1, degenerate=True)
+    shift = tables._shift(len(table["bits"]))
+    there = table["keys"]
+    assert all(lookups.may_have(table["bits"], shift, key) for key in there)
+    assert np.mean([lookups.may_have(table["bits"], shift, key) for key in others]) < 0.01
