@@ -45,6 +45,24 @@ def spell(text: Bytes, ascii_letters: Points, starts: Ints, letters: Points, spe
 
 
 @compiled
+def spell_all(
+    text: Bytes,
+    offsets: Offsets,
+    ascii_letters: Points,
+    starts: Ints,
+    letters: Points,
+    spelled: Points,
+    bounds: Offsets,
+) -> None:
+    """`spell` for texts that lie one after the other, text d from `offsets[d]` to `offsets[d + 1]`; what is written of
+    it stands from `bounds[d]` to `bounds[d + 1]`."""
+    bounds[0] = 0
+    for number in range(len(offsets) - 1):
+        one, room = text[offsets[number] : offsets[number + 1]], spelled[bounds[number] :]
+        bounds[number + 1] = bounds[number] + spell(one, ascii_letters, starts, letters, room)
+
+
+@compiled
 def link_starts(text: Points, heads: Ints, links: Ints) -> None:
     """Chains of the places in a text where MIN_BLOCK equal characters may begin: first `heads` of their hash, then
     `links` of each place, ascending, -1 at the end. `heads` has a power of two slots."""

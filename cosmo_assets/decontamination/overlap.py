@@ -30,11 +30,10 @@ class Spelling:
     @classmethod
     def of(cls, texts: pa.Array, alphabet: AlphabetName) -> Self:
         data, offsets = utf8(texts)
-        parts = [
-            spelled(data[start:end], alphabet).copy()
-            for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-        ]
-        return cls(np.concatenate([np.empty(0, np.uint32), *parts]), np.cumsum([0, *map(len, parts)]))
+        table, bounds = alphabet_table(alphabet), np.empty(len(offsets), np.int64)
+        letters = np.empty(MOST_LETTERS * int(offsets[-1] - offsets[0]) + 1, np.uint32)
+        matching.spell_all(data, offsets, table.ascii, table.starts, table.letters, letters, bounds)
+        return cls(letters[: bounds[-1]].copy(), bounds)
 
     def __getitem__(self, number: int) -> Points:
         return self.letters[self.bounds[number] : self.bounds[number + 1]]

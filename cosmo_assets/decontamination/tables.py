@@ -77,8 +77,9 @@ def whole_table(words: Words, chosen: Ints) -> Table:
 
 
 def _lookup(keys: Hashes, items: Ints, seeds: Hashes) -> tuple[Table, npt.NDArray[np.intp]]:
-    """The table of pairs (key, item), each once, with `seeds` in its bits; and which of the pairs it has, in order."""
-    order = np.lexsort((items, keys))
+    """The table of pairs (key, item), by item, each once, with `seeds` in its bits; and which of the pairs it has, in
+    order."""
+    order = np.argsort(keys, kind="stable")
     sorted_keys, sorted_items = keys[order], items[order]
     new_key = np.ones(len(keys), np.bool_)
     new_key[1:] = sorted_keys[1:] != sorted_keys[:-1]

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from cosmo_assets.decontamination.benchmarks import LONG, Item
 
 COMMON_ITEMS = 10
@@ -37,13 +39,12 @@ def own_wording(items: Iterable[Item]) -> list[Item]:
 
 def _common_beginnings(texts: Sequence[str]) -> list[int]:
     """How many characters each of the sorted texts has in common with COMMON_ITEMS - 1 of its neighbours."""
-    lengths = [0] * len(texts)
-    for first in range(len(texts) - COMMON_ITEMS + 1):
-        last = first + COMMON_ITEMS - 1
-        shared = len(os.path.commonprefix((texts[first], texts[last])))  # noqa: RUF071 - characters are meant
-        for number in range(first, last + 1):
-            lengths[number] = max(lengths[number], shared)
-    return lengths
+    lasts = texts[COMMON_ITEMS - 1 :]
+    shared = [len(os.path.commonprefix(ends)) for ends in zip(texts, lasts, strict=False)]  # noqa: RUF071 - characters
+    lengths = np.zeros(len(texts), np.int64)
+    for place in range(COMMON_ITEMS if shared else 0):
+        np.maximum(lengths[place : place + len(shared)], shared, out=lengths[place : place + len(shared)])
+    return list(map(int, lengths))
 
 
 def _without(item: Item, length: int) -> Item:

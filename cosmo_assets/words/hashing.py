@@ -10,7 +10,6 @@ sums: gram(i, n) = prefix[i + n] - prefix[i] * BASE**n modulo 2**64.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.words.alphabet import AlphabetName, alphabet_table
@@ -45,10 +44,10 @@ class Words:
 
     def starts(self, size: int) -> Offsets:
         """Where windows of `size` words begin that lie within one text."""
-        texts = np.repeat(np.arange(len(self)), np.diff(self.bounds))
-        starts: Offsets = np.arange(max(len(self.hashes) - size + 1, 0), dtype=np.int64)
-        within: npt.NDArray[np.bool_] = texts[starts] == texts[starts + size - 1]
-        return starts[within]
+        counts = np.maximum(np.diff(self.bounds) - size + 1, 0)
+        skipped = self.bounds[:-1] - np.cumsum(counts) + counts
+        starts: Offsets = np.arange(counts.sum(), dtype=np.int64) + np.repeat(skipped, counts)
+        return starts
 
     def owners(self, starts: Offsets) -> Ints:
         """The text to which each place belongs."""
