@@ -112,5 +112,5 @@ def _long_enough(name: str, spec: Spec) -> None:
 
 def identity(spec: Spec) -> str:
     """The digest of a spec, wherever its shards and its reference lie."""
-    said = spec.model_dump(mode="json", exclude={"shards": {"__all__": {"path"}}, "doremi": {"reference"}})
+    said = spec.model_dump(mode="json", exclude={"shards": {"__all__": {"path"}}, "weighing": {"reference"}})
     return json_digest(said)
