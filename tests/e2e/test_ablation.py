@@ -20,10 +20,11 @@ from click.testing import CliRunner, Result
 
 from cosmo_assets.cli.main import main
 from cosmo_assets.proxy.ablation import Ablation
+from cosmo_assets.proxy.batches import Batches
 from cosmo_assets.proxy.domains import doge, doremi
 from cosmo_assets.proxy.launch import LAUNCH
 from cosmo_assets.proxy.rows import Item
-from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, ROWS, SPEC, Proxy
+from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, ROWS, SPEC, Proxy, Spec
 from cosmo_assets.proxy.updates import doge_update, doremi_update
 from tests.corpora import ROOT
 from tests.engines import python_with_torch
@@ -178,11 +179,17 @@ def test_weights_are_those_of_the_method_written_out_and_the_same_after_a_kill(
     tmp_path: Path, method: Callable[..., dict[str, float]]
 ) -> None:
     python = python_with_torch()
-    shards = {name: [write_shard(tmp_path / name / "a.ds", documents)] for name, documents in domains(1, 300).items()}
+    shards = {
+        name: [write_shard(tmp_path / name / "a.ds", documents[: 300 if name == "noise" else 30])]
+        for name, documents in domains(1, 300).items()
+    }
     # so small a batch often lacks a domain; a gradient that is clipped hides by what the loss was divided
     proxy = Proxy(d_model=32, layers=1, heads=2, sequence=16, batch=4, steps=30, warm_up=0.2, clip=100)
     method(tmp_path / "weights", shards, proxy, python, **{"eta": 0.5} if method is doremi else {"mu": 0.02})
     (run,) = (tmp_path / "weights" / "runs").glob("proxy-*")
+    batches = Batches(Spec.model_validate_json((run / SPEC).read_text(encoding="utf-8")))
+    drawn = np.concatenate([batches.of(step)[1] for step in range(300)])
+    assert np.bincount(drawn) / len(drawn) == pytest.approx(1 / 3, abs=0.06), "whatever a domain has"
     again = tmp_path / "again"
     again.mkdir()
     for name in (SPEC, ROWS):
