@@ -339,6 +339,12 @@ MEANINGS: dict[str, dict[str, str]] = {
         "block": "Documents in a block, at which measures are taken that depend on their number",
         "rate": "How often a corpus of the same kind is stopped for nothing, at most",
         "accepted": "Versions of `corpus_diversity` that pass whatever they are compared with",
+        "coefficient": "The diversity coefficient as a further measure; null: none",
+    },
+    "Coefficient": {
+        "model": "The probe: folder of a language model as transformers saves it, with its tokenizer.json; relative to "
+        "the recipe's file",
+        "tokens": "Tokens of each document that are measured, at most",
     },
     "ExactMethod": {"method": "The same words in the same order"},
     "MinHashMethod": {

@@ -1,12 +1,12 @@
-"""What small models say of data: `cosmo ablation`, `cosmo doremi`.
+"""What small models say of data: `cosmo ablation`, `cosmo doremi`, `cosmo doge`.
 
 Belongs here: its options, and what it prints. Does not belong here: trainings and comparison (`cosmo_assets.proxy`).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -74,39 +74,75 @@ def ablation(
     console.print(verdicts_table(found))
 
 
+def _weighs(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that all commands have that weigh domains."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="The weights, as JSON."),
+        click.option("--python", envvar="COSMO_PROXY_PYTHON", help="An interpreter with torch and transformers. "
+                     "Default: $COSMO_PROXY_PYTHON, else this one."),
+        click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Of the proxy: see "
+                     "`cosmo ablation`."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."),
+        click.option("--domain", "domains", multiple=True, required=True, metavar="NAME=PATH", help="A corpus, a "
+                     "folder of shards or a .ds file; a name given again adds to it."),
+        click.argument("folder", type=click.Path(file_okay=False, path_type=Path)),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--domain", "domains", multiple=True, required=True, metavar="NAME=PATH", help="A corpus, a folder of "
-              "shards or a .ds file; a name given again adds to it.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn.")
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Of the proxy: see `cosmo ablation`.")
-@click.option("--python", envvar="COSMO_PROXY_PYTHON", help="An interpreter with torch and transformers. Default: "
-              "$COSMO_PROXY_PYTHON, else this one.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="The weights, as JSON.")
-def doremi(
-    folder: Path, domains: tuple[str, ...], seed: int, settings: tuple[str, ...], python: str | None, as_json: bool
-) -> None:
+@_weighs
+def doremi(**options: Any) -> None:
     """The weights of domains by DoReMi: more of what a small model still learns.
 
     Trains a reference model and a proxy, and writes tables of weights, of every step and of losses into FOLDER. The
     answer is the components of a recipe's mixture. What is trained already is not trained again.
     """
+    from cosmo_assets.proxy.domains import doremi as method
+
+    _answer(method, **options)
+
+
+@click.command()
+@_weighs
+@click.option("--mu", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True, help="The larger, "
+              "the nearer to equal weights.")  # fmt: skip
+def doge(**options: Any) -> None:
+    """The weights of domains by DoGE: more of what helps a small model with the other domains.
+
+    Trains a proxy, and writes tables of weights, of every step and of losses into FOLDER. The answer is the components
+    of a recipe's mixture. What is trained already is not trained again.
+    """
+    from cosmo_assets.proxy.domains import doge as method
+
+    _answer(method, **options)
+
+
+def _answer(
+    method: Callable[..., dict[str, float]],
+    folder: Path,
+    domains: tuple[str, ...],
+    settings: tuple[str, ...],
+    python: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Weigh the domains, and print the components of a mixture."""
     import sys
 
     import yaml
     from rich.progress import Progress
 
-    from cosmo_assets.proxy.domains import doremi as weigh
-
     with Progress(console=console, disable=as_json) as bar:
         task = bar.add_task("trainings", total=None)
-        weights = weigh(
+        weights = method(
             folder,
             _shards("--domain", domains),
             _proxy(settings),
             python or sys.executable,
-            seed=seed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **options,
         )
     if as_json:
         print_json(weights)

@@ -3,6 +3,9 @@
 Belongs here: its definition and what it shows. Does not belong here: sampling and measuring (`stage`).
 """
 
+import os
+import sys
+
 import dagster as dg
 
 from cosmo_assets.charts import ranges
@@ -32,7 +35,8 @@ def corpus_diversity(
 ) -> Result:
     """How diverse the chosen documents are, by a sample: meanings, words, clusters, stock phrases; and whether less so
     than in the accepted version."""
-    manifest = stage.build(workspace(context, store, recipe), embedder.create())
+    python = os.environ.get("COSMO_PROXY_PYTHON") or sys.executable
+    manifest = stage.build(workspace(context, store, recipe), embedder.create(), python)
     values, intervals = manifest.summary["measures"], manifest.summary["intervals"]
     found = {verdict.measure: verdict for verdict in stage.verdicts(manifest, recipe)}
     table, relative = [], []

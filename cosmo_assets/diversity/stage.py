@@ -8,6 +8,8 @@ kept in `run` of the version that is built next (as `cosmo_assets.drift` does), 
 computed; a version that is not accepted hands on what it was compared with itself.
 """
 
+import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from cosmo_assets.diversity.gate import Mean, Measured, Tally, Verdict, decide, measured
+from cosmo_assets.diversity.probing import MEASURE, Probe
 from cosmo_assets.drift import KEY
 from cosmo_assets.ids import numbers_of, uniforms
 from cosmo_assets.real.texts import REAL, mixture_buckets
@@ -31,16 +34,17 @@ ASSET = "corpus_diversity"
 STAGE_VERSION = "1"
 
 
-def build(workspace: Workspace, embedder: Embedder) -> Manifest:
+def build(workspace: Workspace, embedder: Embedder, python: str = sys.executable) -> Manifest:
     """Build `corpus_diversity`. Cost: the ids of all documents, sorted; texts of the buckets, read once; of the sample
     embedding (none where `text_embeddings` are there) and measuring. Memory: ids of all documents, texts of the sample
-    and of one part file.
+    and of one part file. With `diversity.coefficient` also `Probe.measure`, in the interpreter `python`.
 
     Raises:
-        CosmoError: the sample does not fill two blocks.
+        CosmoError: the sample does not fill two blocks; the interpreter has no torch, or the probe is none.
     """
     store, section = workspace.store, section_of(workspace.recipe)
     mixture, prompts = store.open("mixture"), store.open("prompt_table")
+    probe = Probe.of(workspace.recipe, section.coefficient) if section.coefficient else None
     buckets = [bucket for bucket in mixture_buckets(mixture) if bucket != REAL]
     texts = {bucket: store.open("generations", bucket) for bucket in buckets}
     embedded = workspace.recipe.deduplication.compares_meanings
@@ -48,7 +52,7 @@ def build(workspace: Workspace, embedder: Embedder) -> Manifest:
 
     def produce(writer: DatasetWriter) -> None:
         documents, sample = _sample(writer, mixture, prompts, texts, section.sample)
-        _measure(writer, workspace, embedder, documents, sample, prompts, texts, vectors)
+        _measure(writer, workspace, embedder, probe, python, documents, sample, prompts, texts, vectors)
         if (accepted := last_accepted(store, workspace.recipe)) is not None:
             writer.run[KEY] = accepted
 
@@ -62,6 +66,7 @@ def build(workspace: Workspace, embedder: Embedder) -> Manifest:
             "block": section.block,
             "model": embedder.name,
             "revision": embedder.revision,
+            **({"probe": probe.digest, "tokens": probe.tokens} if probe else {}),
         },
     )
 
@@ -129,6 +134,8 @@ def _measure(
     writer: DatasetWriter,
     workspace: Workspace,
     embedder: Embedder,
+    probe: Probe | None,
+    python: str,
     documents: int,
     sample: pl.DataFrame,
     prompts: Dataset,
@@ -147,6 +154,10 @@ def _measure(
     block = section_of(workspace.recipe).block
     model = f"{embedder.name} {embedder.revision}"
     found = measured(said, unit, labels, clusters=len(clusters), model=model, block=block)
+    if probe:
+        batches = len(said) // block
+        mean = probe.measure(said.to_pylist(), block, python, lambda done: workspace.progress(done, batches, "batches"))
+        found = replace(found, means={**found.means, MEASURE: mean})
     everything: dict[str, Mean | Tally] = {**found.means, **found.tallies}
     rows = [
         {

@@ -22,11 +22,12 @@ from cosmo_resources.storage.files import exclusive, write_text
 
 Progress = Callable[[int, int], None]
 """Is told steps done and steps in all."""
-LAUNCH = (
-    "import runpy, sys; sys.path.append(sys.argv.pop(1));"
-    "runpy.run_module('cosmo_assets.proxy.train', run_name='__main__', alter_sys=True)"
+_LAUNCH = (
+    "import runpy, sys; sys.path.append(sys.argv.pop(1));runpy.run_module({!r}, run_name='__main__', alter_sys=True)"
 )
 """The project comes last on the path: another interpreter's packages are not those beside it."""
+TRAIN = "cosmo_assets.proxy.train"
+LAUNCH = _LAUNCH.format(TRAIN)
 LOG = "train.log"
 
 _INTERPRETER = (
@@ -76,8 +77,29 @@ def train(folder: Path, runs: Sequence[Path], steps: int, python: str, progress:
 
 
 def _run(folder: Path, runs: Sequence[Path], steps: int, python: str, progress: Callable[[int], None]) -> None:
-    root, log, finished = Path(cosmo_assets.__path__[0]).parent, folder / LOG, 0
-    command = [python, "-P", "-c", LAUNCH, str(root), *map(str, runs)]
+    finished = 0
+
+    def said(line: str) -> None:
+        nonlocal finished
+        step, _, _ = line.partition(" ")
+        finished += step == "done"
+        progress(finished * steps + (int(step) if step.isdecimal() else 0))
+
+    log = folder / LOG
+    run_program(TRAIN, runs, python, log, said, f"read {log}; the same command goes on with what is not done")
+
+
+def run_program(
+    module: str, arguments: Sequence[object], python: str, log: Path, said: Callable[[str], None], remedy: str
+) -> None:
+    """Run a module of the project in another interpreter: each line that it writes is `said`, errors go to the log.
+    `remedy` is for what fails there.
+
+    Raises:
+        CosmoError: the interpreter lacks torch or transformers, or the program failed.
+    """
+    root = Path(cosmo_assets.__path__[0]).parent
+    command = [python, "-P", "-c", _LAUNCH.format(module), str(root), *map(str, arguments)]
     with log.open("w", encoding="utf-8") as errors:
         try:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
@@ -86,15 +108,13 @@ def _run(folder: Path, runs: Sequence[Path], steps: int, python: str, progress: 
         with process:
             assert process.stdout is not None  # noqa: S101
             for line in process.stdout:
-                step, _, _ = line.partition(" ")
-                finished += step == "done"
-                progress(finished * steps + (int(step) if step.isdecimal() else 0))
+                said(line)
     if process.returncode:
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it was killed"]
-        missing = "No module named" in said[-1]
+        errors_said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it was killed"]
+        missing = "No module named" in errors_said[-1]
         raise CosmoError(
-            f"{python} ended with exit code {process.returncode}: {said[-1]}",
-            remedy=_INTERPRETER if missing else f"read {log}; the same command goes on with what is not done",
+            f"{python} ended with exit code {process.returncode}: {errors_said[-1]}",
+            remedy=_INTERPRETER if missing else remedy,
         )
 
 
@@ -112,5 +132,5 @@ def _long_enough(name: str, spec: Spec) -> None:
 
 def identity(spec: Spec) -> str:
     """The digest of a spec, wherever its shards and its reference lie."""
-    said = spec.model_dump(mode="json", exclude={"shards": {"__all__": {"path"}}, "doremi": {"reference"}})
+    said = spec.model_dump(mode="json", exclude={"shards": {"__all__": {"path"}}, "weighing": {"reference"}})
     return json_digest(said)

@@ -5,7 +5,7 @@ Belongs here: fields and their bounds, file names. Does not belong here: trainin
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import pydantic
 
@@ -58,10 +58,19 @@ class Doremi(_Frozen):
     """DoReMi: the folder of the finished training of the reference model, what that training is, and the update's
     settings (`updates`)."""
 
+    signal: ClassVar = "excess"
+    """What of each domain the update goes by."""
     reference: Path
     digest: str
     eta: Rate
     smoothing: Annotated[float, pydantic.Field(ge=0, lt=1)]
+
+
+class Doge(_Frozen):
+    """DoGE: its update's setting (`updates`)."""
+
+    signal: ClassVar = "score"
+    mu: Rate
 
 
 class Spec(_Frozen):
@@ -73,7 +82,8 @@ class Spec(_Frozen):
     vocabulary: Count
     even: bool = False
     """Whether each domain gives the same share of the sequences; else each gives what it has tokens."""
-    doremi: Doremi | None = None
+    weighing: Doremi | Doge | None = None
+    """How domains are weighed anew at each step; else all tokens count the same."""
     rows: str
     """Digest of the rows to score."""
     seed: Annotated[int, pydantic.Field(ge=0)]

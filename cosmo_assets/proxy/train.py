@@ -7,9 +7,10 @@ Usage: python -m cosmo_assets.proxy.train [--checkpoint-seconds N] FOLDER...
 
 A folder holds spec.json (`Spec`) and rows.npz: `tokens`, all rows one after the other; `ends`, where each ends in it;
 `given`, of how many tokens each row's beginning is that is not scored. The program adds result.npz, with `losses` (nats
-a token, by step) and `log_likelihoods` (nats, by row, in their order), and the model as transformers saves it. With
-DoReMi also `excess` (nats a token) and `weights`, both steps x domains: those after each step. A folder
-with a result is left as it is. Killed, it goes on from its last checkpoint and comes to the same result.
+a token, by step) and `log_likelihoods` (nats, by row, in their order), and the model as transformers saves it. Where
+domains are weighed also `weights` and what they follow from, `excess` (DoReMi; nats a token) or `score` (DoGE), both
+steps x domains: those after each step. A folder with a result is left as it is. Killed, it goes on from its last
+checkpoint and comes to the same result.
 """
 
 import argparse
@@ -29,8 +30,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cosmo_assets.proxy.batches import Batches, scheduled
-from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, ROWS, SPEC, Spec
-from cosmo_assets.proxy.updates import Array, doremi_update, excess_losses
+from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, ROWS, SPEC, Doremi, Spec
+from cosmo_assets.proxy.updates import Array, doge_scores, doge_update, doremi_update, excess_losses
 
 CHECKPOINT_SECONDS = 20.0
 PROGRESS_SECONDS = 1.0
@@ -97,11 +98,11 @@ def trained(
         {"params": decays[False], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=proxy.rate, betas=(0.9, 0.95))
-    found, first = {"losses": np.zeros(proxy.steps)}, 0
-    if spec.doremi:
-        reference = LlamaForCausalLM.from_pretrained(spec.doremi.reference / MODEL).to(device).eval()
-        domains = 1 + max(shard.domain for shard in spec.shards)
-        found |= {"excess": np.zeros((proxy.steps, domains)), "weights": np.full((proxy.steps, domains), 1 / domains)}
+    found: dict[str, Array] = {"losses": np.zeros(proxy.steps)}
+    first = 0
+    weighed = Weighed(spec, device) if spec.weighing else None
+    if weighed:
+        found |= weighed.found
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
@@ -119,17 +120,7 @@ def trained(
         for group in optimizer.param_groups:
             group["lr"] = proxy.rate * scheduled(proxy, step)
         each = token_losses(model, tokens)
-        loss = each.mean()
-        if spec.doremi:
-            with torch.no_grad():
-                expected = token_losses(reference, tokens)
-            last = max(step - 1, 0)  # before the first: no excess, equal weights
-            found["excess"][step] = excess_losses(_numbers(each), _numbers(expected), of_domains, found["excess"][last])
-            found["weights"][step] = doremi_update(
-                found["weights"][last], found["excess"][step], eta=spec.doremi.eta, smoothing=spec.doremi.smoothing
-            )
-            counted = torch.from_numpy(found["weights"][step][of_domains]).float().to(device)
-            loss = (each.mean(dim=1) * counted).sum() / counted.sum()
+        loss = weighed.loss(model, step, tokens, of_domains, each) if weighed else each.mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), proxy.clip)
@@ -150,6 +141,49 @@ def trained(
             _replace(checkpoint, partial(torch.save, state))
             saved = time.monotonic()
     return found
+
+
+class Weighed:
+    """The loss of each step where domains are weighed, and in `found` what the weights were and followed from."""
+
+    def __init__(self, spec: Spec, device: str) -> None:
+        assert spec.weighing is not None  # noqa: S101
+        self.spec, self.by = spec, spec.weighing
+        shape = (spec.proxy.steps, 1 + max(shard.domain for shard in spec.shards))
+        self.found = {self.by.signal: np.zeros(shape), "weights": np.full(shape, 1 / shape[1])}
+        if isinstance(self.by, Doremi):
+            self.reference = LlamaForCausalLM.from_pretrained(self.by.reference / MODEL).to(device).eval()
+
+    def loss(
+        self,
+        model: LlamaForCausalLM,
+        step: int,
+        tokens: torch.Tensor,
+        of_domains: npt.NDArray[np.int64],
+        each: torch.Tensor,
+    ) -> torch.Tensor:
+        """The loss (nats) of a step, by the weights after it; `each` as `token_losses` of the model gives it."""
+        signals, weights = self.found[self.by.signal], self.found["weights"]
+        last = max(step - 1, 0)  # before the first: nothing is above the reference or worth more, equal weights
+        if isinstance(self.by, Doremi):
+            with torch.no_grad():
+                expected = token_losses(self.reference, tokens)
+            signals[step] = excess_losses(_numbers(each), _numbers(expected), of_domains, signals[last])
+            weights[step] = doremi_update(weights[last], signals[step], eta=self.by.eta, smoothing=self.by.smoothing)
+        else:
+            present = np.unique(of_domains)
+            gradients = np.stack([_gradient(model, each[torch.from_numpy(of_domains == one)]) for one in present])
+            signals[step] = signals[last]  # which one without a sequence keeps
+            signals[step, present] = doge_scores(gradients, self.spec.proxy.rate * scheduled(self.spec.proxy, step))
+            weights[step] = doge_update(weights[last], signals[step], mu=self.by.mu)
+        counted = torch.from_numpy(weights[step][of_domains]).float().to(each.device)
+        return (each.mean(dim=1) * counted).sum() / counted.sum()
+
+
+def _gradient(model: LlamaForCausalLM, losses: torch.Tensor) -> Array:
+    """Of the mean of some losses, by parameter."""
+    parts = torch.autograd.grad(losses.mean(), list(model.parameters()), retain_graph=True)
+    return _numbers(torch.cat([part.flatten() for part in parts]))
 
 
 def token_losses(model: LlamaForCausalLM, tokens: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ def doremi_update(weights: Array, excess: Array, *, eta: float = ETA, smoothing:
 
 
 def doge_scores(gradients: Array, rate: float, target: Array | None = None) -> Array:
-    """What a step on each domain is worth to the others, or to a target (DoGE; Fan et al. 2023): by first order, how
+    """What a step on each domain is worth to the others, or to a target (DoGE; Fan et al. 2024): by first order, how
     much their loss falls.
 
     `gradients` are domains x parameters, `target` is by parameter, `rate` the learning rate of the step.
@@ -51,7 +51,7 @@ def doge_scores(gradients: Array, rate: float, target: Array | None = None) -> A
 
 
 def doge_update(weights: Array, scores: Array, *, mu: float = MU) -> Array:
-    """The weights after a step of DoGE (Fan et al. 2023): w' ~ w exp(scores / mu). All arrays are by domain."""
+    """The weights after a step of DoGE (Fan et al. 2024): w' ~ w exp(scores / mu). All arrays are by domain."""
     return _multiplied(weights, scores / mu)
 
 

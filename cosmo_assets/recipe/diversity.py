@@ -1,7 +1,7 @@
 """Diversity: what of a corpus is measured, and when it counts as worse than the version that was accepted.
 
-Belongs here: the size of the sample and of its blocks, the rate of false alarms, versions accepted by hand. Does not
-belong here: the measures, or how they are compared (`cosmo_assets.diversity`).
+Belongs here: the size of the sample and of its blocks, the rate of false alarms, versions accepted by hand, the probe.
+Does not belong here: the measures, or how they are compared (`cosmo_assets.diversity`).
 """
 
 from typing import Annotated
@@ -9,6 +9,15 @@ from typing import Annotated
 from pydantic import Field
 
 from cosmo_assets.recipe.fields import Count, Section
+
+
+class Coefficient(Section):
+    """The diversity coefficient (Lee et al. 2023), by a probe."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Folder of a language model as transformers saves it, with its tokenizer.json."""
+    tokens: Annotated[int, Field(ge=2)] = 128
+    """Of each document, at most."""
 
 
 class Diversity(Section):
@@ -22,3 +31,5 @@ class Diversity(Section):
     """How often a corpus of the same kind is stopped for nothing."""
     accepted: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]+$")], ...] = ()
     """Versions of corpus_diversity that pass whatever they are compared with."""
+    coefficient: Coefficient | None = Field(default=None, exclude_if=lambda section: section is None)
+    """None: not measured, and the digest of a recipe that never heard of it."""

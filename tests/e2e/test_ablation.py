@@ -1,11 +1,14 @@
 """Proxies that are really trained: the commands of the page on proxies, and a training that is killed."""
 
 import json
+import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,10 +20,12 @@ from click.testing import CliRunner, Result
 
 from cosmo_assets.cli.main import main
 from cosmo_assets.proxy.ablation import Ablation
+from cosmo_assets.proxy.batches import Batches
+from cosmo_assets.proxy.domains import doge, doremi
 from cosmo_assets.proxy.launch import LAUNCH
 from cosmo_assets.proxy.rows import Item
-from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, Proxy
-from cosmo_assets.proxy.updates import doremi_update
+from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, ROWS, SPEC, Proxy, Spec
+from cosmo_assets.proxy.updates import doge_update, doremi_update
 from tests.corpora import ROOT
 from tests.engines import python_with_torch
 from tests.facts import domains, items, texts, write_shard
@@ -62,7 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result
 
 def test_the_commands_of_the_page_end_well(trained: tuple[Path, list[Result], list[float]]) -> None:
     folder, results, written = trained
-    assert len(results) == 3
+    assert len(results) == 4
     for result in results:
         assert result.exit_code == 0, result.output
     assert len(list((folder / "proof").rglob(RESULT))) == 9
@@ -102,6 +107,23 @@ def test_doremi_gives_most_to_what_is_still_learnt_and_answers_the_mean_of_the_s
         assert [row["weight"] for row in after] == pytest.approx(doremi_update(old, excess), abs=1e-9)
 
 
+def test_doge_gives_the_noise_the_least_and_answers_the_mean_of_the_steps(
+    trained: tuple[Path, list[Result], list[float]],
+) -> None:
+    said = trained[1][3].output
+    components = yaml.safe_load(said[said.index("mixture:") :])["mixture"]["components"]
+    history = pq.read_table(trained[0] / "shares" / "history.parquet").to_pylist()
+    steps = [history[start : start + 3] for start in range(0, len(history), 3)]
+    assert len(steps) == STEPS
+    for name, of in components.items():
+        weights = [row["weight"] for row in history if row["domain"] == name]
+        assert of["weight"] == pytest.approx(np.mean(weights), abs=1e-6)
+    assert components["noise"]["weight"] < 0.5 * min(components["clean"]["weight"], components["half"]["weight"])
+    for before, after in pairwise([[{"weight": 1 / 3}] * 3, *steps]):
+        old, scores = np.array([row["weight"] for row in before]), np.array([row["score"] for row in after])
+        assert [row["weight"] for row in after] == pytest.approx(doge_update(old, scores), abs=1e-9)
+
+
 def test_seeds_differ_and_the_model_is_one_that_transformers_loads(
     trained: tuple[Path, list[Result], list[float]],
 ) -> None:
@@ -115,29 +137,74 @@ def test_seeds_differ_and_the_model_is_one_that_transformers_loads(
     assert all(one[0] > 4 > 2 > one[-1] for one in losses)
 
 
+def start(python: str, *arguments: str | Path) -> "subprocess.Popen[str]":
+    command = [python, "-P", "-c", LAUNCH, str(ROOT), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def killed_at_its_first_checkpoint(python: str, run: Path) -> None:
+    with start(python, "--checkpoint-seconds", "0", run) as process:
+        while not (run / CHECKPOINT).exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert not (run / RESULT).exists()
+
+
+def finished(python: str, *runs: Path) -> list[int]:
+    """The steps that were done before, of each training, after it has been finished."""
+    with start(python, *runs) as process:
+        said = process.communicate()[0].splitlines()
+    assert process.returncode == 0
+    assert said[-1] == f"done {runs[-1]}"
+    return [next(int(line.split()[0]) for line in said if line.endswith(str(run))) for run in runs]
+
+
 def test_a_killed_training_goes_on_and_comes_to_the_same_result(tmp_path: Path) -> None:
     python = python_with_torch()
     arms = {name: [write_shard(tmp_path / name / "a.ds", texts(0.0, 1, 400))] for name in ("one", "same")}
     proxy = Proxy(d_model=32, layers=1, heads=2, sequence=16, batch=8, steps=200)
     ablation = Ablation.prepare(tmp_path / "proof", arms, [Item.model_validate(items()[0])], {}, proxy, 3)
     one, same = ablation.runs["one", 0], ablation.runs["same", 0]
-
-    def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-        command = [python, "-P", "-c", LAUNCH, str(ROOT), *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    with start("--checkpoint-seconds", "0", one) as process:
-        while not (one / CHECKPOINT).exists():
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-    assert not (one / RESULT).exists()
-    with start(one, same) as process:
-        said = process.communicate()[0].splitlines()
-    assert process.returncode == 0
-    assert said[-1] == f"done {same}"
-    of_one, of_same = (next(int(line.split()[0]) for line in said if line.endswith(str(run))) for run in (one, same))
+    killed_at_its_first_checkpoint(python, one)
+    of_one, of_same = finished(python, one, same)
     assert 0 == of_same < of_one < proxy.steps
     with np.load(one / RESULT) as ours, np.load(same / RESULT) as theirs:
         for name in ("losses", "log_likelihoods"):
             assert (ours[name] == theirs[name]).all()
+
+
+@pytest.mark.parametrize("method", [doremi, doge], ids=["doremi", "doge"])
+def test_weights_are_those_of_the_method_written_out_and_the_same_after_a_kill(
+    tmp_path: Path, method: Callable[..., dict[str, float]]
+) -> None:
+    python = python_with_torch()
+    shards = {
+        name: [write_shard(tmp_path / name / "a.ds", documents[: 300 if name == "noise" else 30])]
+        for name, documents in domains(1, 300).items()
+    }
+    # so small a batch often lacks a domain; a gradient that is clipped hides by what the loss was divided
+    proxy = Proxy(d_model=32, layers=1, heads=2, sequence=16, batch=4, steps=30, warm_up=0.2, clip=100)
+    method(tmp_path / "weights", shards, proxy, python, **{"eta": 0.5} if method is doremi else {"mu": 0.02})
+    (run,) = (tmp_path / "weights" / "runs").glob("proxy-*")
+    batches = Batches(Spec.model_validate_json((run / SPEC).read_text(encoding="utf-8")))
+    drawn = np.concatenate([batches.of(step)[1] for step in range(300)])
+    assert np.bincount(drawn) / len(drawn) == pytest.approx(1 / 3, abs=0.06), "whatever a domain has"
+    again = tmp_path / "again"
+    again.mkdir()
+    for name in (SPEC, ROWS):
+        shutil.copy(run / name, again / name)
+    killed_at_its_first_checkpoint(python, again)
+    (before,) = finished(python, again)
+    assert 0 < before < proxy.steps
+    with np.load(run / RESULT) as ours, np.load(again / RESULT) as theirs:
+        found = dict(ours)
+        assert all((theirs[name] == array).all() for name, array in found.items())
+    plain = ROOT / "tests" / "doubles" / "plain_domain_weights.py"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    said = subprocess.run([python, plain, run], capture_output=True, check=True, text=True, env=environment).stdout
+    expected = json.loads(said.splitlines()[-1])
+    assert np.ptp(found["weights"], axis=0).max() > 0.05, "weights that hardly move prove nothing"
+    assert found["losses"] == pytest.approx(np.array(expected["losses"]), rel=1e-4)
+    assert found["weights"] == pytest.approx(np.array(expected["weights"]), abs=1e-4)
+    assert found["excess" if method is doremi else "score"] == pytest.approx(np.array(expected["signals"]), abs=1e-4)

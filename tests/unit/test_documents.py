@@ -128,6 +128,13 @@ def test_every_page_is_in_the_navigation_and_named_on_the_first() -> None:
     assert {f": {page.name}" for page in DOCS} <= set(re.findall(r": \w+\.md", text_of(ROOT / "mkdocs.yml")))
 
 
+def test_the_tests_that_hold_a_claim_are_there() -> None:
+    named = set(re.findall(r"`([\w/]+/test_\w+\.py)`", text_of(ROOT / "docs" / "claims.md")))
+    assert len(named) > 15
+    for name in named:
+        assert any((ROOT / "tests" / at / name).is_file() for at in ("", "unit/cosmo_assets")), name
+
+
 def test_verbs_exist_and_are_documented() -> None:
     makefile, documented = text_of(ROOT / "Makefile"), set()
     assert len(verbs()) <= 14

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from cosmo_assets.cli.main import main
 from cosmo_assets.proxy.ablation import Ablation, verdicts
 from cosmo_assets.proxy.batches import FLOOR, Batches, scheduled
-from cosmo_assets.proxy.domains import doremi
+from cosmo_assets.proxy.domains import doge, doremi
 from cosmo_assets.proxy.rows import Item
 from cosmo_assets.proxy.show import report, values
 from cosmo_assets.proxy.spec import RESULT, ROWS, SPEC, Proxy, Shard, Spec
@@ -207,6 +207,8 @@ def test_domains_that_cannot_be_weighed_are_refused(tmp_path: Path) -> None:
     short = [write_shard(tmp_path / "short" / "a.ds", texts(0.0, 1, 2))]
     with pytest.raises(CosmoError, match="nothing to weigh against"):
         doremi(tmp_path / "proof", {"one": one}, PROXY, sys.executable)
+    with pytest.raises(CosmoError, match="nothing to weigh against"):
+        doge(tmp_path / "proof", {"one": one}, PROXY, sys.executable)
     with pytest.raises(CosmoError, match=r"short/a\.ds: the longest shard for 'reference' has 8 tokens"):
         doremi(tmp_path / "proof", {"one": one, "short": short}, PROXY, sys.executable)
 
