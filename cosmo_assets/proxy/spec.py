@@ -9,17 +9,14 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
+from cosmo_assets.recipe.fields import Count, Section
+
 SPEC, ROWS, CHECKPOINT, RESULT, MODEL = "spec.json", "rows.npz", "checkpoint.pt", "result.npz", "model"
 
-Count = Annotated[int, pydantic.Field(ge=1)]
 Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
-class _Frozen(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class Proxy(_Frozen):
+class Proxy(Section):
     """A small Llama and its training: AdamW (beta .9 and .95), linear warm-up, then a cosine down to a tenth of the
     rate. The defaults have 0.1 million parameters beside the embedding of the vocabulary."""
 
@@ -46,7 +43,7 @@ class Proxy(_Frozen):
         return self
 
 
-class Shard(_Frozen):
+class Shard(Section):
     """A file of token ids: `path` and its digest, and the number of its domain, from 0."""
 
     path: Path
@@ -54,7 +51,7 @@ class Shard(_Frozen):
     domain: Annotated[int, pydantic.Field(ge=0)] = 0
 
 
-class Doremi(_Frozen):
+class Doremi(Section):
     """DoReMi: the folder of the finished training of the reference model, what that training is, and the update's
     settings (`updates`)."""
 
@@ -64,7 +61,7 @@ class Doremi(_Frozen):
     smoothing: Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
-class Spec(_Frozen):
+class Spec(Section):
     """A training: two with equal specs have equal results, to the bit on one processor."""
 
     proxy: Proxy
