@@ -16,7 +16,7 @@ from cosmo_assets.cli.terminal import Commands, choose_recipe
 COMMANDS = (
     running.run, running.watch,
     planning.plan, planning.preview, planning.pilot, planning.lint,
-    budgeting.budget, weighing.weights, proving.ablation, proving.doremi,
+    budgeting.budget, weighing.weights, proving.ablation, proving.mixtures, proving.doremi,
     tracing.trace, tracing.tokens, tracing.lineage, tracing.diff,
     purging.purge,
     housekeeping.adopt, housekeeping.gc, housekeeping.prune,

@@ -70,6 +70,10 @@ class Spec(Section):
     vocabulary: Count
     even: bool = False
     """Whether each domain gives the same share of the sequences; else each gives what it has tokens."""
+    weights: tuple[Annotated[float, pydantic.Field(ge=0)], ...] | None = pydantic.Field(
+        default=None, exclude_if=lambda weights: weights is None
+    )
+    """The share of the sequences that each domain gives, whatever it has."""
     doremi: Doremi | None = None
     rows: str
     """Digest of the rows to score."""
