@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
-from cosmo_assets.build import ON_REQUEST, build_defs, steps_of
+from cosmo_assets.build import build_defs, on_request_of, steps_of
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import LISTENER, Listener
@@ -67,7 +67,7 @@ def plan_runs(recipe: Recipe, assets: Sequence[str] = (), buckets: Sequence[str]
     Raises:
         CosmoError: there is no such asset or bucket.
     """
-    known = [*(asset for step, _ in steps_of(recipe) for asset in step), *ON_REQUEST]
+    known = [*(asset for step, _ in steps_of(recipe) for asset in step), *on_request_of(recipe)]
     names = [bucket_name(index) for index in range(recipe.buckets)]
     for given, all_of, what in ((assets, known, "asset"), (buckets, names, "bucket")):
         if unknown := [name for name in given if name not in all_of]:
@@ -79,7 +79,7 @@ def plan_runs(recipe: Recipe, assets: Sequence[str] = (), buckets: Sequence[str]
         chosen = tuple(asset for asset in step if not assets or asset in assets)
         if chosen:
             runs += [Run(chosen, bucket) for bucket in (buckets or names)] if per_bucket else [Run(chosen, None)]
-    return [*runs, *(Run((asset,), None) for asset in ON_REQUEST if asset in assets)]
+    return [*runs, *(Run((asset,), None) for asset in on_request_of(recipe) if asset in assets)]
 
 
 def materialize(

@@ -27,6 +27,7 @@ from cosmo_assets.operations.sensors import failures
 from cosmo_assets.partitions import buckets
 from cosmo_assets.pilots.assets import template_pilots
 from cosmo_assets.prompts.assets import prompt_table, seed_extracts
+from cosmo_assets.proxy.assets import proxy_evaluation, proxy_runs
 from cosmo_assets.quality.assets import generation_quality
 from cosmo_assets.real.assets import real_documents, real_eligible
 from cosmo_assets.real.texts import has_real
@@ -94,6 +95,9 @@ SELECTED: tuple[dg.AssetsDefinition, ...] = (selection,)
 MEASURED: tuple[dg.AssetsDefinition, ...] = (corpus_diversity,)
 """Those that a recipe with diversity has as well; `DIVERSITY_READER` waits for their checks."""
 
+PROVEN: tuple[dg.AssetsDefinition, ...] = (proxy_runs, proxy_evaluation)
+"""Those that a recipe with a proof has as well, behind `PROOF_READS`: on request only."""
+
 MIXED_IN: tuple[dg.AssetsDefinition, ...] = (real_documents, real_eligible)
 """Those that a recipe with real.sources has as well; `REAL_READERS` read them."""
 
@@ -103,6 +107,7 @@ SIGNALS_OF_SEEDS_BEFORE = "seed_embeddings"
 TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
 SELECTION_READER = "mixture"
 DIVERSITY_READER = "tokenized_shards"
+PROOF_READS = "token_lineage"
 ALSO_READ = {OUTLINES_READER: ("template_pilots",)}
 """What else reads the same."""
 
@@ -128,7 +133,7 @@ PER_BUCKET = ("generations", "generation_quality", "decontaminated", "text_signa
 TO_THE_END = ("withdrawals", "mixture", "tokenized_shards", "token_lineage", "corpus_report", "corpus_export")
 
 ON_REQUEST = ("template_pilots", "push_to_hub")
-"""Assets that are in no step: nobody builds them but by name."""
+"""Assets that are in no step: nobody builds them but by name. A recipe may have more (`on_request_of`)."""
 
 STEPS: tuple[tuple[tuple[str, ...], bool], ...] = (
     (UP_TO_PROMPTS, False),
@@ -145,9 +150,18 @@ def assets_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
     extras = extras_of(recipe)
     real = (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe) else ()
     also = {SIGNALS_OF_SEEDS_BEFORE: signals_of(recipe, SEED_SIGNALS), EMBEDDINGS_READER: (*signals_of(recipe), *real)}
+    behind = {PROOF_READS: PROVEN} if recipe.proof is not None else {}
     return tuple(
-        found for asset in ASSETS for found in (*extras.get(name_of(asset), ()), *also.get(name_of(asset), ()), asset)
+        found
+        for asset in ASSETS
+        for name in [name_of(asset)]
+        for found in (*extras.get(name, ()), *also.get(name, ()), asset, *behind.get(name, ()))
     )
+
+
+def on_request_of(recipe: Recipe) -> tuple[str, ...]:
+    """The assets of a corpus that nobody builds but by name."""
+    return (*ON_REQUEST, *(name_of(asset) for asset in PROVEN if recipe.proof is not None))
 
 
 def signals_of(
@@ -229,7 +243,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         asset_checks=[standing_checks],
         jobs=[
             *jobs(
-                [asset for asset in assets if name_of(asset) not in ON_REQUEST],
+                [asset for asset in assets if name_of(asset) not in on_request_of(recipe)],
                 partitions,
                 per_bucket=per_bucket,
                 to_the_end=to_the_end_of(recipe),

@@ -235,6 +235,11 @@ FIGURES: Mapping[str, Callable[[Manifest], Figures]] = {
     "corpus_diversity": lambda manifest: manifest.summary["measures"],
     "tokenized_shards": _tokenized_shards,
     "token_lineage": _of_summary("tokens", "documents", "prompts", "seeds"),
+    "proxy_runs": lambda manifest: {"models_trained": len(manifest.summary["trainings"])},
+    "proxy_evaluation": lambda manifest: {
+        "pairs_compared": manifest.rows,
+        "pairs_decided": sum(one["arm_is"] != "undecided" for one in manifest.summary["verdicts"]),
+    },
     "corpus_report": _numbers,
     "corpus_export": lambda manifest: {f"exported_{name}": manifest.summary[name] for name in ("files", "tokens")},
     "push_to_hub": lambda manifest: {"files_sent": manifest.rows},

@@ -607,6 +607,34 @@ TOKEN_LINEAGE = pa.schema(
     ]
 )
 
+PROXY_RUNS = pa.schema(
+    [
+        _column(
+            "arm",
+            TEXT,
+            "The arm: the whole corpus, or it without a part, or a part alone",
+            source="token_lineage.source,token_lineage.template,token_lineage.topic",
+        ),
+        _column("seed", COUNT, "Seed of the training, from 0"),
+        _column("measure", TEXT, "What was measured, of the answers or of a held-out domain"),
+        _column("place", COUNT, "Number of the question or held-out document, from 1"),
+        _column("size", REAL, "What it counts: a question 1, a document its bytes"),
+        _column("score", REAL, "Its score", source="tokenized_shards.doc_id"),
+    ]
+)
+
+PROXY_EVALUATION = pa.schema(
+    [
+        _column("measure", TEXT, "The measure", source="proxy_runs.measure"),
+        _column("arm", TEXT, "One arm", source="proxy_runs.arm"),
+        _column("other", TEXT, "What it is compared with", source="proxy_runs.arm"),
+        _column("difference", REAL, "Mean of the arm minus that of the other", source="proxy_runs.score"),
+        _column("low", REAL, "Lower end of its 95 % interval", source="proxy_runs.score"),
+        _column("high", REAL, "Upper end of its 95 % interval", source="proxy_runs.score"),
+        _column("arm_is", TEXT, "Of the arm: better, worse or undecided", source="proxy_runs.score"),
+    ]
+)
+
 CORPUS_REPORT = pa.schema(
     [
         _column("section", TEXT, "What the figure is about"),
@@ -691,6 +719,8 @@ TABLES: dict[str, pa.Schema] = {
     "corpus_diversity": CORPUS_DIVERSITY,
     "tokenized_shards": TOKENIZED_SHARDS,
     "token_lineage": TOKEN_LINEAGE,
+    "proxy_runs": PROXY_RUNS,
+    "proxy_evaluation": PROXY_EVALUATION,
     "corpus_report": CORPUS_REPORT,
     "corpus_export": CORPUS_EXPORT,
     "push_to_hub": PUSH_TO_HUB,

@@ -45,6 +45,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "mixture": "Shares of the sources in the corpus",
         "diversity": "The gate on diversity before the shards ([Diversity](diversity.md)); null: none",
         "tokenization": "Tokenizer and shard size",
+        "proof": "Small models trained on parts of the corpus ([Proxies](proxy.md)); null: none",
         "limits": "Bounds of the checks",
         "folder": "Set when the recipe is read, not written in it: the recipe's own folder. Relative paths start there",
     },
@@ -345,6 +346,29 @@ MEANINGS: dict[str, dict[str, str]] = {
         "model": "The probe: folder of a language model as transformers saves it, with its tokenizer.json; relative to "
         "the recipe's file",
         "tokens": "Tokens of each document that are measured, at most",
+    },
+    "Proof": {
+        "items": "Questions, JSON Lines with `question`, `choices` and `answer` (the right choice, from 0); the path "
+        "is relative to the recipe's file",
+        "held_out": "Shards that the corpus does not have, by the name of their domain: a corpus, a folder or a "
+        "`.ds` file",
+        "by": "What parts the corpus: `source`, `template` or `topic`",
+        "arms": "Whether an arm is the corpus `without` a part, or that part alone (`only`)",
+        "largest": "Parts that have an arm, the largest first",
+        "seeds": "Trainings of each arm",
+        "proxy": "Size and training of the models",
+    },
+    "Proxy": {
+        "d_model": "Width; a multiple of twice `heads`",
+        "layers": "Layers",
+        "heads": "Heads of attention",
+        "sequence": "Tokens of a sequence, and of the longest context",
+        "batch": "Sequences of a step",
+        "steps": "Steps of a training",
+        "rate": "The largest learning rate",
+        "warm_up": "Share of the steps in which the rate rises",
+        "weight_decay": "Of matrices",
+        "clip": "Largest norm of the gradient",
     },
     "ExactMethod": {"method": "The same words in the same order"},
     "MinHashMethod": {

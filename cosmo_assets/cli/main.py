@@ -10,14 +10,26 @@ from pathlib import Path
 
 import click
 
-from cosmo_assets.cli import budgeting, housekeeping, machine, planning, proving, purging, running, tracing, weighing
+from cosmo_assets.cli import (
+    budgeting,
+    housekeeping,
+    machine,
+    planning,
+    proving,
+    purging,
+    running,
+    tracing,
+    training,
+    weighing,
+)
 from cosmo_assets.cli.terminal import Commands, choose_recipe
 
 COMMANDS = (
     running.run, running.watch,
     planning.plan, planning.preview, planning.pilot, planning.lint,
-    budgeting.budget, weighing.weights, proving.ablation, proving.doge, proving.doremi,
+    budgeting.budget, weighing.weights, proving.ablation, proving.mixtures, proving.doge, proving.doremi,
     tracing.trace, tracing.tokens, tracing.lineage, tracing.diff,
+    training.nanotron,
     purging.purge,
     housekeeping.adopt, housekeeping.gc, housekeeping.prune,
     machine.doctor, machine.tune,

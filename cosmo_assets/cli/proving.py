@@ -1,4 +1,4 @@
-"""What small models say of data: `cosmo ablation`, `cosmo doremi`, `cosmo doge`.
+"""What small models say of data: `cosmo ablation`, `cosmo mixtures`, `cosmo doremi`, `cosmo doge`.
 
 Belongs here: its options, and what it prints. Does not belong here: trainings and comparison (`cosmo_assets.proxy`).
 """
@@ -149,6 +149,54 @@ def _answer(
         return
     components = {name: {"weight": round(weight, 6)} for name, weight in weights.items()}
     click.echo(yaml.safe_dump({"mixture": {"components": components}}, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--domain", "domains", multiple=True, required=True, metavar="NAME=PATH", help="A corpus, a folder of "
+              "shards or a .ds file; a name given again adds to it.")  # fmt: skip
+@click.option("--held-out", multiple=True, required=True, metavar="NAME=PATH", help="Shards that no domain has: what "
+              "is to be learnt.")  # fmt: skip
+@click.option("--count", type=click.IntRange(min=1), default=32, show_default=True, help="Mixtures; four for each "
+              "domain or more.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Of the proxy: see `cosmo ablation`.")
+@click.option("--python", envvar="COSMO_PROXY_PYTHON", help="An interpreter with torch and transformers. Default: "
+              "$COSMO_PROXY_PYTHON, else this one.")  # fmt: skip
+def mixtures(
+    folder: Path,
+    domains: tuple[str, ...],
+    held_out: tuple[str, ...],
+    count: int,
+    seed: int,
+    settings: tuple[str, ...],
+    python: str | None,
+) -> None:
+    """Train small models on drawn mixtures of domains, for `cosmo weights`.
+
+    Writes FOLDER/runs.parquet: the shares of the domains and the loss on each held-out domain, a row for each
+    training. `cosmo weights FOLDER/runs.parquet` says which weights follow. What is trained already is not trained
+    again, and more mixtures go on from fewer.
+    """
+    import sys
+
+    from rich.progress import Progress
+
+    from cosmo_assets.proxy.mixtures import train_mixtures
+
+    with Progress(console=console) as bar:
+        task = bar.add_task("trainings", total=None)
+        table = train_mixtures(
+            folder,
+            _shards("--domain", domains),
+            _shards("--held-out", held_out),
+            _proxy(settings),
+            python or sys.executable,
+            count=count,
+            seed=seed,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    click.echo(f"{table}: `cosmo weights {table}` answers from it")
 
 
 def _shards(option: str, said: Sequence[str]) -> dict[str, list[Path]]:

@@ -33,8 +33,10 @@ class Batches:
         self.shards = [np.memmap(shard.path, dtype=kind, mode="r") for shard in spec.shards]
         self.domains = np.array([shard.domain for shard in spec.shards])
         places = np.array([max(len(shard) - spec.proxy.sequence, 0) for shard in self.shards])
-        if spec.even:  # as if each domain had as many places as all together, whatever it has
+        if spec.even or spec.weights:  # as if each domain had as many places as all together, whatever it has
             places = places / np.bincount(self.domains, places)[self.domains]
+        if spec.weights:
+            places = places * np.array(spec.weights)[self.domains]
         self.shares = places / places.sum()
 
     def of(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

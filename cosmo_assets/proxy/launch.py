@@ -7,6 +7,7 @@ A folder is named by the digest of its spec: a finished training is never repeat
 it.
 """
 
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def write_run(folder: Path, name: str, spec: Spec, rows: Mapping[str, Counts]) -
         CosmoError: none of its shards is longer than a sequence.
     """
     _long_enough(name, spec)
-    run = folder / "runs" / f"{name}-{spec.seed}-{identity(spec)[:12]}"
+    run = folder / "runs" / f"{_plain(name)}-{spec.seed}-{identity(spec)[:12]}"
     run.mkdir(parents=True, exist_ok=True)
     if not (run / SPEC).exists():
         np.savez(run / ROWS, **rows)  # type: ignore[arg-type]
@@ -116,6 +117,11 @@ def run_program(
             f"{python} ended with exit code {process.returncode}: {errors_said[-1]}",
             remedy=_INTERPRETER if missing else remedy,
         )
+
+
+def _plain(name: str) -> str:
+    """A name as part of that of a folder; the digest behind it tells apart what is equal then."""
+    return re.sub(r"[^\w.-]+", "_", name)[:60]
 
 
 def _long_enough(name: str, spec: Spec) -> None:

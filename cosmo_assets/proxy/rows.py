@@ -97,7 +97,9 @@ class Rows:
         choices = [choice for item in items for choice in item.choices]
         self._characters = np.array([len(choice) for choice in choices], np.int64)
         self._sizes = np.array([len(choice.encode()) for choice in choices], np.int64)
-        self._items: Counts = np.repeat(np.arange(len(items)), [len(item.choices) for item in items])
+        self._items: Counts = np.repeat(
+            np.arange(len(items)), np.array([len(item.choices) for item in items], np.int64)
+        )
         self._right: Marks = np.array([n == item.answer for item in items for n in range(len(item.choices))])
         for number, item in enumerate(items, 1):
             for choice in item.choices:

@@ -9,17 +9,14 @@ from typing import Annotated, ClassVar, Literal, Self
 
 import pydantic
 
+from cosmo_assets.recipe.fields import Count, Section
+
 SPEC, ROWS, CHECKPOINT, RESULT, MODEL = "spec.json", "rows.npz", "checkpoint.pt", "result.npz", "model"
 
-Count = Annotated[int, pydantic.Field(ge=1)]
 Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
-class _Frozen(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class Proxy(_Frozen):
+class Proxy(Section):
     """A small Llama and its training: AdamW (beta .9 and .95), linear warm-up, then a cosine down to a tenth of the
     rate. The defaults have 0.1 million parameters beside the embedding of the vocabulary."""
 
@@ -46,7 +43,7 @@ class Proxy(_Frozen):
         return self
 
 
-class Shard(_Frozen):
+class Shard(Section):
     """A file of token ids: `path` and its digest, and the number of its domain, from 0."""
 
     path: Path
@@ -54,7 +51,7 @@ class Shard(_Frozen):
     domain: Annotated[int, pydantic.Field(ge=0)] = 0
 
 
-class Doremi(_Frozen):
+class Doremi(Section):
     """DoReMi: the folder of the finished training of the reference model, what that training is, and the update's
     settings (`updates`)."""
 
@@ -66,14 +63,14 @@ class Doremi(_Frozen):
     smoothing: Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
-class Doge(_Frozen):
+class Doge(Section):
     """DoGE: its update's setting (`updates`)."""
 
     signal: ClassVar = "score"
     mu: Rate
 
 
-class Spec(_Frozen):
+class Spec(Section):
     """A training: two with equal specs have equal results, to the bit on one processor."""
 
     proxy: Proxy
@@ -82,6 +79,10 @@ class Spec(_Frozen):
     vocabulary: Count
     even: bool = False
     """Whether each domain gives the same share of the sequences; else each gives what it has tokens."""
+    weights: tuple[Annotated[float, pydantic.Field(ge=0)], ...] | None = pydantic.Field(
+        default=None, exclude_if=lambda weights: weights is None
+    )
+    """The share of the sequences that each domain gives, whatever it has."""
     weighing: Doremi | Doge | None = None
     """How domains are weighed anew at each step; else all tokens count the same."""
     rows: str

@@ -22,6 +22,7 @@ from cosmo_assets.recipe.generation import Budget, Generation, QualityPolicy
 from cosmo_assets.recipe.limits import Limits
 from cosmo_assets.recipe.mixture import Mixture, Tokenization
 from cosmo_assets.recipe.prompts import Prompts
+from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.selection import Selection, SignalFamily
 from cosmo_assets.recipe.sources import LicencePolicy, RealData, SeedPolicy, Source, TextSource
 from cosmo_assets.recipe.topics import Topics
@@ -56,6 +57,8 @@ class Recipe(Section):
     diversity: Diversity | None = Field(default=None, exclude_if=lambda section: section is None)
     """None: no such assets, and the digest of a recipe that never heard of it."""
     tokenization: Tokenization = Tokenization()
+    proof: Proof | None = Field(default=None, exclude_if=lambda section: section is None)
+    """As with `diversity`."""
     limits: Limits = Limits()
     folder: Path = Field(default=Path(), exclude=True)
     """Where the recipe was read from: relative paths start here. No part of the recipe's digest."""

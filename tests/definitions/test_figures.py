@@ -10,13 +10,14 @@ import dagster as dg
 import pytest
 from aiohttp import web
 
-from cosmo_assets.build import ON_REQUEST, assets_of, name_of
+from cosmo_assets.build import assets_of, name_of
 from cosmo_assets.figures import FIGURES, figures_of
 from cosmo_assets.operations.adopt import adopt
 from cosmo_assets.schemas import TABLES
 from cosmo_resources.storage.manifest import Flow, Manifest
 from tests.corpora import QUESTION, TEMPLATES, Corpus, seeds
 from tests.doubles.replay_server import prose, replaying
+from tests.proxies import untrained
 
 SHARED = {"bytes", "computed_rows", "reused_rows", "wall_seconds", "dagster/row_count", "dagster/partition_row_count"}
 """What every asset has."""
@@ -53,9 +54,15 @@ def everything(folder: Path) -> Corpus:
         "signals": ["statistics"],
         "selection": {"bounds": [{"signal": "statistics.stop_words", "low": 4}]},
         "diversity": {"block": 4},
+        "proof": {
+            "items": "items.jsonl",
+            "by": "template",
+            "proxy": {"d_model": 8, "heads": 1, "sequence": 8, "steps": 4},
+        },
         "real": {"sources": [{"name": "letters", "path": "letters.jsonl", **source}]},
         "mixture": {"components": {"pages": {"weight": 1}, "courses": {"weight": 1}, "letters": {"weight": 1}}},
     }
+    (folder / "items.jsonl").write_text('{"question": "Which?", "choices": ["this", "that"], "answer": 1}')
     leaky = {"id": "leaky", "text": f"{prose('leaky', 40)} {QUESTION} The green one. {prose('more', 30)}"}
     return Corpus(folder, changes=changes).write([*seeds(40), leaky])
 
@@ -77,7 +84,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Corpus, dg
     corpus = everything(tmp_path_factory.mktemp("everything"))
     with replaying(fault=answer) as server, dg.DagsterInstance.ephemeral() as instance:
         corpus.build(server.url, instance=instance)
-        corpus.build(server.url, ["template_pilots"], instance=instance)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("COSMO_PROXY_PYTHON", str(untrained(corpus.folder)))
+            corpus.build(server.url, ["template_pilots", "proxy_runs", "proxy_evaluation"], instance=instance)
         yield corpus, instance
 
 
@@ -102,7 +111,7 @@ def test_every_asset_has_figures() -> None:
 
 def test_the_corpus_of_these_tests_has_every_asset(built: tuple[Corpus, dg.DagsterInstance]) -> None:
     corpus, instance = built
-    assert {name_of(asset) for asset in assets_of(corpus.recipe)} | set(ON_REQUEST) == set(TABLES)
+    assert {name_of(asset) for asset in assets_of(corpus.recipe)} == set(TABLES)
     there = {key.to_user_string() for key in instance.all_asset_keys()}
     assert set(TABLES) - there == {NEEDS_A_HUB}
 

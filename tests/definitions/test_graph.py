@@ -11,9 +11,10 @@ import dagster as dg
 import pytest
 from dagster._core.instance.ref import InstanceRef
 
-from cosmo_assets.build import ASSETS, ON_REQUEST, STEPS, assets_of, build_defs, steps_of
+from cosmo_assets.build import ASSETS, STEPS, assets_of, build_defs, on_request_of, steps_of
 from cosmo_assets.recipe.deduplication import Deduplication, SemanticMethod
 from cosmo_assets.recipe.diversity import Diversity
+from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_assets.recipe.sources import RealData, RealSource
@@ -47,6 +48,7 @@ COMPARING = TOPIC_FIRST.model_copy(
         "signals": SELECTING.signals,
         "selection": SELECTING.selection,
         "diversity": Diversity(),
+        "proof": Proof(items="items.jsonl"),
     }
 )
 ALL_ASSETS = assets_of(COMPARING)
@@ -106,7 +108,7 @@ def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:
     for recipe in (DEMO, TOPIC_FIRST, MIXED, SELECTING, COMPARING, plain):
         names = [asset.key.to_user_string() for asset in assets_of(recipe)]
         placed = [name for step, _ in steps_of(recipe) for name in step]
-        assert sorted([*placed, *ON_REQUEST]) == sorted(names)
+        assert sorted([*placed, *on_request_of(recipe)]) == sorted(names)
 
 
 @pytest.mark.parametrize("asset", ALL_ASSETS, ids=lambda asset: asset.key.to_user_string())

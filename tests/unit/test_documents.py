@@ -75,6 +75,7 @@ RUN_BY = {
     "quantity.md": "tests/e2e/test_budget.py",
     "composition.md": "tests/e2e/test_weights.py",
     "proxy.md": "tests/e2e/test_ablation.py",
+    "format.md": "tests/e2e/test_nanotron.py",
 }
 """Which test types the commands of a page; of those that are not here, tests/e2e/test_demo.py does."""
 
