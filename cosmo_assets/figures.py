@@ -170,6 +170,17 @@ def _withdrawals(manifest: Manifest) -> Figures:
     return {"withdrawals_in_force": sum(manifest.summary["in_force"].values()), "entries": manifest.summary["entries"]}
 
 
+def _filtering_costs(manifest: Manifest) -> Figures:
+    """Of the trials that keep the least: the worst of each measure."""
+    trials = manifest.summary["trials"]
+    hardest = [row for row in trials if row["fraction"] == min(row["fraction"] for row in trials)]
+    return {
+        "signals_swept": len({(row["signal"], row["prefer"]) for row in trials}),
+        "largest_divergence": float(max((row["divergence"] for row in hardest), default=0.0)),
+        "least_worth": float(min((row["effective"] for row in hardest), default=0.0)),
+    }
+
+
 def _mixture(manifest: Manifest) -> Figures:
     summary = manifest.summary
     return {
@@ -229,6 +240,7 @@ FIGURES: Mapping[str, Callable[[Manifest], Figures]] = {
     "selection": lambda manifest: {"unselected": _lost(manifest), "unselected_share": 1 - _left(manifest)},
     "mixture": _mixture,
     "corpus_diversity": lambda manifest: manifest.summary["measures"],
+    "filtering_costs": _filtering_costs,
     "tokenized_shards": _tokenized_shards,
     "token_lineage": _of_summary("tokens", "documents", "prompts", "seeds"),
     "corpus_report": _numbers,

@@ -17,6 +17,7 @@ from cosmo_assets.recipe.diversity import Diversity
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_assets.recipe.sources import RealData, RealSource
+from cosmo_assets.recipe.sweep import Sweep, SweptSignal
 from cosmo_assets.recipe.topics import TopicTree
 from cosmo_assets.schemas import TABLES
 from cosmo_resources.deployments import deployment, settings
@@ -47,6 +48,7 @@ COMPARING = TOPIC_FIRST.model_copy(
         "signals": SELECTING.signals,
         "selection": SELECTING.selection,
         "diversity": Diversity(),
+        "sweep": Sweep(signals=(SweptSignal(signal="statistics.words"),)),
     }
 )
 ALL_ASSETS = assets_of(COMPARING)
