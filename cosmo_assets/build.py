@@ -35,7 +35,7 @@ from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.report.assets import corpus_export, corpus_report, push_to_hub
 from cosmo_assets.reporting import BUCKETED, OWNERS
 from cosmo_assets.seeds.assets import course_outlines, seed_documents
-from cosmo_assets.selection.assets import selection
+from cosmo_assets.selection.assets import filtering_costs, selection
 from cosmo_assets.sensors import GENERATE, dead_runs, needed_for_seeds, orphans, watch
 from cosmo_assets.signals.assets import REAL_SIGNALS, SEED_SIGNALS, TEXT_SIGNALS
 from cosmo_assets.tokenization.assets import tokenized_shards
@@ -92,6 +92,9 @@ EMBEDDED: tuple[dg.AssetsDefinition, ...] = (text_embeddings,)
 SELECTED: tuple[dg.AssetsDefinition, ...] = (selection,)
 """Those that a recipe with a selection has as well; `SELECTION_READER` reads them."""
 
+SWEPT: tuple[dg.AssetsDefinition, ...] = (filtering_costs,)
+"""Those that a recipe with a sweep has as well; `SWEEP_READER` shows them."""
+
 MEASURED: tuple[dg.AssetsDefinition, ...] = (corpus_diversity,)
 """Those that a recipe with diversity has as well; `DIVERSITY_READER` waits for their checks."""
 
@@ -108,11 +111,12 @@ TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table",
 SELECTION_READER = "mixture"
 DIVERSITY_READER = "tokenized_shards"
 PROOF_READS = "token_lineage"
-ALSO_READ = {OUTLINES_READER: ("template_pilots",)}
+SWEEP_READER = "corpus_report"
+ALSO_READ = {OUTLINES_READER: ("template_pilots",), EMBEDDINGS_READER: ("filtering_costs",)}
 """What else reads the same."""
 
 REAL_READERS = {
-    "real_documents": ("tokenized_shards", "token_lineage", "corpus_report", "corpus_export"),
+    "real_documents": ("tokenized_shards", "token_lineage", "filtering_costs", "corpus_report", "corpus_export"),
     "real_eligible": ("duplicate_clusters", "mixture", "corpus_report"),
 }
 
@@ -179,6 +183,7 @@ def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
         **({EMBEDDINGS_READER: EMBEDDED} if recipe.deduplication.compares_meanings else {}),
         **({SELECTION_READER: SELECTED} if recipe.selection else {}),
         **({DIVERSITY_READER: MEASURED} if recipe.diversity is not None else {}),
+        **({SWEEP_READER: SWEPT} if recipe.sweep is not None else {}),
     }
 
 
@@ -217,13 +222,15 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         for asset in MIXED_IN:
             for reader in REAL_READERS[name_of(asset)]:
                 inputs.setdefault(reader, []).append(asset.key)
-    if recipe.selection:
+    for reader, section in ((name_of(selection), recipe.selection), (name_of(filtering_costs), recipe.sweep)):
+        if section is None:
+            continue
         families = {"quality": generation_quality, **TEXT_SIGNALS}
-        read = [families[family] for family in recipe.selection.families]
+        read = [families[family] for family in section.families]
         if has_real(recipe):
-            read += [REAL_SIGNALS[family] for family in recipe.selection.families if family in REAL_SIGNALS]
+            read += [REAL_SIGNALS[family] for family in section.families if family in REAL_SIGNALS]
             read.append(real_eligible)
-        inputs[name_of(selection)] = [asset.key for asset in read]
+        inputs.setdefault(reader, []).extend(asset.key for asset in read)
     if recipe.mixture.factors.quality:
         inputs.setdefault(name_of(mixture), []).append(generation_quality.key)
 

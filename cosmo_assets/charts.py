@@ -23,10 +23,12 @@ MAX_MARKDOWN_BYTES = 30_000
 MAX_ROWS = 24
 MAX_ATLAS_POINTS = 2_000
 MAX_NAMES = 40
+MAX_PANELS = 48
 OTHER = "other"
 
 _PALETTE = ("#4477AA", "#DDCC77", "#117733", "#CC6677", "#88CCEE", "#882255", "#44AA99", "#999933")
 _GREY, _INK, _MUTED, _GRID = "#BBBBBB", "#1F2933", "#66717F", "#E3E7EC"
+_STROKES = (("solid", ""), ("dashed", "5 3"), ("dotted", "1.5 2.5"))
 _DARK = frozenset({"#4477AA", "#117733", "#882255"})
 """Colours on which white text reads better than black (WCAG contrast)."""
 
@@ -237,6 +239,59 @@ def curve(
             taken.append(box)
             body.append(_text(f"{y:.4g}", across, down - 11, _INK, anchor="middle"))
     return _svg(title, height + start - 14, body if points else [])
+
+
+def multiples(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[Mapping[str, Sequence[tuple[float, float]]]]]],
+    *,
+    unit: str = "",
+) -> str:
+    """Small line charts in a grid: of each row its name, and for each of at most four columns up to three lines by
+    name, through points in the order of x. Values are not below 0.
+
+    A column has one scale from 0 to its largest value, and all have that of x, whose ends stand below in `unit`. The
+    first 48 panels; lines differ in colour and stroke.
+    """
+    shown = rows[: MAX_PANELS // max(len(columns), 1)]
+    panels = [panel for _, found in shown for panel in found]
+    names = list(dict.fromkeys(name for panel in panels for name in panel))[: len(_STROKES)]
+    strokes = dict(zip(names, zip(_PALETTE[::3], _STROKES, strict=False), strict=False))
+    xs = [x for panel in panels for points in panel.values() for x, _ in points] or [0.0]
+    tops = [
+        max((y for _, found in shown for points in found[number].values() for _, y in points), default=0) or 1
+        for number in range(len(columns))
+    ]
+    legend, start = _legend({f"{name} ({stroke[0]})": colour for name, (colour, stroke) in strokes.items()})
+    wide, high, gap, down = 130, 48, 25, 106
+    body = [legend]
+    for number, (name, found) in enumerate(shown):
+        above = 62 + start + down * number
+        floor = above + high + 12
+        body.append(_text(_fit(name, _WIDTH - 2 * _PAD), _PAD, above - 8, _INK, bold=True))
+        for column, lines in enumerate(found):
+            left, top = _PAD + column * (wide + gap), tops[column]
+            body.append(_text(_fit(columns[column], wide - 40, _NAME), left, above + 7, _INK, size=_NAME))
+            body.append(_text(human(top), left + wide, above + 7, _MUTED, anchor="end", size=_NAME))
+            body.append(f'<path d="M{left} {floor - high}h{wide}M{left} {floor}h{wide}" stroke="{_GRID}"/>')
+            for end, x, anchor in ((min(xs), left, "start"), (max(xs), left + wide, "end")):
+                body.append(_text(human(end, unit), x, floor + 13, _MUTED, anchor=anchor, size=_NAME))
+            for line, (colour, (_, dashes)) in strokes.items():
+                points = [
+                    (left + (x - min(xs)) / ((max(xs) - min(xs)) or 1) * wide, floor - y / top * high)
+                    for x, y in lines.get(line, ())
+                ]
+                if points:
+                    path = "L".join(f"{_n(x)} {_n(y)}" for x, y in points)
+                    style = f' stroke-dasharray="{dashes}"' if dashes else ""
+                    note = ", ".join(f"{human(x, unit)}: {human(y)}" for x, y in lines[line])
+                    body.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.8"{style}>')
+                    body.append(f"<title>{_escape(f'{line}, {note}')}</title></path>")
+    bottom = 62 + start + down * len(shown) - 32
+    if len(shown) < len(rows):
+        body.append(_text(f"and {len(rows) - len(shown):,} more", _PAD, bottom + 10, _MUTED))
+    return _svg(title, bottom + 6, body if shown else [])
 
 
 @dataclass(frozen=True)

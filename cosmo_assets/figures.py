@@ -175,6 +175,17 @@ def _measured(manifest: Manifest) -> Figures:
     return {"documents_measured": manifest.rows}
 
 
+def _filtering_costs(manifest: Manifest) -> Figures:
+    """Of the trials that keep the least: the worst of each measure."""
+    trials = manifest.summary["trials"]
+    hardest = [row for row in trials if row["fraction"] == min(row["fraction"] for row in trials)]
+    return {
+        "signals_swept": len({(row["signal"], row["prefer"]) for row in trials}),
+        "largest_divergence": float(max((row["divergence"] for row in hardest), default=0.0)),
+        "least_worth": float(min((row["effective"] for row in hardest), default=0.0)),
+    }
+
+
 def _mixture(manifest: Manifest) -> Figures:
     summary = manifest.summary
     return {
@@ -233,6 +244,7 @@ FIGURES: Mapping[str, Callable[[Manifest], Figures]] = {
     "selection": lambda manifest: {"unselected": _lost(manifest), "unselected_share": 1 - _left(manifest)},
     "mixture": _mixture,
     "corpus_diversity": lambda manifest: manifest.summary["measures"],
+    "filtering_costs": _filtering_costs,
     "tokenized_shards": _tokenized_shards,
     "token_lineage": _of_summary("tokens", "documents", "prompts", "seeds"),
     "proxy_runs": lambda manifest: {"models_trained": len(manifest.summary["trainings"])},

@@ -571,6 +571,23 @@ CORPUS_DIVERSITY = pa.schema(
     ]
 )
 
+FILTERING_COSTS = pa.schema(
+    [
+        _column("signal", TEXT, "The signal, `family.column`", source="generation_quality.words,text_statistics.words"),
+        _column("prefer", TEXT, "Which of its values are kept: high or low"),
+        _column("rule", TEXT, "How: ranks, the best; pareto and gumbel, drawn"),
+        _column("fraction", REAL, "Of the documents that have the signal, how many are kept"),
+        _column(
+            "measure",
+            TEXT,
+            "documents, tokens, effective, share, divergence, vendi or retention",
+            source="generations.completion_tokens,prompt_table.topic,prompt_table.source,generations.text",
+        ),
+        _column("part", TEXT, "Of a share the domain, of a retention the group of people", null=True),
+        _column("value", REAL, "What it is where so many are kept"),
+    ]
+)
+
 TOKENIZED_SHARDS = pa.schema(
     [
         _column("shard", TEXT, "Name of the shard file"),
@@ -721,6 +738,7 @@ TABLES: dict[str, pa.Schema] = {
     "token_lineage": TOKEN_LINEAGE,
     "proxy_runs": PROXY_RUNS,
     "proxy_evaluation": PROXY_EVALUATION,
+    "filtering_costs": FILTERING_COSTS,
     "corpus_report": CORPUS_REPORT,
     "corpus_export": CORPUS_EXPORT,
     "push_to_hub": PUSH_TO_HUB,

@@ -42,6 +42,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "deduplication": "Methods, one after the other, and which one of several duplicates is kept",
         "signals": "Families of signals that are computed of every text: `statistics`. Annotations: they remove none",
         "selection": "Which texts may stand in the corpus by their signals",
+        "sweep": "What filtering by signals would cost ([Filtering](filtering.md#what-it-costs)); null: not asked",
         "mixture": "Shares of the sources in the corpus",
         "diversity": "The gate on diversity before the shards ([Diversity](diversity.md)); null: none",
         "tokenization": "Tokenizer and shard size",
@@ -334,6 +335,17 @@ MEANINGS: dict[str, dict[str, str]] = {
         "`generation_quality`",
         "low": "Least value that stays; a text without the signal stays",
         "high": "Greatest value that stays",
+    },
+    "Sweep": {
+        "signals": "By which of them filtering is tried out, each alone; nothing is filtered",
+        "fractions": "How many of the texts with the signal are kept, one trial for each",
+        "domains": "What shares are of: `topic`, or `source`; a text without a topic counts by its source",
+        "sample": "Texts whose Vendi score is taken in each trial, at most",
+        "block": "Texts in a block, at which it is taken; no more than `sample`",
+    },
+    "SweptSignal": {
+        "signal": "`family.column`, as in `selection.bounds[]`",
+        "prefer": "Whether texts are kept where it is `high` or `low`",
     },
     "Diversity": {
         "sample": "Documents that are measured, at most: one of each seed",

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from cosmo_assets.diversity.gate import Mean, Measured, Tally, Verdict, decide, measured
 from cosmo_assets.diversity.probing import MEASURE, Probe
+from cosmo_assets.diversity.vectors import embedded, rows_of
 from cosmo_assets.drift import KEY
 from cosmo_assets.ids import numbers_of, uniforms
 from cosmo_assets.real.texts import REAL, mixture_buckets
@@ -25,7 +26,7 @@ from cosmo_assets.recipe.diversity import Diversity
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas import CORPUS_DIVERSITY
 from cosmo_assets.stage import Workspace
-from cosmo_assets.topics.embedding import CHUNK, Embedder, matrix
+from cosmo_assets.topics.embedding import Embedder, matrix
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
@@ -47,8 +48,8 @@ def build(workspace: Workspace, embedder: Embedder, python: str = sys.executable
     probe = Probe.of(workspace.recipe, section.coefficient) if section.coefficient else None
     buckets = [bucket for bucket in mixture_buckets(mixture) if bucket != REAL]
     texts = {bucket: store.open("generations", bucket) for bucket in buckets}
-    embedded = workspace.recipe.deduplication.compares_meanings
-    vectors = {bucket: store.open("text_embeddings", bucket) for bucket in buckets if embedded}
+    comparing = workspace.recipe.deduplication.compares_meanings
+    vectors = {bucket: store.open("text_embeddings", bucket) for bucket in buckets if comparing}
 
     def produce(writer: DatasetWriter) -> None:
         documents, sample = _sample(writer, mixture, prompts, texts, section.sample)
@@ -143,12 +144,11 @@ def _measure(
     vectors: dict[str, Dataset],
 ) -> None:
     order = sample.select("doc_id")
-    said = _in_order(order, [_rows(dataset, "text", order) for dataset in texts.values()])["text"].to_arrow()
+    said = rows_of(texts.values(), "text", order)["text"].to_arrow()
     if vectors:
-        places = _in_order(order, [_rows(dataset, "embedding", order) for dataset in vectors.values()])
-        unit = matrix(places.to_arrow())
+        unit = matrix(rows_of(vectors.values(), "embedding", order).to_arrow())
     else:
-        unit = _embedded(workspace, embedder, said.to_pylist())
+        unit = embedded(workspace, embedder, said.to_pylist())
     clusters = pl.concat([_frame(prompts, ["cluster_id"], bucket) for bucket in texts])["cluster_id"].unique().sort()
     labels = clusters.search_sorted(sample["cluster_id"]).to_numpy().astype(np.int64)
     block = section_of(workspace.recipe).block
@@ -179,24 +179,5 @@ def _measure(
     }
 
 
-def _embedded(workspace: Workspace, embedder: Embedder, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """As `text_embeddings` would have them."""
-    found = []
-    for start in range(0, len(texts), CHUNK):
-        found.append(embedder.encode(texts[start : start + CHUNK]).astype(np.float16).astype(np.float32))
-        workspace.progress(min(start + CHUNK, len(texts)), len(texts), "documents")
-    return np.concatenate(found) if found else np.zeros((0, 1), np.float32)
-
-
 def _frame(dataset: Dataset, columns: list[str], bucket: str | None = None) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(dataset.table(columns, bucket=bucket)))
-
-
-def _rows(dataset: Dataset, column: str, wanted: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a sample, a part file at a time."""
-    tables = (pl.DataFrame(pl.from_arrow(table)) for table in dataset.tables(["doc_id", column]))
-    return pl.concat([table.join(wanted, on="doc_id", how="semi") for table in tables])
-
-
-def _in_order(wanted: pl.DataFrame, found: list[pl.DataFrame]) -> pl.DataFrame:
-    return wanted.join(pl.concat(found), on="doc_id", how="left", maintain_order="left")

@@ -25,6 +25,7 @@ from cosmo_assets.recipe.prompts import Prompts
 from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.selection import Selection, SignalFamily
 from cosmo_assets.recipe.sources import LicencePolicy, RealData, SeedPolicy, Source, TextSource
+from cosmo_assets.recipe.sweep import Sweep
 from cosmo_assets.recipe.topics import Topics
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import json_digest
@@ -53,6 +54,8 @@ class Recipe(Section):
     signals: tuple[SignalFamily, ...] = Field(default=(), exclude_if=lambda families: not families)
     selection: Selection | None = Field(default=None, exclude_if=lambda section: section is None)
     """As with `diversity`: a recipe that names neither keeps its digest."""
+    sweep: Sweep | None = Field(default=None, exclude_if=lambda section: section is None)
+    """As well."""
     mixture: Mixture
     diversity: Diversity | None = Field(default=None, exclude_if=lambda section: section is None)
     """None: no such assets, and the digest of a recipe that never heard of it."""
@@ -85,6 +88,9 @@ class Recipe(Section):
         read = self.selection.families if self.selection else ()
         if missing_signals := [family for family in read if family not in ("quality", *self.signals)]:
             raise ValueError(f"signals: selection reads those of {missing_signals[0]}; name it here")
+        swept = self.sweep.families if self.sweep else ()
+        if missing_signals := [family for family in swept if family not in ("quality", *self.signals)]:
+            raise ValueError(f"signals: sweep reads those of {missing_signals[0]}; name it here")
         met: dict[tuple[str, str], str] = {}
         for name, mix in self.prompts.mixes.items():
             of_kind = [source.name for source in self.sources if source.kind == mix.kind]

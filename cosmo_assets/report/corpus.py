@@ -5,7 +5,7 @@ Belongs here: reading manifests, columns and chosen rows. Does not belong here: 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ import polars as pl
 
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE, REAL, has_real
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Flow, InputRef, Manifest
@@ -38,6 +39,9 @@ WHOLE = (
 )
 OF_REAL = (DOCUMENTS, ELIGIBLE)
 """Those that it reads as well where real text is mixed in."""
+
+OPTIONAL: Mapping[str, Callable[[Recipe], object]] = {"filtering_costs": lambda recipe: recipe.sweep}
+"""Those that it reads as well where the recipe has a section for them."""
 
 BUCKETED = ("generations", "generation_quality", "decontaminated", "text_signatures", "deduplicated")
 """The assets that the report reads: those with one dataset, and those with one per bucket."""
@@ -180,10 +184,15 @@ def read_corpus(workspace: Workspace) -> Corpus:
     """
     store = workspace.store
     buckets = [bucket_name(index) for index in range(workspace.recipe.buckets)]
-    names = (*WHOLE, *(OF_REAL if has_real(workspace.recipe) else ()))
+    names = (*WHOLE, *(OF_REAL if has_real(workspace.recipe) else ()), *optional(workspace.recipe))
     whole = {asset: {ALL: store.open(asset)} for asset in names}
     bucketed = {asset: {bucket: store.open(asset, bucket) for bucket in buckets} for asset in BUCKETED}
     return Corpus(workspace, whole | bucketed)
+
+
+def optional(recipe: Recipe) -> list[str]:
+    """Those of `OPTIONAL` that a corpus has."""
+    return [name for name, section in OPTIONAL.items() if section(recipe) is not None]
 
 
 def scan(paths: list[Path]) -> pl.LazyFrame:

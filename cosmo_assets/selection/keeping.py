@@ -59,6 +59,19 @@ def gumbel(scores: Reals, documents: Ids, fraction: float, *, temperature: float
     return _ranked(scores / temperature + gumbels(numbers, "gumbel", str(seed)), numbers, 1 - fraction, 1)
 
 
+def standardized(scores: Reals) -> Reals:
+    """Scores with mean 0 and standard deviation 1, as `gumbel` takes them; equal ones are all 0."""
+    return np.asarray((scores - np.nanmean(scores)) / (float(np.nanstd(scores)) or 1.0))
+
+
+def ranks(scores: Reals, documents: Ids) -> Reals:
+    """The rank of each document by score, ties by id, as a share of those with a score: (place + 1/2) / count."""
+    found = np.full(len(scores), np.nan)
+    count = int(np.count_nonzero(~np.isnan(scores)))
+    found[np.lexsort((numbers_of(documents), scores))[:count]] = (np.arange(count) + 0.5) / max(count, 1)
+    return found
+
+
 def _ranked(scores: Reals, numbers: Numbers, low: float, high: float) -> Kept:
     order = np.lexsort((numbers, scores))  # NaN comes last
     count = int(np.count_nonzero(~np.isnan(scores)))

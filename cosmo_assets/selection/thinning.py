@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from cosmo_assets.recipe.selection import Keep, KeepGumbel, KeepPareto, KeepRanks
-from cosmo_assets.selection.keeping import Kept, Reals, gumbel, pareto, within_ranks
+from cosmo_assets.selection.keeping import Kept, Reals, gumbel, pareto, standardized, within_ranks
 
 
 def kept(rule: Keep, documents: pa.Array, scores: Reals) -> Kept:
@@ -34,6 +34,5 @@ def _chosen(rule: Keep, documents: pa.Array, scores: Reals) -> Kept:
         case KeepPareto():
             return pareto(scores if rule.prefer == "high" else 1 - scores, documents, alpha=rule.alpha)
         case KeepGumbel():
-            spread = float(np.nanstd(scores)) or 1.0
-            standardized = (scores - np.nanmean(scores)) / spread * (1 if rule.prefer == "high" else -1)
-            return gumbel(standardized, documents, rule.fraction, temperature=rule.temperature)
+            wanted = scores if rule.prefer == "high" else -scores
+            return gumbel(standardized(wanted), documents, rule.fraction, temperature=rule.temperature)

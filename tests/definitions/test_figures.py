@@ -26,7 +26,7 @@ NEEDS_A_HUB = "push_to_hub"
 
 def everything(folder: Path) -> Corpus:
     """A corpus with all assets that a recipe can have: a tree of topics, course outlines, embeddings of the texts,
-    signals and a selection, real text."""
+    signals, a selection and a sweep, real text."""
     courses = [{"id": f"course-{number}", "title": prose(f"c/{number}", 3)} for number in range(12)]
     rows = [{**course, "text": prose(course["id"], 60)} for course in courses]
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,7 @@ def everything(folder: Path) -> Corpus:
             "by": "template",
             "proxy": {"d_model": 8, "heads": 1, "sequence": 8, "steps": 4},
         },
+        "sweep": {"signals": [{"signal": "statistics.words"}], "sample": 4, "block": 4},
         "real": {"sources": [{"name": "letters", "path": "letters.jsonl", **source}]},
         "mixture": {"components": {"pages": {"weight": 1}, "courses": {"weight": 1}, "letters": {"weight": 1}}},
     }

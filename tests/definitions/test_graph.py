@@ -18,6 +18,7 @@ from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_assets.recipe.sources import RealData, RealSource
+from cosmo_assets.recipe.sweep import Sweep, SweptSignal
 from cosmo_assets.recipe.topics import TopicTree
 from cosmo_assets.schemas import TABLES
 from cosmo_resources.deployments import deployment, settings
@@ -49,6 +50,7 @@ COMPARING = TOPIC_FIRST.model_copy(
         "selection": SELECTING.selection,
         "diversity": Diversity(),
         "proof": Proof(items="items.jsonl"),
+        "sweep": Sweep(signals=(SweptSignal(signal="statistics.words"),)),
     }
 )
 ALL_ASSETS = assets_of(COMPARING)

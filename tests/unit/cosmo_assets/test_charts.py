@@ -17,6 +17,7 @@ from cosmo_assets.charts import (
     histograms,
     human,
     markdown,
+    multiples,
     ranges,
     stacked,
 )
@@ -34,6 +35,7 @@ CHARTS: dict[str, Draw] = {
     "ranges": lambda title, label: ranges(title, [(label, 0.5, 0.3, 0.9, 0.4)], (label, "interval", "mark"), unit="%"),
     "stacked": lambda title, label: stacked(title, [(label, {"kept": 10, label: 3}), ("next", {})]),
     "curve": lambda title, label: curve(title, [(1e3, 3.5), (2e6, 2.25)], [(label, 1e4, 3)], unit=label),
+    "multiples": lambda title, label: multiples(title, [label], [(label, [{label: [(0.1, 2), (1, 5)], "b": []}])]),
     "atlas": lambda title, label: atlas(
         title, [(0.5, 1.5, 0), (-2, 3, 1)], [Region(label, 0.5, 1.5, "#1F77B4"), Region("b", -2, 3, None)], label
     ),
@@ -61,6 +63,7 @@ def test_a_chart_is_well_formed_accessible_and_the_same_again(name: str) -> None
 @pytest.mark.parametrize(
     "svg",
     [
+        multiples("t", ["left"], []),
         bars("t", []),
         funnel("t", []),
         histogram("t", []),
@@ -181,6 +184,33 @@ def test_a_curve_has_a_logarithmic_axis_and_marks_on_the_line_that_the_legend_na
     assert texts(svg)[1:4] == ["here: 10, 4", "there: 1k, 2", "beside it: 1k, 2"]
     assert texts(svg)[-2:] == ["4", "2"], "what would lie over another is in the legend alone"
     assert all(18 <= across <= 640 - 18 for across, _ in [*places, *circles])
+
+
+def test_small_line_charts_share_the_scale_of_their_column() -> None:
+    panels = [
+        [{"a": [(0.1, 5), (0.5, 10), (1, 20)], "b": [(0.1, 0), (1, 20)]}, {"a": [(0.1, 0.25), (1, 0.5)]}],
+        [{"a": [(0.1, 10), (1, 10)]}, {}],
+    ]
+    svg = multiples("lines", ["left", "right"], [("first", panels[0]), ("second", panels[1])], unit="%")
+    lines = {
+        path[0].text: [tuple(map(float, point.split())) for point in path.get("d")[1:].split("L")]
+        for path in etree.fromstring(svg.encode()).iter(f"{SVG}path")
+        if len(path)
+    }
+    first, other, right, second = lines.values()
+    assert next(iter(lines)) == "a, 10%: 5, 50%: 10, 100%: 20"
+    assert {"left", "20", "right", "0.5", "first", "second", "10%", "100%", "a (solid)", "b (dashed)"} <= set(
+        texts(svg)
+    )
+    assert first[0][0] == other[0][0] == second[0][0]
+    assert (first[1][0] - first[0][0]) / (first[2][0] - first[0][0]) == pytest.approx(4 / 9, abs=2e-3)
+    floor, top = other[0][1], other[1][1]
+    assert first[2][1] == top == right[1][1], "the largest of each column"
+    assert [(floor - y) / (floor - top) for _, y in first] == pytest.approx([0.25, 0.5, 1])
+    assert second[0][1] - second[1][1] == 0
+    assert second[0][1] - first[1][1] == pytest.approx(106), "half of the largest, a row below"
+    many = multiples("lines", ["left", "right"], [(f"row {number}", panels[0]) for number in range(30)])
+    assert "and 6 more" in texts(many)
 
 
 def test_stacked_parts_add_up_and_small_ones_are_drawn_together() -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from cosmo_assets.selection.disparity import GROUPS, NEUTRAL, TEMPLATES, disparities
-from cosmo_assets.selection.sweep import FRACTIONS, mentions_of, sweep
+from cosmo_assets.selection.sweep import FRACTIONS, RULES, Rule, alpha_of, mentions_of, sweep
 from cosmo_resources.errors import CosmoError
 from tests.unit.cosmo_assets.selection.test_keeping import ids
 
@@ -22,6 +22,26 @@ def test_what_repetition_costs_where_less_is_kept() -> None:
     assert [row.tokens for row in rows] == [800_000, 400_000, 200_000, 100_000, 40_000]
     (short,) = sweep(scores, ids(COUNT), tokens, ["web"] * COUNT, {}, fractions=(0.25,), budget=200_000)
     assert short.effective == 1, "a training that needs no more than is left repeats nothing"
+
+
+def test_alpha_at_which_paretos_rule_keeps_a_fraction() -> None:
+    assert alpha_of(1) == 0
+    assert alpha_of(np.log(2)) == pytest.approx(1)
+    assert alpha_of((1 - 2**-8) / 8) == pytest.approx(9), "GPT-3's"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_keeps_the_fraction_and_what_is_drawn_has_some_of_low_scores(rule: Rule) -> None:
+    """Whatever the scale of the scores: Pareto's rule reads ranks, Gumbel's standardized scores."""
+    scores = np.random.default_rng(1).lognormal(6, 1, COUNT)
+    rows = sweep(scores, ids(COUNT), np.full(COUNT, 10), ["web"] * COUNT, {}, rule=rule)
+    assert [row.documents / COUNT for row in rows] == pytest.approx(FRACTIONS, abs=0.015 if rule == "pareto" else 1e-9)
+    quarter = rows[3].kept
+    assert rows[3].documents == quarter.sum()
+    assert np.median(scores[quarter]) > np.median(scores), "the better, the likelier"
+    assert (scores[quarter].min() < np.median(scores)) == (rule != "ranks")
+    again = sweep(7 * scores, ids(COUNT), np.full(COUNT, 10), ["web"] * COUNT, {}, rule=rule, fractions=(0.25,))
+    assert (again[0].kept == quarter).all()
 
 
 def test_domains_and_their_divergence_by_hand() -> None:
