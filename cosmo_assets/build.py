@@ -111,8 +111,13 @@ TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table",
 SELECTION_READER = "mixture"
 DIVERSITY_READER = "tokenized_shards"
 PROOF_READS = "token_lineage"
-SWEEP_READER = "corpus_report"
-ALSO_READ = {OUTLINES_READER: ("template_pilots",), EMBEDDINGS_READER: ("filtering_costs",)}
+SWEEP_READER = SIGNALS_READER = "corpus_report"
+ALSO_READ = {
+    OUTLINES_READER: ("template_pilots",),
+    EMBEDDINGS_READER: ("filtering_costs",),
+    SELECTION_READER: ("corpus_report",),
+    DIVERSITY_READER: ("corpus_report",),
+}
 """What else reads the same."""
 
 REAL_READERS = {
@@ -231,6 +236,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
             read += [REAL_SIGNALS[family] for family in section.families if family in REAL_SIGNALS]
             read.append(real_eligible)
         inputs.setdefault(reader, []).extend(asset.key for asset in read)
+    inputs.setdefault(SIGNALS_READER, []).extend(asset.key for asset in signals_of(recipe))
     if recipe.mixture.factors.quality:
         inputs.setdefault(name_of(mixture), []).append(generation_quality.key)
 

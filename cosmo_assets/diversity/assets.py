@@ -8,7 +8,6 @@ import sys
 
 import dagster as dg
 
-from cosmo_assets.charts import ranges
 from cosmo_assets.diversity import stage
 from cosmo_assets.diversity.checks import CHECKS
 from cosmo_assets.generation.assets import generations
@@ -37,18 +36,5 @@ def corpus_diversity(
     than in the accepted version."""
     python = os.environ.get("COSMO_PROXY_PYTHON") or sys.executable
     manifest = stage.build(workspace(context, store, recipe), embedder.create(), python)
-    values, intervals = manifest.summary["measures"], manifest.summary["intervals"]
-    found = {verdict.measure: verdict for verdict in stage.verdicts(manifest, recipe)}
-    table, relative = [], []
-    for name in (*manifest.summary["measured"]["means"], *manifest.summary["measured"]["tallies"]):
-        verdict, (low, high) = found.get(name), intervals[name]
-        before = verdict.before if verdict else None
-        table.append({
-            "measure": name, "value": values[name], "low": low, "high": high, "accepted": before,
-            "chance": verdict.chance if verdict else None, "worse": bool(verdict and verdict.worse),
-        })  # fmt: skip
-        if (unit := before or values[name]) > 0:
-            relative.append((name, values[name] / unit, max(low, 0.0) / unit, high / unit, 1.0))
-    names = ("this version", "95 % interval", "accepted version")
-    chart = ranges("Diversity, relative to the accepted version", relative, names)
+    table, chart = stage.shown(manifest, recipe)
     return materialized(manifest, recipe, CHECKS, Show({"diversity": chart}, {"by_measure": table}))

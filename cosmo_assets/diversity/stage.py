@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from cosmo_assets.charts import ranges
 from cosmo_assets.diversity.gate import Mean, Measured, Tally, Verdict, decide, measured
 from cosmo_assets.diversity.probing import MEASURE, Probe
 from cosmo_assets.diversity.vectors import embedded, rows_of
@@ -93,6 +94,25 @@ def passes(manifest: Manifest, recipe: Recipe) -> bool:
 
 def _measured(plain: Any) -> Measured:
     return Measured.of_plain(plain)
+
+
+def shown(manifest: Manifest, recipe: Recipe, *, compared: bool = True) -> tuple[list[dict[str, Any]], str]:
+    """A version as the rows of a table, a measure each, and as a chart relative to the accepted version; or, where it
+    is not `compared`, to itself."""
+    values, intervals = manifest.summary["measures"], manifest.summary["intervals"]
+    found = {verdict.measure: verdict for verdict in (verdicts(manifest, recipe) if compared else ())}
+    table, relative = [], []
+    for name in (*manifest.summary["measured"]["means"], *manifest.summary["measured"]["tallies"]):
+        verdict, (low, high) = found.get(name), intervals[name]
+        before = verdict.before if verdict else None
+        table.append({
+            "measure": name, "value": values[name], "low": low, "high": high, "accepted": before,
+            "chance": verdict.chance if verdict else None, "worse": bool(verdict and verdict.worse),
+        })  # fmt: skip
+        if (unit := before or values[name]) > 0:
+            relative.append((name, values[name] / unit, max(low, 0.0) / unit, high / unit, 1.0))
+    names = ("this version", "95 % interval", "accepted version")
+    return table, ranges("Diversity, relative to the accepted version", relative, names)
 
 
 def last_accepted(store: CorpusStore, recipe: Recipe) -> Any:

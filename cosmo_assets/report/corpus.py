@@ -16,6 +16,7 @@ import polars as pl
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE, REAL, has_real
 from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.recipe.selection import SIGNAL_ASSETS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Flow, InputRef, Manifest
@@ -40,7 +41,11 @@ WHOLE = (
 OF_REAL = (DOCUMENTS, ELIGIBLE)
 """Those that it reads as well where real text is mixed in."""
 
-OPTIONAL: Mapping[str, Callable[[Recipe], object]] = {"filtering_costs": lambda recipe: recipe.sweep}
+OPTIONAL: Mapping[str, Callable[[Recipe], object]] = {
+    "selection": lambda recipe: recipe.selection,
+    "filtering_costs": lambda recipe: recipe.sweep,
+    "corpus_diversity": lambda recipe: recipe.diversity,
+}
 """Those that it reads as well where the recipe has a section for them."""
 
 BUCKETED = ("generations", "generation_quality", "decontaminated", "text_signatures", "deduplicated")
@@ -186,7 +191,8 @@ def read_corpus(workspace: Workspace) -> Corpus:
     buckets = [bucket_name(index) for index in range(workspace.recipe.buckets)]
     names = (*WHOLE, *(OF_REAL if has_real(workspace.recipe) else ()), *optional(workspace.recipe))
     whole = {asset: {ALL: store.open(asset)} for asset in names}
-    bucketed = {asset: {bucket: store.open(asset, bucket) for bucket in buckets} for asset in BUCKETED}
+    by_bucket = (*BUCKETED, *(SIGNAL_ASSETS[family] for family in workspace.recipe.signals))
+    bucketed = {asset: {bucket: store.open(asset, bucket) for bucket in buckets} for asset in by_bucket}
     return Corpus(workspace, whole | bucketed)
 
 

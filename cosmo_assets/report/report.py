@@ -2,11 +2,12 @@
 as a table.
 
 Belongs here: the stage, and the order of the report's parts. Does not belong here: what a part holds (`figures`,
-`examples`), what is read (`corpus`), HTML (`html`).
+`examples`, `filtering`), what is read (`corpus`), HTML (`html`).
 
 The page's digest is part of the report's identity, so the page is a function of the versions that it reads: it holds
-nothing of a manifest's `run`, no volatile column, and no order that a hash table chose. The one exception is what the
-device time of the runs was, in the account: the digest is that of the page without it.
+nothing of a manifest's `run`, no volatile column, and no order that a hash table chose. The exceptions are what the
+device time of the runs was, in the account, and what the accepted version measured, in diversity: the digest is that of
+the page without them.
 """
 
 from functools import partial
@@ -14,8 +15,8 @@ from functools import partial
 import pyarrow as pa
 
 from cosmo_assets.real.texts import DOCUMENTS
-from cosmo_assets.report import accounts, examples, figures
-from cosmo_assets.report.corpus import Corpus, read_corpus
+from cosmo_assets.report import accounts, examples, figures, filtering
+from cosmo_assets.report.corpus import Corpus, Section, read_corpus
 from cosmo_assets.report.html import Table, page
 from cosmo_assets.schemas import CORPUS_REPORT
 from cosmo_assets.stage import Workspace
@@ -60,7 +61,11 @@ def build(workspace: Workspace) -> Manifest:
         lambda writer: _produce(writer, corpus),
         stage_version=STAGE_VERSION,
         inputs=corpus.inputs,
-        params={**figures.described(workspace.recipe), "gpu_hour_price": workspace.recipe.budget.gpu_hour_price},
+        params={
+            **figures.described(workspace.recipe),
+            "gpu_hour_price": workspace.recipe.budget.gpu_hour_price,
+            **({"diversity_rate": workspace.recipe.diversity.rate} if workspace.recipe.diversity else {}),
+        },
         of_outdated=True,  # it says so
     )
 
@@ -74,9 +79,9 @@ def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
     found = accounts.accounts(corpus)
     timed = any(row["device_seconds"] for row in found["source"])
     priced = recipe.budget.gpu_hour_price > 0
-    bare = accounts.section(found, timed=False, priced=False)
-    sections.append(bare)
+    sections.append(accounts.section(found, timed=False, priced=False))
     content = {name: value for section in sections for name, value in section.content.items()}
+    plain, compared = (filtering.parts(corpus, compared=compared) for compared in (False, True))
     content |= {
         "name": recipe.name,
         "description": recipe.description,
@@ -85,13 +90,15 @@ def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
     }
     rows = [
         {"section": section.name, "name": name, "value": float(value)}
-        for section in sections
+        for section in (*sections, *plain)
         for name, value in section.figures.items()
     ]
     writer.write(pa.Table.from_pylist(rows, schema=CORPUS_REPORT))
     charts = {section.name: section.charts for section in sections}
-    full = page({**content, **accounts.section(found, timed=timed, priced=priced).content}, charts)
-    writer.artifact(PAGE, partial(write_text, text=full), content=digest(page(content, charts)))
+    account = accounts.section(found, timed=timed, priced=priced).content
+    full = page({**content, **account, **_asked(compared)}, {**charts, **{part.name: part.charts for part in compared}})
+    bare = page({**content, **_asked(plain)}, {**charts, **{part.name: part.charts for part in plain}})
+    writer.artifact(PAGE, partial(write_text, text=full), content=digest(bare))
     writer.run = {"accounts": {name: accounts.leading(rows, name) for name, rows in found.items()}}
     writer.artifact(mapping.PAGE, partial(link_or_copy, corpus.one("topic_map").folder / mapping.PAGE))
     documents = corpus.one("mixture").manifest.rows
@@ -99,6 +106,10 @@ def _produce(writer: DatasetWriter, corpus: Corpus) -> None:
     searched = corpus.flow("decontaminated")
     contaminated = searched.rows_in - searched.rows_out
     writer.summary = {**sections[0].figures, "searched": searched.rows_in, "contaminated": contaminated}
+
+
+def _asked(parts: list[Section]) -> dict[str, object]:
+    return {"asked": parts, "asked_titles": tuple((part.name, part.content["title"]) for part in parts)}
 
 
 def _versions(corpus: Corpus) -> Table:

@@ -5,7 +5,6 @@ Belongs here: their definitions and what they show. Does not belong here: limits
 
 import dagster as dg
 
-from cosmo_assets.charts import bars
 from cosmo_assets.deduplication.assets import deduplicated
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
@@ -29,13 +28,12 @@ def selection(context: dg.AssetExecutionContext, store: StoreResource, recipe: d
     mixture leaves these out; no text and no signal is removed."""
     manifest = stage.build(workspace(context, store, recipe))
     limits = manifest.summary["limits"]
-    dropping = [(row["reason"], row["drops"]) for row in limits if row["drops"]]
     return materialized(
         manifest,
         recipe,
         CHECKS,
         Show(
-            {"dropped": bars("Documents by the first limit that they break", dropping, unit="documents")},
+            {"dropped": stage.chart(manifest)},
             {"limits": columns(limits, "reason", "signal", "low", "high", "breaks", "drops", "tokens")},
         ),
     )

@@ -92,7 +92,7 @@ def chart(trials: Sequence[Mapping[str, Any]]) -> str:
             (trial for trial in trials if (trial["signal"], trial["prefer"]) == (signal, prefer)),
             key=lambda trial: float(trial["fraction"]),
         )
-        panels = [
+        panels: list[dict[str, list[tuple[float, float]]]] = [
             {
                 rule: [
                     (trial["fraction"], trial[name])

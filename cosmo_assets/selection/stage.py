@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from cosmo_assets.charts import bars
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import ELIGIBLE, REAL, has_real
 from cosmo_assets.recipe.recipe import Recipe
@@ -61,6 +62,12 @@ def params(recipe: Recipe) -> dict[str, Any]:
         "limits": [asdict(limit) for limit in limits_of(recipe.selection)],
         **({"keep": keep.model_dump()} if keep else {}),
     }
+
+
+def chart(manifest: Manifest) -> str:
+    """How many documents each limit drops."""
+    dropping = [(row["reason"], row["drops"]) for row in manifest.summary["limits"] if row["drops"]]
+    return bars("Documents by the first limit that they break", dropping, unit="documents")
 
 
 @dataclass(frozen=True)

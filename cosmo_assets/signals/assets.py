@@ -5,7 +5,6 @@ Belongs here: their definitions and what they show. Does not belong here: what m
 
 import dagster as dg
 
-from cosmo_assets.charts import histograms
 from cosmo_assets.decontamination.assets import decontaminated
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.real.assets import real_documents, real_eligible
@@ -15,7 +14,7 @@ from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.signals import stage
 from cosmo_assets.signals.checks import CHECKS
 from cosmo_assets.signals.families import FAMILIES, Family
-from cosmo_assets.signals.spread import rows_of
+from cosmo_assets.signals.spread import chart_of, rows_of
 from cosmo_resources.resources import StoreResource
 from cosmo_resources.storage.manifest import Manifest
 
@@ -73,11 +72,7 @@ def _of_seeds(name: str, family: Family) -> dg.AssetsDefinition:
 def _shown(manifest: Manifest, recipe: Recipe) -> Result:
     """Quantiles and a small histogram of every signal."""
     spread = manifest.summary["spread"]
-    chart = histograms(
-        "Signals, from the first to the 99th percentile",
-        [(row["signal"].replace("_", " "), [(left, count) for left, count in row["histogram"]]) for row in spread],
-    )
-    return materialized(manifest, recipe, CHECKS, Show({"histograms": chart}, {"signals": rows_of(spread)}))
+    return materialized(manifest, recipe, CHECKS, Show({"histograms": chart_of(spread)}, {"signals": rows_of(spread)}))
 
 
 TEXT_SIGNALS = {name: _of_texts(name, family) for name, family in FAMILIES.items()}

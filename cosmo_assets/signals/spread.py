@@ -1,7 +1,7 @@
 """The spread of signals over the documents: quantiles for tables, and histograms for charts.
 
-Belongs here: what a manifest keeps of a column of figures. Does not belong here: the figures (`statistics`), or drawing
-(`cosmo_assets.charts`).
+Belongs here: what a manifest keeps of a column of figures, as a table and a chart. Does not belong here: the figures
+(`statistics`), or drawing (`cosmo_assets.charts`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cosmo_assets.charts import histograms
 from cosmo_assets.schemas import numeric_columns
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -59,3 +60,9 @@ def rows_of(spread: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for row in spread
     ]
+
+
+def chart_of(spread: Sequence[Mapping[str, Any]]) -> str:
+    """A summary as small histograms."""
+    items = [(row["signal"].replace("_", " "), [(left, count) for left, count in row["histogram"]]) for row in spread]
+    return histograms("Signals, from the first to the 99th percentile", items)

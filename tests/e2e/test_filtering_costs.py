@@ -1,6 +1,7 @@
 """What filtering costs, from texts to figures: a filter that removes one domain shows it; nothing is filtered."""
 
 import json
+import re
 from math import log
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 from cosmo_assets.build import build_defs, steps_of
 from cosmo_assets.diversity.measures import vendi
+from cosmo_assets.diversity.stage import shown
+from cosmo_assets.drift import KEY
 from cosmo_assets.ids import numbers_of, uniforms
 from cosmo_assets.recipe.deduplication import Deduplication
 from cosmo_assets.reporting import CHECKS_OF
@@ -106,6 +109,10 @@ def test_a_sweep_filters_nothing_and_needs_no_selection(tmp_path: Path) -> None:
     after = corpus.versions_of_everything()
     changed = {place for place in after if before.get(place) != after[place]}
     assert changed == {"filtering_costs/all", "corpus_report/all"}
+    page = (corpus.store.open("corpus_report").folder / "report.html").read_text(encoding="utf-8")
+    titles = re.findall(r'<h2 id="([^"]+)">', page)
+    assert titles.index("duplicates") + 1 == titles.index("costs") == titles.index("mixture") - 1
+    assert titles == re.findall(r'<a href="#([^"]+)">', page.split("</nav>")[0])
     assert "sweep" not in plain.model_dump(mode="json")
     assert "filtering_costs" not in [name for step, _ in steps_of(plain) for name in step]
     (*_, (last, _)) = steps_of(corpus.recipe)
@@ -119,3 +126,39 @@ def test_a_sweep_filters_nothing_and_needs_no_selection(tmp_path: Path) -> None:
     topics = {row["part"] for row in corpus.store.open("filtering_costs").table().to_pylist() if row["part"]}
     asked = set(corpus.store.open("prompt_table").table()["topic"].to_pylist())
     assert asked & topics, "domains are topics"
+
+
+def test_the_report_shows_what_a_corpus_was_asked_for(tmp_path: Path) -> None:
+    """Signals, selection, costs and diversity, in this order; and the page's identity does not hang on which version
+    was accepted."""
+    corpus = Corpus(tmp_path, templates=dict(ONE_TEMPLATE)).write(seeds(24))
+    with replaying() as server:
+        corpus.build(server.url)
+        plain = (corpus.store.open("corpus_report").folder / "report.html").read_text(encoding="utf-8")
+        corpus.changes = {
+            "signals": ["statistics"],
+            "selection": {"keep": {"rule": "ranks", "signal": "statistics.mean_word_length", "low": 0.25}},
+            "sweep": {**SWEEP, "signals": [{"signal": "statistics.words", "prefer": "low"}]},
+            "diversity": {"block": 4},
+        }
+        corpus.write().build(server.url)
+    report = corpus.store.open("corpus_report")
+    page = (report.folder / "report.html").read_text(encoding="utf-8")
+    wanted = ["signals-statistics", "selection", "costs", "diversity"]
+    before, after = (re.findall(r'<h2 id="([^"]+)">', text) for text in (plain, page))
+    at = before.index("mixture")
+    assert after == [*before[:at], *wanted, *before[at:]]
+    for title in ("from the first to the 99th percentile", "the first limit", "by the fraction", "Diversity, relative"):
+        assert len(re.findall(rf"<title>[^<]*{title}[^<]*</title>", page)) == 1, title
+        assert title not in plain
+    read = {(ref.asset, ref.bucket) for ref in report.manifest.inputs}
+    assert {("text_statistics", "b000"), ("selection", "all"), ("corpus_diversity", "all")} <= read
+    figures = {(row["section"], row["name"]): row["value"] for row in report.table().to_pylist()}
+    assert figures["selection", "dropped.ranks by statistics.mean_word_length"] == 6
+    assert figures["costs", "statistics.words.low.ranks.0.5.tokens"] > 0
+    assert figures["diversity", "vendi"] == corpus.store.open("corpus_diversity").manifest.summary["measures"]["vendi"]
+    measured = corpus.store.open("corpus_diversity").manifest
+    accepted = measured.model_copy(update={"run": {KEY: {"of": "another", "measured": measured.summary["measured"]}}})
+    (tables, charts) = zip(*(shown(one, corpus.recipe, compared=False) for one in (measured, accepted)), strict=True)
+    assert (tables[0], charts[0]) == (tables[1], charts[1])
+    assert shown(accepted, corpus.recipe)[0] != tables[0]
