@@ -500,7 +500,7 @@ DEDUPLICATED = pa.schema(
 
 
 def _signals(prefix: str, key: str, text: str) -> dict[str, pa.Schema]:
-    """The table of each family of signals, by asset; `key` and `text` are the columns that the ids and texts come from."""
+    """The table of each family of signals, by asset; `key` and `text` are the columns that ids and texts come from."""
 
     def table(family: Sequence[Signal]) -> pa.Schema:
         figures = (_column(name, kind, meaning, source=text, null=null) for name, kind, meaning, null in family)

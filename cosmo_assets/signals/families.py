@@ -11,7 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.signals.languages import languages_of
+from cosmo_assets.signals.privacy import privacy_of
 from cosmo_assets.signals.statistics import statistics_of
+from cosmo_assets.signals.toxicity import toxicity_of
 from cosmo_assets.stage import Workspace
 
 Measure = Callable[[pa.ChunkedArray], pa.Table]
@@ -43,6 +46,11 @@ FAMILIES: Mapping[str, Family] = {
         "Figures that the published heuristics judge by: words, lines, repetition, punctuation.",
         "1",
         lambda _: statistics_of,
-    )
+    ),
+    "toxicity": Family(
+        "Toxicity by the offline model: of the whole text, and of its worst paragraph.", "1", lambda _: toxicity_of
+    ),
+    "privacy": Family("Personal data: how much of which kind, and where it stands.", "1", lambda _: privacy_of),
+    "language": Family("Language as detected, and the scripts of the letters.", "1", lambda _: languages_of),
 }
 """By the name that the recipe has for it; `CATALOGUE` has their signals."""
