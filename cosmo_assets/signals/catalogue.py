@@ -104,10 +104,25 @@ LANGUAGE = (
     *(Signal(f"{script}_share", SHARE, f"Share of these that are {script.capitalize()}") for script in SCRIPTS),
 )
 
+COPIES = (
+    Signal("longest_copy", COUNT, "Words of the longest run that the text has verbatim from its prompt"),
+    Signal("copied_share", SHARE, "Share of its words in runs of ten or more that it has verbatim from its prompt"),
+)
+
+AGE = (
+    Signal("latest_year", COUNT, "The latest year that the text names; null where it names none", null=True),
+    Signal("years", COUNT, "How many different years it names"),
+)
+
 CATALOGUE: Mapping[str, tuple[Signal, ...]] = {
     "statistics": STATISTICS,
     "toxicity": TOXICITY,
     "privacy": PRIVACY,
     "language": LANGUAGE,
+    "copies": COPIES,
+    "age": AGE,
 }
 """The signals of each family."""
+
+OF_GENERATED = frozenset({"copies"})
+"""The families that hold a text against its prompt: there are none of seeds and real texts."""
