@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from cosmo_assets.signals.catalogue import CATALOGUE, Signal
+from cosmo_assets.signals.catalogue import CATALOGUE, OF_GENERATED, Signal
 from cosmo_resources.storage.digest import VOLATILE
 
 EMBEDDING_DIMENSION = 384
@@ -499,18 +499,26 @@ DEDUPLICATED = pa.schema(
 )
 
 
+GENERATED = "generations.text"
+
+
 def _signals(prefix: str, key: str, text: str) -> dict[str, pa.Schema]:
     """The table of each family of signals, by asset; `key` and `text` are the columns that ids and texts come from."""
 
-    def table(family: Sequence[Signal]) -> pa.Schema:
-        figures = (_column(name, kind, meaning, source=text, null=null) for name, kind, meaning, null in family)
+    def table(family: Sequence[Signal], texts: str) -> pa.Schema:
+        figures = (_column(name, kind, meaning, source=texts, null=null) for name, kind, meaning, null in family)
         return pa.schema([_column(key.split(".")[1], TEXT, "The text", source=key), *figures])
 
-    return {f"{prefix}_{family}": table(signals) for family, signals in CATALOGUE.items()}
+    of_generated = text == GENERATED
+    return {
+        f"{prefix}_{family}": table(signals, f"{text},prompt_table.prompt" if family in OF_GENERATED else text)
+        for family, signals in CATALOGUE.items()
+        if of_generated or family not in OF_GENERATED
+    }
 
 
 SEED_SIGNALS = _signals("seed", "seed_documents.seed_id", "seed_documents.text")
-TEXT_SIGNALS = _signals("text", "decontaminated.doc_id", "generations.text")
+TEXT_SIGNALS = _signals("text", "decontaminated.doc_id", GENERATED)
 REAL_SIGNALS = _signals("real", "real_eligible.doc_id", "real_documents.text")
 
 SELECTION = pa.schema(

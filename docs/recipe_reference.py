@@ -40,7 +40,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "quality": "Rules that a generated text must pass",
         "decontamination": "Benchmarks, and the rules",
         "deduplication": "Methods, one after the other, and which one of several duplicates is kept",
-        "signals": "Families of signals that are computed of every text: `statistics`. Annotations: they remove none",
+        "signals": "Families of signals that are computed of every text ([Signals](signals.md)). Annotations: they "
+        "remove none",
         "selection": "Which texts may stand in the corpus by their signals",
         "sweep": "What filtering by signals would cost ([Filtering](filtering.md#what-it-costs)); null: not asked",
         "mixture": "Shares of the sources in the corpus",
@@ -331,8 +332,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "temperature": "Near 0 the best stay, far above 1 anyone",
     },
     "SignalBound": {
-        "signal": "`family.column`: `statistics.` and a column of `text_statistics`, or `quality.` and one of "
-        "`generation_quality`",
+        "signal": "`family.column`: one of `signals` and a column of numbers of `text_FAMILY`, or `quality.` and one "
+        "of `generation_quality`",
         "low": "Least value that stays; a text without the signal stays",
         "high": "Greatest value that stays",
     },
@@ -463,8 +464,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "max_copies": "Copies of one document in the corpus (`mixture: multiplicity`); times the epochs of the "
         "training, this is how often it is seen",
         "max_identity_disparity": "How many times as often as others harmless texts about a group of people may be "
-        "removed for toxicity, at the lower end of a 95 % interval (`identity_disparity` of `seed_documents` and "
-        "`real_documents`)",
+        "removed for toxicity, at the lower end of a 95 % interval (`identity_disparity` of `seed_documents`, "
+        "`real_documents` and `selection`)",
         "max_unselected": "Share of documents that the selection leaves out (`selection: unselected`)",
         "max_bad_seed_rows": "Share of source rows that could not be read (`seed_documents: bad_rows`)",
         "max_near_duplicate_prompts": "Share of prompts that were near-duplicates, over all and of any template "

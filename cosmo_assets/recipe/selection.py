@@ -11,14 +11,14 @@ from pydantic import Field
 
 from cosmo_assets.recipe.fields import Section, Share
 from cosmo_assets.schemas import TABLES, numeric_columns
-from cosmo_assets.signals.catalogue import CATALOGUE
+from cosmo_assets.signals.catalogue import CATALOGUE, OF_GENERATED
 
-SignalFamily = Literal["statistics"]
+SignalFamily = Literal["statistics", "toxicity", "privacy", "language", "copies", "age"]
 
 SIGNAL_ASSETS: dict[str, str] = {"quality": "generation_quality", **{family: f"text_{family}" for family in CATALOGUE}}
 """The asset of each family of signals. Every corpus has that of `quality`."""
 
-REAL_SIGNALS: dict[str, str] = {family: f"real_{family}" for family in CATALOGUE}
+REAL_SIGNALS: dict[str, str] = {family: f"real_{family}" for family in CATALOGUE if family not in OF_GENERATED}
 """The asset of those families that there are of real documents, too."""
 
 RuleSet = Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]

@@ -6,7 +6,6 @@ Belongs here: what must hold of `seed_documents`. Does not belong here: repairin
 from collections.abc import Callable
 
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.recipe.sources import SeedPolicy
 from cosmo_assets.reporting import Check, Verdict, share_at_most
 from cosmo_assets.seeds.toxicity import disparities_of
 from cosmo_resources.storage.manifest import Manifest
@@ -22,13 +21,16 @@ def licensed(manifest: Manifest, _: Recipe) -> Verdict:
     return unnamed == 0, {"seeds without a licence": unnamed}
 
 
-def identity_disparity(policy: Callable[[Recipe], SeedPolicy]) -> Check:
-    """A check on the limit of toxicity that a policy sets: harmless texts about a group of people must not be removed
-    more often than those about nobody in particular, beyond limit and chance. The lower end of a ratio's 95 % interval
-    is what counts: few sentences prove little."""
+def identity_disparity(limit: Callable[[Recipe], float | None]) -> Check:
+    """A check on a recipe's limit of toxicity, if it has one: harmless texts about a group of people must not be
+    removed more often than those about nobody in particular, beyond limit and chance. The lower end of a ratio's 95 %
+    interval is what counts: few sentences prove little."""
 
     def test(_: Manifest, recipe: Recipe) -> Verdict:
-        rows = disparities_of(policy(recipe).max_toxicity)
+        most = limit(recipe)
+        if most is None:
+            return True, {"limit of toxicity": "none"}
+        rows = disparities_of(most)
         worst, bound = max(rows, key=lambda row: (row.low, row.removed)), recipe.limits.max_identity_disparity
         return worst.low <= bound, {
             "group": worst.group,
@@ -59,7 +61,7 @@ CHECKS = (
     Check("every_source", "Every source of the recipe gives at least one seed.", every_source),
     Check("licensed", "Every seed has a licence.", licensed, blocking=True),
     BAD_ROWS,
-    identity_disparity(lambda recipe: recipe.seeds),
+    identity_disparity(lambda recipe: recipe.seeds.max_toxicity),
 )
 
 

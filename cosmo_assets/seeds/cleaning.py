@@ -8,7 +8,9 @@ import functools
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import ftfy
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -136,59 +138,114 @@ _BOOK_CUE = re.compile(r"(?:ISBN|ISSN|DOI)\S*\s*$", re.IGNORECASE)
 _CUE_CHARS = 24
 
 
-def mask_personal_data(text: str) -> tuple[str, int]:
-    """The text with e-mail addresses, public IP addresses and telephone numbers replaced, and how many were.
+class Span(NamedTuple):
+    """A piece of a text, in characters: of which kind, where it begins, where it ends."""
 
-    Nothing is touched inside a formula. Not taken for an address: private networks, and four numbers of at most 31 or
-    after "version", "section" and the like, which are nearly always a version or a section (one address in 4,096 is
+    kind: str
+    start: int
+    end: int
+
+
+MASKS = {"email": EMAIL, "ip_address": IP_ADDRESS, "phone": PHONE}
+"""What personal data of each kind is replaced by."""
+
+
+def mask_personal_data(text: str) -> tuple[str, int]:
+    """The text with what `personal_data` finds in it replaced, and how many pieces were."""
+    spans = personal_data(text)
+    return _masked(text, spans), len(spans)
+
+
+def _masked(text: str, spans: Sequence[Span]) -> str:
+    pieces, position = list[str](), 0
+    for kind, start, end in spans:
+        pieces += [text[position:start], MASKS[kind]]
+        position = end
+    return "".join([*pieces, text[position:]])
+
+
+def personal_data(text: str) -> list[Span]:
+    """Where e-mail addresses, public IP addresses and telephone numbers stand, in order, without overlap.
+
+    Nothing is looked for inside a formula. Not taken for an address: private networks, and four numbers of at most 31
+    or after "version", "section" and the like, which are nearly always a version or a section (one address in 4,096 is
     made of such numbers). Taken for a telephone number: North American ones in their usual shapes, international
     ones with a plus and 8 to 15 digits, any other number of 7 to 15 digits after a word such as "phone" or "fax".
-    Years, ISBNs, decimals and rows of numbers are not.
+    Years, ISBNs, decimals and rows of numbers are not, nor is what such data is replaced by.
 
     datatrove's PIIFormatter was measured first and is not used: its e-mail pattern takes 8 s on 40 kB of "a.a.a." and
     50 s on 50 kB of "a-a-a-", swallows the path of a URL such as medium.com/@name and prices such as 5@2.50; its IP
     pattern has no bounds, so that section numbers are addresses; and its replacements rotate, so that the result
     depends on which texts came before.
     """
-    pieces: list[str] = []
-    position = count = 0
+    return [
+        Span(kind, at + start, at + end)
+        for at, piece in outside_formulas(text)
+        for kind, start, end in _personal_data(piece)
+    ]
+
+
+def outside_formulas(text: str) -> Iterator[tuple[int, str]]:
+    """The pieces of a text between its formulas, each with where it begins."""
+    position = 0
     for formula in FORMULA.finditer(text):
-        masked, found = _masked(text[position : formula.start()])
-        pieces += [masked, formula[0]]
-        count += found
+        yield position, text[position : formula.start()]
         position = formula.end()
-    masked, found = _masked(text[position:])
-    return "".join([*pieces, masked]), count + found
+    yield position, text[position:]
 
 
-def _masked(text: str) -> tuple[str, int]:
-    count = 0
+def _personal_data(text: str) -> list[Span]:
+    """One kind after the other: what was found of one is masked for the next, so that it is no part of that."""
+    spans: list[Span] = []
+    masked = text
 
-    def substitute(pattern: re.Pattern[str], replacement: str, accept: Callable[[re.Match[str], str], bool]) -> None:
-        nonlocal text, count
+    def search(pattern: re.Pattern[str], kind: str, accept: Callable[[re.Match[str], str], bool]) -> None:
+        nonlocal spans, masked
         group = "number" if "number" in pattern.groupindex else 0
-
-        def replaced(match: re.Match[str]) -> str:
-            nonlocal count
-            before = match.string[max(0, match.start() - _CUE_CHARS) : match.start()]
-            if match[group] == replacement or not accept(match, before):
-                return match[0]
-            count += 1
-            start = match.start(group) - match.start()
-            return match[0][:start] + replacement + match[0][start + len(match[group]) :]
-
-        text = pattern.sub(replaced, text)
+        found = []
+        for match in pattern.finditer(masked):
+            before = masked[max(0, match.start() - _CUE_CHARS) : match.start()]
+            if match[group] != MASKS[kind] and accept(match, before):
+                found.append(match.span(group))
+        if found:
+            new = [Span(kind, *place) for place in _unmasked(found, spans)]
+            spans = sorted([*new, *_outside(spans, new)], key=lambda span: span.start)
+            masked = _masked(text, spans)
 
     if "@" in text:
-        substitute(_EMAIL, EMAIL, lambda match, before: not before.endswith("/") or "://" not in before)
-    substitute(_IPV4, IP_ADDRESS, _is_public)
+        search(_EMAIL, "email", lambda match, before: not before.endswith("/") or "://" not in before)
+    search(_IPV4, "ip_address", _is_public)
     if ":" in text:
-        substitute(_IPV6, IP_ADDRESS, _is_public)
-    substitute(_INTERNATIONAL, PHONE, _is_telephone)
-    substitute(_NORTH_AMERICAN, PHONE, _is_telephone)
-    substitute(_CUED, PHONE, _is_telephone)
-    substitute(_LOCAL, PHONE, _is_telephone)
-    return text, count
+        search(_IPV6, "ip_address", _is_public)
+    for pattern in (_INTERNATIONAL, _NORTH_AMERICAN, _CUED, _LOCAL):
+        search(pattern, "phone", _is_telephone)
+    return spans
+
+
+def _unmasked(found: Sequence[tuple[int, int]], spans: Sequence[Span]) -> Iterator[tuple[int, int]]:
+    """Where pieces of a masked text stand in the text itself; a mask that one touches is taken in whole."""
+    begins, shifts = list[int](), [0]
+    for kind, start, end in spans:
+        begins.append(start + shifts[-1])
+        shifts.append(shifts[-1] + len(MASKS[kind]) - (end - start))
+
+    def unmasked(place: int, *, ends: bool) -> int:
+        masks = bisect_left(begins, place)
+        before = spans[masks - 1] if masks else None
+        if before and place < begins[masks - 1] + len(MASKS[before.kind]):
+            return before.end if ends else before.start
+        return place - shifts[masks]
+
+    return ((unmasked(start, ends=False), unmasked(end, ends=True)) for start, end in found)
+
+
+def _outside(spans: Sequence[Span], others: Sequence[Span]) -> Iterator[Span]:
+    """The spans that no other one takes in."""
+    begins = [other.start for other in others]
+    for span in spans:
+        before = bisect_right(begins, span.start)
+        if not before or others[before - 1].end <= span.start:
+            yield span
 
 
 def _is_public(match: re.Match[str], before: str) -> bool:

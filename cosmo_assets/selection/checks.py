@@ -1,12 +1,23 @@
 """Checks of the selection and of what filtering costs.
 
-Belongs here: how much of the corpus a selection may take, whether a sweep is about all of it. Does not belong here: the
-limits of a text (the recipe's selection).
+Belongs here: how much of the corpus a selection may take, and of whom; whether a sweep is about all of it. Does not
+belong here: the limits of a text (the recipe's selection).
 """
 
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict, share_at_most
+from cosmo_assets.seeds.checks import identity_disparity
 from cosmo_resources.storage.manifest import Manifest
+
+
+def _most_toxic(recipe: Recipe) -> float | None:
+    """The toxicity above which a text of one paragraph goes by a bound, if there is one."""
+    bounds = recipe.selection.bounds if recipe.selection else ()
+    return min(
+        (bound.high for bound in bounds if bound.signal.startswith("toxicity.") and bound.high is not None),
+        default=None,
+    )
+
 
 CHECKS = (
     share_at_most(
@@ -16,6 +27,7 @@ CHECKS = (
         lambda manifest: manifest.flow.rows_in,
         "max_unselected",
     ),
+    identity_disparity(_most_toxic),
 )
 
 

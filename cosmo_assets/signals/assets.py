@@ -7,11 +7,13 @@ import dagster as dg
 
 from cosmo_assets.decontamination.assets import decontaminated
 from cosmo_assets.generation.assets import generations
+from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.real.assets import real_documents, real_eligible
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
 from cosmo_assets.signals import stage
+from cosmo_assets.signals.catalogue import OF_GENERATED
 from cosmo_assets.signals.checks import CHECKS
 from cosmo_assets.signals.families import FAMILIES, Family
 from cosmo_assets.signals.spread import chart_of, rows_of
@@ -24,7 +26,7 @@ def _of_texts(name: str, family: Family) -> dg.AssetsDefinition:
         f"text_{name}",
         about=f"{family.what} Of every text that decontamination kept. Annotations: what is kept for them, the "
         "recipe's selection says.",
-        deps=[decontaminated, generations, *family.models],
+        deps=[decontaminated, generations, *([prompt_table] if name in OF_GENERATED else []), *family.models],
         group="signals",
         kinds={"parquet"},
         stage_version=family.version,
@@ -77,7 +79,7 @@ def _shown(manifest: Manifest, recipe: Recipe) -> Result:
 
 TEXT_SIGNALS = {name: _of_texts(name, family) for name, family in FAMILIES.items()}
 """By family, of generated texts, by bucket."""
-REAL_SIGNALS = {name: _of_real(name, family) for name, family in FAMILIES.items()}
+REAL_SIGNALS = {name: _of_real(name, family) for name, family in FAMILIES.items() if name not in OF_GENERATED}
 """By family, of real texts."""
-SEED_SIGNALS = {name: _of_seeds(name, family) for name, family in FAMILIES.items()}
+SEED_SIGNALS = {name: _of_seeds(name, family) for name, family in FAMILIES.items() if name not in OF_GENERATED}
 """By family, of seeds."""

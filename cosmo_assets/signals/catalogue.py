@@ -76,5 +76,53 @@ class Signal(NamedTuple):
 STATISTICS: tuple[Signal, ...] = tuple(Signal(*found) for group in GROUPS for found in group)
 """Those that published heuristics judge by, in order."""
 
-CATALOGUE: Mapping[str, tuple[Signal, ...]] = {"statistics": STATISTICS}
+TOXICITY = (
+    Signal("score", SHARE, "Toxicity of the text, 0 to 1; null where it is too short to be judged", null=True),
+    Signal(
+        "worst_paragraph", SHARE, "The highest toxicity of its paragraphs; null where none can be judged", null=True
+    ),
+)
+
+SPANS = pa.list_(pa.struct([("kind", pa.string()), ("start", COUNT), ("end", COUNT)]))
+PRIVACY = (
+    Signal("emails", COUNT, "E-mail addresses"),
+    Signal("ip_addresses", COUNT, "Public IP addresses"),
+    Signal("phones", COUNT, "Telephone numbers"),
+    Signal("cards", COUNT, "Numbers of payment cards with a right check digit"),
+    Signal("ibans", COUNT, "International bank account numbers with right check digits"),
+    Signal("ssns", COUNT, "United States social security numbers"),
+    Signal("personal", COUNT, "All of these"),
+    Signal("placeholders", COUNT, "Addresses and numbers that are nobody's, as masking puts in their place"),
+    Signal("spans", SPANS, "Where each stands in the text, placeholders as well: kind, first character, end"),
+)
+
+SCRIPTS = ("latin", "cyrillic", "greek", "arabic", "devanagari", "han")
+LANGUAGE = (
+    Signal("language", pa.string(), "Language (ISO 639-1) as detected; zxx where there are no letters"),
+    Signal("confidence", SHARE, "Its probability, as the detector has it"),
+    Signal("letters", COUNT, "Letters"),
+    *(Signal(f"{script}_share", SHARE, f"Share of these that are {script.capitalize()}") for script in SCRIPTS),
+)
+
+COPIES = (
+    Signal("longest_copy", COUNT, "Words of the longest run that the text has verbatim from its prompt"),
+    Signal("copied_share", SHARE, "Share of its words in runs of ten or more that it has verbatim from its prompt"),
+)
+
+AGE = (
+    Signal("latest_year", COUNT, "The latest year that the text names; null where it names none", null=True),
+    Signal("years", COUNT, "How many different years it names"),
+)
+
+CATALOGUE: Mapping[str, tuple[Signal, ...]] = {
+    "statistics": STATISTICS,
+    "toxicity": TOXICITY,
+    "privacy": PRIVACY,
+    "language": LANGUAGE,
+    "copies": COPIES,
+    "age": AGE,
+}
 """The signals of each family."""
+
+OF_GENERATED = frozenset({"copies"})
+"""The families that hold a text against its prompt: there are none of seeds and real texts."""

@@ -11,11 +11,17 @@ from typing import Any
 import pyarrow as pa
 
 from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.signals.ages import years_of
+from cosmo_assets.signals.copies import copies_of
+from cosmo_assets.signals.languages import languages_of
+from cosmo_assets.signals.privacy import privacy_of
 from cosmo_assets.signals.statistics import statistics_of
+from cosmo_assets.signals.toxicity import toxicity_of
 from cosmo_assets.stage import Workspace
 
-Measure = Callable[[pa.ChunkedArray], pa.Table]
-"""Given texts, the signals of the family: a row each, in order."""
+Measure = Callable[..., pa.Table]
+"""Given texts, and where the family is one of `OF_GENERATED` their prompts beside them (both `pa.ChunkedArray`), the
+signals of the family: a row each, in order."""
 
 
 def _nothing(_: Recipe) -> Mapping[str, Any]:
@@ -24,8 +30,8 @@ def _nothing(_: Recipe) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Family:
-    """What measures texts. A figure depends on its text, on `models`, `params` and `version`, on nothing else, so that
-    what was measured once is not measured again."""
+    """What measures texts. A figure depends on its text, and prompt, on `models`, `params` and `version`, on nothing
+    else, so that what was measured once is not measured again."""
 
     what: str
     """Of which figures, in the words of an asset's description."""
@@ -43,6 +49,13 @@ FAMILIES: Mapping[str, Family] = {
         "Figures that the published heuristics judge by: words, lines, repetition, punctuation.",
         "1",
         lambda _: statistics_of,
-    )
+    ),
+    "toxicity": Family(
+        "Toxicity by the offline model: of the whole text, and of its worst paragraph.", "1", lambda _: toxicity_of
+    ),
+    "privacy": Family("Personal data: how much of which kind, and where it stands.", "1", lambda _: privacy_of),
+    "language": Family("Language as detected, and the scripts of the letters.", "1", lambda _: languages_of),
+    "copies": Family("What a text copies verbatim from its prompt.", "1", lambda _: copies_of),
+    "age": Family("The years that a text names, the latest of which it is no older than.", "1", lambda _: years_of),
 }
 """By the name that the recipe has for it; `CATALOGUE` has their signals."""

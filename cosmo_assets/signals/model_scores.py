@@ -46,25 +46,33 @@ def memorization(continued: Tokens, true: Tokens) -> float:
 def longest_copy(text: Tokens, source: Tokens) -> int:
     """The length of the longest run of tokens that a text has verbatim from its source. Cost: text x source; memory in
     proportion to both."""
-    return int(_runs(text, source).max(initial=0))
+    return int(copied_runs(text, source).max(initial=0))
 
 
 def copied_share(text: Tokens, source: Tokens, size: int = CONTINUATION) -> float:
     """The share of a text's tokens that lie in runs of `size` or more which its source has verbatim: what a generation
     copies from its seed. 0 of a text without tokens. Cost as `longest_copy`, and `size` for each token."""
-    ends = np.flatnonzero(_runs(text, source) >= size)
-    covered = np.unique(ends[:, None] - np.arange(size))
-    return float(len(covered) / max(len(text), 1))
+    return share_in_runs(copied_runs(text, source), size)
+
+
+def share_in_runs(runs: Tokens, size: int) -> float:
+    """The share of the tokens that lie in runs of `size` or more, where `copied_runs` gave these."""
+    covered = np.unique(np.flatnonzero(runs >= size)[:, None] - np.arange(size))
+    return float(len(covered) / max(len(runs), 1))
 
 
 @compiled
-def _runs(text: Tokens, source: Tokens) -> Tokens:
+def copied_runs(text: Tokens, source: Tokens) -> Tokens:
     """For each token of the text, the longest run that ends with it and stands in the source: by dynamic programming
-    over all pairs of places."""
+    over all pairs of places. Without a branch, so that several pairs are compared at a time."""
     longest = np.zeros(len(text), np.int64)
-    ending = np.zeros(len(source) + 1, np.int64)
+    before, ending = np.zeros(len(source) + 1, np.int64), np.zeros(len(source) + 1, np.int64)
     for place in range(len(text)):
-        for at in range(len(source), 0, -1):
-            ending[at] = ending[at - 1] + 1 if source[at - 1] == text[place] else 0
-            longest[place] = max(longest[place], ending[at])
+        token, most = text[place], 0
+        for at in range(len(source)):
+            run = (before[at] + 1) * (source[at] == token)
+            ending[at + 1] = run
+            most = max(most, run)
+        longest[place] = most
+        before, ending = ending, before
     return longest

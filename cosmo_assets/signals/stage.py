@@ -5,7 +5,7 @@ Belongs here: the stages. Does not belong here: what measures (`families`), or w
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from cosmo_assets.deduplication.signatures import documents_left
 from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE
 from cosmo_assets.schemas import TABLES
+from cosmo_assets.signals.catalogue import OF_GENERATED
 from cosmo_assets.signals.families import FAMILIES
 from cosmo_assets.signals.spread import Spread
 from cosmo_assets.stage import Workspace
@@ -29,8 +30,21 @@ def build_texts(workspace: Workspace, family: str, bucket: str) -> Manifest:
     """Build `text_FAMILY` of a bucket. Cost: linear in the text of documents that no earlier version measured, and
     reading the others; memory for a shard, and the figures of the bucket."""
     verdicts, generations = (workspace.store.open(asset, bucket) for asset in ("decontaminated", "generations"))
-    parts, total = documents_left(verdicts, generations, ["text"]), verdicts.manifest.flow.rows_out
-    return _build(workspace, "text", family, generations, parts, total, (verdicts.ref(), generations.ref()), bucket)
+    total, inputs = verdicts.manifest.flow.rows_out, (verdicts.ref(), generations.ref())
+    if family not in OF_GENERATED:
+        parts = documents_left(verdicts, generations, ["text"])
+        return _build(workspace, "text", family, generations, parts, total, inputs, bucket)
+    prompts = workspace.store.open("prompt_table")
+    parts = _with_prompts(documents_left(verdicts, generations, ["text", "prompt_id"]), prompts, bucket)
+    return _build(workspace, "text", family, generations, parts, total, (*inputs, prompts.ref(bucket)), bucket)
+
+
+def _with_prompts(parts: Iterable[pa.Table], prompts: Dataset, bucket: str) -> Iterator[pa.Table]:
+    """With the prompt of each text, of which its id is a hash: another prompt is another text."""
+    asked = prompts.table(["prompt_id", "prompt"], bucket=bucket).combine_chunks()
+    for part in parts:
+        places = pc.index_in(part["prompt_id"], asked["prompt_id"])
+        yield part.append_column("prompt", asked["prompt"].take(places))
 
 
 def build_real(workspace: Workspace, family: str) -> Manifest:
@@ -58,7 +72,7 @@ def _build(
     inputs: tuple[InputRef, ...],
     bucket: str = ALL,
 ) -> Manifest:
-    """`parts` are tables of an id and a text."""
+    """`parts` are tables of an id and a text, and the prompt where the family needs it."""
     asset, found = f"{kind}_{family}", FAMILIES[family]
     key = TABLES[asset].names[0]
     return workspace.build_rows(
@@ -85,6 +99,7 @@ def _produce(
 ) -> None:
     schema, done = TABLES[asset], 0
     spread, key = Spread(schema), schema.names[0]
+    read = ("text", "prompt") if family in OF_GENERATED else ("text",)
     measure = functools.cache(lambda: FAMILIES[family].measure(workspace))
     for part in parts:
         for start in range(0, max(part.num_rows, 1), BATCH):
@@ -94,7 +109,7 @@ def _produce(
             new = texts.filter(pa.array([name not in held for name in texts[key].to_pylist()], pa.bool_()))
             tables = [known]
             if new.num_rows:
-                tables.append(measure()(new["text"]).add_column(0, key, new[key]))
+                tables.append(measure()(*(new[name] for name in read)).add_column(0, key, new[key]))
             table = _in_order(texts[key], tables, schema)
             writer.reused_rows += known.num_rows
             writer.write(table)

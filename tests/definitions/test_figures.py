@@ -14,6 +14,7 @@ from cosmo_assets.build import assets_of, name_of
 from cosmo_assets.figures import FIGURES, figures_of
 from cosmo_assets.operations.adopt import adopt
 from cosmo_assets.schemas import TABLES
+from cosmo_assets.signals.catalogue import CATALOGUE
 from cosmo_resources.storage.manifest import Flow, Manifest
 from tests.corpora import QUESTION, TEMPLATES, Corpus, seeds
 from tests.doubles.replay_server import prose, replaying
@@ -51,7 +52,7 @@ def everything(folder: Path) -> Corpus:
             "mixes": {"web": {"templates": templates}, "course": {"templates": [{"template": "course_unit"}]}},
         },
         "deduplication": {"methods": [{"method": "exact"}, {"method": "minhash"}, {"method": "semantic"}]},
-        "signals": ["statistics"],
+        "signals": list(CATALOGUE),
         "selection": {"bounds": [{"signal": "statistics.stop_words", "low": 4}]},
         "diversity": {"block": 4},
         "proof": {

@@ -21,6 +21,7 @@ from cosmo_assets.recipe.sources import RealData, RealSource
 from cosmo_assets.recipe.sweep import Sweep, SweptSignal
 from cosmo_assets.recipe.topics import TopicTree
 from cosmo_assets.schemas import TABLES
+from cosmo_assets.signals.catalogue import CATALOGUE
 from cosmo_resources.deployments import deployment, settings
 from tests.corpora import ROOT
 
@@ -46,7 +47,7 @@ COMPARING = TOPIC_FIRST.model_copy(
     update={
         "deduplication": Deduplication(methods=(SemanticMethod(),)),
         "real": MIXED.real,
-        "signals": SELECTING.signals,
+        "signals": tuple(CATALOGUE),
         "selection": SELECTING.selection,
         "diversity": Diversity(),
         "proof": Proof(items="items.jsonl"),

@@ -4,10 +4,12 @@ import pytest
 
 from cosmo_assets.real.checks import READ_CHECKS
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
+from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_assets.recipe.sources import RealData, RealFilters, SeedPolicy
 from cosmo_assets.reporting import Check
 from cosmo_assets.seeds.checks import CHECKS
 from cosmo_assets.seeds.toxicity import JUDGED_CHARS, disparities_of
+from cosmo_assets.selection.checks import CHECKS as SELECTION_CHECKS
 from cosmo_assets.selection.disparity import TEMPLATES
 from cosmo_resources.storage.manifest import Manifest
 
@@ -50,6 +52,31 @@ def test_a_limit_that_removes_a_group_stops_the_recipe() -> None:
     assert not passed
     assert (figures["group"], figures["removed"], figures["of others"]) == ("orientation", "17 of 40", "0 of 40")
     assert check.test(ANY, limited(0.5, 0.9, most=figures["ratio at least"] + 0.01))[0], "somebody has decided so"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "passes"),
+    [
+        ([("toxicity.worst_paragraph", 0.9)], True),
+        ([("toxicity.worst_paragraph", 0.5)], False),
+        ([("toxicity.score", 0.9), ("toxicity.worst_paragraph", 0.5)], False),
+        ([("toxicity.score", 0.5), ("toxicity.worst_paragraph", 0.9)], False),
+        ([("quality.words", 0.5)], True),
+    ],
+)
+def test_a_selection_by_toxicity_is_held_to_its_tightest_bound(bounds: list[tuple[str, float]], passes: bool) -> None:
+    check = check_of(SELECTION_CHECKS)
+    assert check.blocking
+    chosen = tuple(SignalBound(signal=signal, high=high) for signal, high in bounds)
+    found, figures = check.test(ANY, DEMO.model_copy(update={"selection": Selection(bounds=chosen)}))
+    assert found == passes
+    assert ("group" in figures) == any(signal.startswith("toxicity.") for signal, _ in bounds)
+
+
+def test_without_a_selection_or_with_one_from_below_there_is_nothing_to_hold() -> None:
+    below = Selection(bounds=(SignalBound(signal="toxicity.score", low=0.5),))
+    for recipe in (DEMO, DEMO.model_copy(update={"selection": below})):
+        assert check_of(SELECTION_CHECKS).test(ANY, recipe) == (True, {"limit of toxicity": "none"})
 
 
 def test_real_text_is_held_to_its_own_limit() -> None:
