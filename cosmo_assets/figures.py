@@ -224,6 +224,7 @@ FIGURES: Mapping[str, Callable[[Manifest], Figures]] = {
     "decontaminated": _decontaminated,
     "text_signatures": _text_signatures,
     "text_embeddings": lambda manifest: {"documents_embedded": manifest.rows},
+    "language_model": _of_summary("words", "perplexity", "unknown_word_share"),
     **dict.fromkeys((*SEED_SIGNALS, *TEXT_SIGNALS, *REAL_SIGNALS), _measured),
     "real_documents": _seed_documents,
     "real_eligible": _real_eligible,

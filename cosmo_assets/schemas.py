@@ -82,6 +82,16 @@ REAL_ELIGIBLE = pa.schema(
     ]
 )
 
+_REFERENCE = "seed_documents.text,real_documents.text"
+
+LANGUAGE_MODEL = pa.schema(
+    [
+        _column("half", COUNT, "The half of the reference that this model has read: it judges texts of the other"),
+        _column("order", COUNT, "Words of an n-gram"),
+        _column("ngrams", COUNT, "How many of that order the model has", source=_REFERENCE),
+    ]
+)
+
 SEED_EMBEDDINGS = pa.schema(
     [
         _column("seed_id", TEXT, "The seed", source="seed_documents.seed_id"),
@@ -500,7 +510,7 @@ DEDUPLICATED = pa.schema(
 
 
 def _signals(prefix: str, key: str, text: str) -> dict[str, pa.Schema]:
-    """The table of each family of signals, by asset; `key` and `text` are the columns that the ids and texts come from."""
+    """The table of each family of signals, by asset; ids come from the column `key`, texts from the column `text`."""
 
     def table(family: Sequence[Signal]) -> pa.Schema:
         figures = (_column(name, kind, meaning, source=text, null=null) for name, kind, meaning, null in family)
@@ -659,6 +669,7 @@ EXPORTED_DOCUMENTS = pa.schema(
 
 TABLES: dict[str, pa.Schema] = {
     "seed_documents": SEED_DOCUMENTS,
+    "language_model": LANGUAGE_MODEL,
     **SEED_SIGNALS,
     "seed_embeddings": SEED_EMBEDDINGS,
     "cluster_model": CLUSTER_MODEL,

@@ -40,7 +40,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "quality": "Rules that a generated text must pass",
         "decontamination": "Benchmarks, and the rules",
         "deduplication": "Methods, one after the other, and which one of several duplicates is kept",
-        "signals": "Families of signals that are computed of every text: `statistics`. Annotations: they remove none",
+        "signals": "Families of signals that are computed of every text. Annotations: they remove none",
+        "perplexity": "The language model of the signals `perplexity`",
         "selection": "Which texts may stand in the corpus by their signals",
         "mixture": "Shares of the sources in the corpus",
         "diversity": "The gate on diversity before the shards ([Diversity](diversity.md)); null: none",
@@ -329,10 +330,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "temperature": "Near 0 the best stay, far above 1 anyone",
     },
     "SignalBound": {
-        "signal": "`family.column`: `statistics.` and a column of `text_statistics`, or `quality.` and one of "
-        "`generation_quality`",
+        "signal": "`family.column`: `quality.` and a column of `generation_quality`, or a family of `signals` and a "
+        "column of its table, as in `statistics.words`",
         "low": "Least value that stays; a text without the signal stays",
         "high": "Greatest value that stays",
+    },
+    "Perplexity": {
+        "words": "Words of reference text that it is fitted on, about: a sample of the real text, or of the seeds",
+        "order": "Words of its longest n-grams",
     },
     "Diversity": {
         "sample": "Documents that are measured, at most: one of each seed",

@@ -76,5 +76,14 @@ class Signal(NamedTuple):
 STATISTICS: tuple[Signal, ...] = tuple(Signal(*found) for group in GROUPS for found in group)
 """Those that published heuristics judge by, in order."""
 
-CATALOGUE: Mapping[str, tuple[Signal, ...]] = {"statistics": STATISTICS}
+PERPLEXITY: tuple[Signal, ...] = (
+    Signal("perplexity", SHARE, "exp of the mean nats per word by a language model of the reference text"),
+    Signal("bits_per_byte", SHARE, "Bits that the model needs for the text, per byte of it"),
+    Signal("unknown_word_share", SHARE, "Share of the words that the model does not know"),
+)
+
+CATALOGUE: Mapping[str, tuple[Signal, ...]] = {
+    "statistics": STATISTICS,
+    "perplexity": PERPLEXITY,
+}
 """The signals of each family."""

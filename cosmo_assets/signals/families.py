@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.signals import perplexity
 from cosmo_assets.signals.statistics import statistics_of
 from cosmo_assets.stage import Workspace
 
@@ -43,6 +44,12 @@ FAMILIES: Mapping[str, Family] = {
         "Figures that the published heuristics judge by: words, lines, repetition, punctuation.",
         "1",
         lambda _: statistics_of,
-    )
+    ),
+    "perplexity": Family(
+        "How surprising it is to n-gram models of the corpus's reference text, none of which has read it.",
+        perplexity.VERSION,
+        lambda workspace: perplexity.Judges.load(workspace.store.open("language_model")).figures,
+        models=("language_model",),
+    ),
 }
 """By the name that the recipe has for it; `CATALOGUE` has their signals."""
