@@ -294,6 +294,7 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
         "topic_labels": [generator, embedder],
         "course_outlines": [generator],
         "topic_tree": [generator],
+        "educational_labels": [generator],
         "seed_extracts": [tokenizer],
         "template_pilots": [generator],
         "generations": [generator],

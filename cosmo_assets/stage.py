@@ -19,7 +19,7 @@ from cosmo_resources.storage.provenance import Upstream
 from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
 
-FITTED = ("cluster_model", "language_model")
+FITTED = ("cluster_model", "language_model", "educational_labels")
 """What is fitted once, with `refit` in its run configuration: another fit is somebody's decision."""
 
 PINNED = frozenset({*FITTED, "topic_labels"})

@@ -23,7 +23,7 @@ from cosmo_assets.recipe.limits import Limits
 from cosmo_assets.recipe.mixture import Mixture, Tokenization
 from cosmo_assets.recipe.prompts import Prompts
 from cosmo_assets.recipe.selection import Selection, SignalFamily
-from cosmo_assets.recipe.signals import Perplexity
+from cosmo_assets.recipe.signals import Educational, Perplexity
 from cosmo_assets.recipe.sources import LicencePolicy, RealData, SeedPolicy, Source, TextSource
 from cosmo_assets.recipe.topics import Topics
 from cosmo_resources.errors import CosmoError
@@ -54,6 +54,7 @@ class Recipe(Section):
     selection: Selection | None = Field(default=None, exclude_if=lambda section: section is None)
     """As with `diversity`: a recipe that names neither keeps its digest."""
     perplexity: Perplexity = Field(default=Perplexity(), exclude_if=lambda section: section == Perplexity())
+    educational: Educational = Field(default=Educational(), exclude_if=lambda section: section == Educational())
     mixture: Mixture
     diversity: Diversity | None = Field(default=None, exclude_if=lambda section: section is None)
     """None: no such assets, and the digest of a recipe that never heard of it."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from cosmo_assets.charts import bars, histograms
 from cosmo_assets.decontamination.assets import decontaminated
+from cosmo_assets.education.assets import educational_labels, quality_classifier
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.real.assets import real_documents, real_eligible
 from cosmo_assets.recipe.recipe import Recipe
@@ -122,7 +123,11 @@ REAL_SIGNALS = {name: _of_real(name, family) for name, family in FAMILIES.items(
 SEED_SIGNALS = {name: _of_seeds(name, family) for name, family in FAMILIES.items()}
 """By family, of seeds."""
 MODELS = {
-    real: {"perplexity": (_language_model(real_documents if real else seed_documents),)} for real in (False, True)
+    real: {
+        "perplexity": (_language_model(real_documents if real else seed_documents),),
+        "educational": (educational_labels(real), quality_classifier),
+    }
+    for real in (False, True)
 }
 """By whether real text is mixed in, and by family: the assets that its figures are by, which a recipe with it has as
 well. What they read is named where they are defined, for in one run that alone makes them wait for it."""

@@ -81,9 +81,14 @@ PERPLEXITY: tuple[Signal, ...] = (
     Signal("bits_per_byte", SHARE, "Bits that the model needs for the text, per byte of it"),
     Signal("unknown_word_share", SHARE, "Share of the words that the model does not know"),
 )
+EDUCATIONAL: tuple[Signal, ...] = (
+    Signal("score", SHARE, "What the text teaches, 0 to 5, as the classifier has learned it from the model's labels"),
+    Signal("probability", SHARE, "Probability that the model would give it 3 or more"),
+)
 
 CATALOGUE: Mapping[str, tuple[Signal, ...]] = {
     "statistics": STATISTICS,
     "perplexity": PERPLEXITY,
+    "educational": EDUCATIONAL,
 }
 """The signals of each family."""

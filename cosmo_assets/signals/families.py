@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cosmo_assets.education import classifier
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.signals import perplexity
 from cosmo_assets.signals.statistics import statistics_of
@@ -50,6 +51,12 @@ FAMILIES: Mapping[str, Family] = {
         perplexity.VERSION,
         lambda workspace: perplexity.Judges.load(workspace.store.open("language_model")).figures,
         models=("language_model",),
+    ),
+    "educational": Family(
+        "What it teaches, as a classifier has learned it from the model's labels of a sample.",
+        classifier.VERSION,
+        lambda workspace: classifier.Classifier.load(workspace.store.open("quality_classifier")).figures,
+        models=("quality_classifier",),
     ),
 }
 """By the name that the recipe has for it; `CATALOGUE` has their signals."""

@@ -50,7 +50,7 @@ def everything(folder: Path) -> Corpus:
             "mixes": {"web": {"templates": templates}, "course": {"templates": [{"template": "course_unit"}]}},
         },
         "deduplication": {"methods": [{"method": "exact"}, {"method": "minhash"}, {"method": "semantic"}]},
-        "signals": ["statistics", "perplexity"],
+        "signals": ["statistics", "perplexity", "educational"],
         "selection": {"bounds": [{"signal": "statistics.stop_words", "low": 4}]},
         "diversity": {"block": 4},
         "real": {"sources": [{"name": "letters", "path": "letters.jsonl", **source}]},
