@@ -18,6 +18,7 @@ from cosmo_assets.ids import bucket_name
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import LISTENER, Listener
 from cosmo_assets.sensors import bury_dead_runs
+from cosmo_assets.stage import FITTED
 from cosmo_resources.deployments import Settings, deployment
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.store import CorpusStore
@@ -123,10 +124,10 @@ def _materialize(
     retry_refused: bool,
 ) -> list[str]:
     config: dict[str, Any] = dict(QUIET)
-    if refit and "cluster_model" in run.assets:
-        config["ops"] = {"cluster_model": {"config": {"refit": True}}}
+    if refit:
+        config["ops"] = {asset: {"config": {"refit": True}} for asset in FITTED if asset in run.assets}
     if retry_refused and "generations" in run.assets:
-        config["ops"] = {"generations": {"config": {"retry_refused": True}}}
+        config.setdefault("ops", {})["generations"] = {"config": {"retry_refused": True}}
     if run.config:
         config["ops"] = {run.assets[0]: {"config": dict(run.config)}}
     resources: Mapping[str, Any] = definitions.resources or {}

@@ -37,7 +37,7 @@ from cosmo_assets.reporting import BUCKETED, OWNERS
 from cosmo_assets.seeds.assets import course_outlines, seed_documents
 from cosmo_assets.selection.assets import filtering_costs, selection
 from cosmo_assets.sensors import GENERATE, dead_runs, needed_for_seeds, orphans, watch
-from cosmo_assets.signals.assets import REAL_SIGNALS, SEED_SIGNALS, TEXT_SIGNALS
+from cosmo_assets.signals.assets import MODELS, REAL_SIGNALS, SEED_SIGNALS, TEXT_SIGNALS
 from cosmo_assets.tokenization.assets import tokenized_shards
 from cosmo_assets.topics.assets import (
     cluster_model,
@@ -158,7 +158,8 @@ def assets_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
     """The assets of a corpus, in order."""
     extras = extras_of(recipe)
     real = (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe) else ()
-    also = {SIGNALS_OF_SEEDS_BEFORE: signals_of(recipe, SEED_SIGNALS), EMBEDDINGS_READER: (*signals_of(recipe), *real)}
+    seeds = (*models_of(recipe), *signals_of(recipe, SEED_SIGNALS))
+    also = {SIGNALS_OF_SEEDS_BEFORE: seeds, EMBEDDINGS_READER: (*signals_of(recipe), *real)}
     behind = {PROOF_READS: PROVEN} if recipe.proof is not None else {}
     return tuple(
         found
@@ -180,6 +181,12 @@ def signals_of(
     return tuple(asset for family, asset in by_family.items() if family in recipe.signals)
 
 
+def models_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
+    """The models by which the families that a recipe names measure."""
+    by_family = MODELS[has_real(recipe)]
+    return tuple(asset for family in by_family if family in recipe.signals for asset in by_family[family])
+
+
 def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
     """The assets that only some recipes have, but for signals and real data, by the one that reads all of them."""
     return {
@@ -199,7 +206,7 @@ def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
     by_bucket += tuple(map(name_of, signals_of(recipe)))
     real = {name_of(asset) for asset in (*MIXED_IN, *signals_of(recipe, REAL_SIGNALS)) if has_real(recipe)}
     at_the_end = to_the_end_of(recipe)
-    seeds = map(name_of, signals_of(recipe, SEED_SIGNALS))
+    seeds = map(name_of, (*models_of(recipe), *signals_of(recipe, SEED_SIGNALS)))
     wanted = {*UP_TO_PROMPTS, *seeds, *extra, *real} - {*by_bucket, *at_the_end}
     first = tuple(name for asset in assets_of(recipe) if (name := name_of(asset)) in wanted)
     return ((first, False), ((*PER_BUCKET, *by_bucket), True), *STEPS[2:-1], (at_the_end, False))
@@ -314,6 +321,7 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
         "topic_labels": [generator, embedder],
         "course_outlines": [generator],
         "topic_tree": [generator],
+        "educational_labels": [generator],
         "seed_extracts": [tokenizer],
         "template_pilots": [generator],
         "generations": [generator],

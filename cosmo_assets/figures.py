@@ -70,6 +70,12 @@ def _topic_labels(manifest: Manifest) -> Figures:
     }
 
 
+def _educational_labels(manifest: Manifest) -> Figures:
+    counts = manifest.summary["scores"]
+    total = sum(score * count for score, count in enumerate(counts))
+    return {"labelled_share": _part(sum(counts), manifest.summary["asked"]), "mean_label": _part(total, sum(counts))}
+
+
 def _seed_topics(manifest: Manifest) -> Figures:
     excluded = manifest.rows - manifest.flow.rows_out
     kept = sum(row["kept"] > 0 for row in manifest.summary["clusters"])
@@ -235,6 +241,9 @@ FIGURES: Mapping[str, Callable[[Manifest], Figures]] = {
     "decontaminated": _decontaminated,
     "text_signatures": _text_signatures,
     "text_embeddings": lambda manifest: {"documents_embedded": manifest.rows},
+    "educational_labels": _educational_labels,
+    "quality_classifier": _of_summary("labels", "spearman", "mae", "precision", "recall", "f1"),
+    "language_model": _of_summary("words", "perplexity", "unknown_word_share"),
     **dict.fromkeys((*SEED_SIGNALS, *TEXT_SIGNALS, *REAL_SIGNALS), _measured),
     "real_documents": _seed_documents,
     "real_eligible": _real_eligible,

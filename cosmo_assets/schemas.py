@@ -82,6 +82,43 @@ REAL_ELIGIBLE = pa.schema(
     ]
 )
 
+_REFERENCE = "seed_documents.text,real_documents.text"
+
+LANGUAGE_MODEL = pa.schema(
+    [
+        _column("half", COUNT, "The half of the reference that this model has read: it judges texts of the other"),
+        _column("order", COUNT, "Words of an n-gram"),
+        _column("ngrams", COUNT, "How many of that order the model has", source=_REFERENCE),
+    ]
+)
+
+EDUCATIONAL_LABELS = pa.schema(
+    [
+        _column("text_id", TEXT, "A seed or a real document", source="seed_documents.seed_id,real_documents.doc_id"),
+        _column("source", TEXT, "The asset that has it"),
+        _column("extract", TEXT, "The beginning of its text, which the model was shown", source=_REFERENCE),
+        _column("score", COUNT, "What it teaches, 0 to 5; null where no answer could be used", null=True),
+        _column("reason", TEXT, "Why, in the model's words", null=True),
+        _column("status", TEXT, "ok, or why there is no score: unreadable, refused, failed"),
+        _column("answers", pa.list_(TEXT), "The model's raw answers, refused ones included"),
+        _column("key", TEXT, "Digest of all that the answer depends on: while it is the same, the row is taken over"),
+    ]
+)
+
+QUALITY_CLASSIFIER = pa.schema(
+    [
+        _column("text_id", TEXT, "A labelled text", source="educational_labels.text_id"),
+        _column("label", COUNT, "Its label", source="educational_labels.score"),
+        _column("score", REAL, "Its score by a classifier that has not seen it", source="educational_labels.extract"),
+        _column(
+            "probability",
+            REAL,
+            "The probability, by this score, that the label is 3 or more",
+            source="educational_labels.extract",
+        ),
+    ]
+)
+
 SEED_EMBEDDINGS = pa.schema(
     [
         _column("seed_id", TEXT, "The seed", source="seed_documents.seed_id"),
@@ -712,6 +749,9 @@ EXPORTED_DOCUMENTS = pa.schema(
 
 TABLES: dict[str, pa.Schema] = {
     "seed_documents": SEED_DOCUMENTS,
+    "language_model": LANGUAGE_MODEL,
+    "educational_labels": EDUCATIONAL_LABELS,
+    "quality_classifier": QUALITY_CLASSIFIER,
     **SEED_SIGNALS,
     "seed_embeddings": SEED_EMBEDDINGS,
     "cluster_model": CLUSTER_MODEL,

@@ -14,6 +14,7 @@ import dagster as dg
 
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.seeds.readers.sources import units
+from cosmo_assets.stage import FITTED
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.resources import SiteResource, StoreResource
 from cosmo_resources.storage.digest import json_digest
@@ -26,7 +27,7 @@ SETTLED_SECONDS = 10.0
 """A file that was written to less long ago is taken to be still in the making."""
 INTERVAL_SECONDS = 60
 
-_FITTED = frozenset({"cluster_model", "topic_map"})
+_FITTED = frozenset({*FITTED, "topic_map"})
 """Assets that are fitted on all seeds: too dear, and too consequential, to be made by themselves."""
 
 UNDER_WAY = [

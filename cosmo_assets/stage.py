@@ -19,8 +19,11 @@ from cosmo_resources.storage.provenance import Upstream
 from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
 
-PINNED = frozenset({"cluster_model", "topic_labels"})
-"""What is fitted once: new seeds are assigned to it, and another fit is somebody's decision."""
+FITTED = ("cluster_model", "language_model", "educational_labels")
+"""What is fitted once, with `refit` in its run configuration: another fit is somebody's decision."""
+
+PINNED = frozenset({*FITTED, "topic_labels"})
+"""What new seeds leave as it is: they are assigned to it, or judged by it."""
 
 Figures = Callable[[], Mapping[str, float | int | str]]
 """More about the work under way; asked for only when somebody is told."""

@@ -42,6 +42,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "deduplication": "Methods, one after the other, and which one of several duplicates is kept",
         "signals": "Families of signals that are computed of every text ([Signals](signals.md)). Annotations: they "
         "remove none",
+        "perplexity": "The language model of the signals `perplexity`",
+        "educational": "The labels by which the signals `educational` are learned",
         "selection": "Which texts may stand in the corpus by their signals",
         "sweep": "What filtering by signals would cost ([Filtering](filtering.md#what-it-costs)); null: not asked",
         "mixture": "Shares of the sources in the corpus",
@@ -347,6 +349,18 @@ MEANINGS: dict[str, dict[str, str]] = {
     "SweptSignal": {
         "signal": "`family.column`, as in `selection.bounds[]`",
         "prefer": "Whether texts are kept where it is `high` or `low`",
+    },
+    "Perplexity": {
+        "words": "Words of reference text that it is fitted on, about: a sample of the real text, or of the seeds",
+        "order": "Words of its longest n-grams",
+    },
+    "Educational": {
+        "labels": "Texts that the model is asked about: a sample of the seeds and of the real text",
+        "extract_chars": "So many characters of a text are judged, by the model and by the classifier",
+        "attempts": "How often it is asked about a text until its answer can be read",
+        "max_tokens": "Longest answer, in tokens",
+        "min_correlation": "Spearman correlation of held-out scores with the labels at least "
+        "(`quality_classifier: agrees`)",
     },
     "Diversity": {
         "sample": "Documents that are measured, at most: one of each seed",

@@ -12,7 +12,11 @@ from cosmo_assets.cli.terminal import console, open_corpus, warn
 @click.command()
 @click.option("--asset", "-a", "assets", multiple=True, help="Only this asset; may be repeated. Default: all.")
 @click.option("--bucket", "-b", "buckets", multiple=True, help="Only this bucket; may be repeated. Default: all.")
-@click.option("--refit", is_flag=True, help="Fit the clusters anew; every topic may move, and prompts with them.")
+@click.option(
+    "--refit",
+    is_flag=True,
+    help="Fit anew what is pinned: clusters, and with them topics and prompts; models.",
+)
 @click.option("--retry-refused", is_flag=True, help="Ask again what a server would not take.")
 def run(assets: tuple[str, ...], buckets: tuple[str, ...], refit: bool, retry_refused: bool) -> None:
     """Build the corpus: every asset, each bucket; what is built already is not built again."""

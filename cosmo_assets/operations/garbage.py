@@ -20,7 +20,7 @@ from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import read_table
 
 GENERATIONS = "generations"
-ASKING = frozenset({"topic_labels", "topic_tree", "course_outlines", "template_pilots"})
+ASKING = frozenset({"topic_labels", "topic_tree", "course_outlines", "template_pilots", "educational_labels"})
 """Further assets whose rows are a model's answers: small, and looked up in earlier versions, too."""
 
 

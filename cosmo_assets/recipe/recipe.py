@@ -24,6 +24,7 @@ from cosmo_assets.recipe.mixture import Mixture, Tokenization
 from cosmo_assets.recipe.prompts import Prompts
 from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.selection import Selection, SignalFamily
+from cosmo_assets.recipe.signals import Educational, Perplexity
 from cosmo_assets.recipe.sources import LicencePolicy, RealData, SeedPolicy, Source, TextSource
 from cosmo_assets.recipe.sweep import Sweep
 from cosmo_assets.recipe.topics import Topics
@@ -56,6 +57,8 @@ class Recipe(Section):
     """As with `diversity`: a recipe that names neither keeps its digest."""
     sweep: Sweep | None = Field(default=None, exclude_if=lambda section: section is None)
     """As well."""
+    perplexity: Perplexity = Field(default=Perplexity(), exclude_if=lambda section: section == Perplexity())
+    educational: Educational = Field(default=Educational(), exclude_if=lambda section: section == Educational())
     mixture: Mixture
     diversity: Diversity | None = Field(default=None, exclude_if=lambda section: section is None)
     """None: no such assets, and the digest of a recipe that never heard of it."""

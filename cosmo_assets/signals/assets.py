@@ -1,24 +1,61 @@
-"""The assets of signals: annotations of every text, which remove none.
+"""The assets of signals: annotations of every text, which remove none, and the language model that some depend on.
 
 Belongs here: their definitions and what they show. Does not belong here: what measures (`families`).
 """
 
 import dagster as dg
+from pydantic import Field
 
+from cosmo_assets.charts import bars
 from cosmo_assets.decontamination.assets import decontaminated
+from cosmo_assets.education.assets import educational_labels, quality_classifier
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.real.assets import real_documents, real_eligible
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
-from cosmo_assets.signals import stage
+from cosmo_assets.signals import perplexity, stage
 from cosmo_assets.signals.catalogue import OF_GENERATED
-from cosmo_assets.signals.checks import CHECKS
+from cosmo_assets.signals.checks import CHECKS, MODEL_CHECKS
 from cosmo_assets.signals.families import FAMILIES, Family
 from cosmo_assets.signals.spread import chart_of, rows_of
 from cosmo_resources.resources import StoreResource
 from cosmo_resources.storage.manifest import Manifest
+
+
+class LanguageModelConfig(dg.Config):
+    """What can be asked of one materialization of the language model."""
+
+    refit: bool = Field(default=False, description="Fit anew on the current reference; every perplexity changes")
+
+
+def _language_model(reference: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    @corpus_asset(
+        "language_model",
+        deps=[reference],
+        group="signals",
+        kinds={"arpa", "parquet"},
+        stage_version=perplexity.FIT_VERSION,
+        checks=MODEL_CHECKS,
+    )
+    def language_model(
+        context: dg.AssetExecutionContext,
+        config: LanguageModelConfig,
+        store: StoreResource,
+        recipe: dg.ResourceParam[Recipe],
+    ) -> Result:
+        """Two n-gram models of the reference text, each of one half of it, for texts of the other half. Fitted once,
+        then pinned: they change when the recipe's `perplexity` does, or when somebody materializes them with
+        `refit`."""
+        manifest = perplexity.fit(workspace(context, store, recipe), refit=config.refit)
+        rows = store.create().open("language_model").table().to_pylist()
+        sizes = [(f"half {row['half']}, {row['order']} words", row["ngrams"]) for row in rows]
+        chart = bars("N-grams of the models", sizes, unit="n-grams")
+        halves = [{"half": number, **half} for number, half in enumerate(manifest.summary["halves"])]
+        return materialized(manifest, recipe, MODEL_CHECKS, Show({"sizes": chart}, {"halves": halves}))
+
+    return language_model
 
 
 def _of_texts(name: str, family: Family) -> dg.AssetsDefinition:
@@ -83,3 +120,12 @@ REAL_SIGNALS = {name: _of_real(name, family) for name, family in FAMILIES.items(
 """By family, of real texts."""
 SEED_SIGNALS = {name: _of_seeds(name, family) for name, family in FAMILIES.items() if name not in OF_GENERATED}
 """By family, of seeds."""
+MODELS = {
+    real: {
+        "perplexity": (_language_model(real_documents if real else seed_documents),),
+        "educational": (educational_labels(real), quality_classifier),
+    }
+    for real in (False, True)
+}
+"""By whether real text is mixed in, and by family: the assets that its figures are by, which a recipe with it has as
+well. What they read is named where they are defined, for in one run that alone makes them wait for it."""

@@ -114,6 +114,16 @@ AGE = (
     Signal("years", COUNT, "How many different years it names"),
 )
 
+PERPLEXITY: tuple[Signal, ...] = (
+    Signal("perplexity", SHARE, "exp of the mean nats per word by a language model of the reference text"),
+    Signal("bits_per_byte", SHARE, "Bits that the model needs for the text, per byte of it"),
+    Signal("unknown_word_share", SHARE, "Share of the words that the model does not know"),
+)
+EDUCATIONAL: tuple[Signal, ...] = (
+    Signal("score", SHARE, "What the text teaches, 0 to 5, as the classifier has learned it from the model's labels"),
+    Signal("probability", SHARE, "Probability that the model would give it 3 or more"),
+)
+
 CATALOGUE: Mapping[str, tuple[Signal, ...]] = {
     "statistics": STATISTICS,
     "toxicity": TOXICITY,
@@ -121,6 +131,8 @@ CATALOGUE: Mapping[str, tuple[Signal, ...]] = {
     "language": LANGUAGE,
     "copies": COPIES,
     "age": AGE,
+    "perplexity": PERPLEXITY,
+    "educational": EDUCATIONAL,
 }
 """The signals of each family."""
 

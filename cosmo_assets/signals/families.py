@@ -10,7 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from cosmo_assets.education import classifier
 from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.signals import perplexity
 from cosmo_assets.signals.ages import years_of
 from cosmo_assets.signals.copies import copies_of
 from cosmo_assets.signals.languages import languages_of
@@ -57,5 +59,17 @@ FAMILIES: Mapping[str, Family] = {
     "language": Family("Language as detected, and the scripts of the letters.", "1", lambda _: languages_of),
     "copies": Family("What a text copies verbatim from its prompt.", "1", lambda _: copies_of),
     "age": Family("The years that a text names, the latest of which it is no older than.", "1", lambda _: years_of),
+    "perplexity": Family(
+        "How surprising it is to n-gram models of the corpus's reference text, none of which has read it.",
+        perplexity.VERSION,
+        lambda workspace: perplexity.Judges.load(workspace.store.open("language_model")).figures,
+        models=("language_model",),
+    ),
+    "educational": Family(
+        "What it teaches, as a classifier has learned it from the model's labels of a sample.",
+        classifier.VERSION,
+        lambda workspace: classifier.Classifier.load(workspace.store.open("quality_classifier")).figures,
+        models=("quality_classifier",),
+    ),
 }
 """By the name that the recipe has for it; `CATALOGUE` has their signals."""

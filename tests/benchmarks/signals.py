@@ -1,7 +1,8 @@
-"""How fast the heuristic statistics are taken, beside datatrove's filters, and how often both say the same.
+"""How fast signals are taken: the heuristic statistics beside datatrove's filters, perplexity beside the statistics.
 
-Belongs here: documents per second of one core, the share of documents with the verdict of datatrove's own words. Does
-not belong here: whether verdicts are right, given the same words (`test_statistics`).
+Belongs here: documents per second of one core, the share of documents with the verdict of datatrove's own words, how
+far two halves of a reference judge alike. Does not belong here: whether verdicts are right, given the same words
+(`test_statistics`), or figures those of their definitions (`test_perplexity`).
 
     python -m tests.benchmarks.signals [--documents 4000] [--peer-documents 100] [--verdicts 600]
 
@@ -19,11 +20,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from datatrove.utils.text import split_into_parts
+from scipy.stats import spearmanr
 
+from cosmo_assets.signals.kneser_ney import train
+from cosmo_assets.signals.perplexity import Judges, halves
 from cosmo_assets.signals.rule_sets import RULE_SETS, reasons_of
 from cosmo_assets.signals.statistics import statistics_of
+from cosmo_assets.words.hashing import hashed
 from tests.benchmarks.decontamination import documents_of
 from tests.doubles.datatrove_filters import filters, reasons
 from tests.doubles.datatrove_words import PlainWords
@@ -75,6 +81,24 @@ def compare_verdicts(texts: list[str], words: PlainWords | str) -> None:
         )
 
 
+def compare_perplexity(documents: Sequence[str], texts: Sequence[str]) -> None:
+    """Models of the halves of the documents, as `language_model` makes them, and what they say of texts."""
+    reference = pa.array(documents)
+    side = halves(reference).tolist()
+    began = time.process_time()
+    first, second = (train(text for text, of in zip(documents, side, strict=True) if of == half) for half in (0, 1))
+    trained, words = time.process_time() - began, sum(hashed(reference, "folded").bounds[-1:])
+    judges, column = Judges((first, second)), pa.chunked_array([texts])
+    judges.figures(column.slice(0, 2))
+    seconds = min(cpu(lambda: judges.figures(column)) / len(texts) for _ in range(TURNS))
+    statistics = min(cpu(lambda: statistics_of(column)) / len(texts) for _ in range(TURNS))
+    print(f"perplexity: {1 / seconds:,.0f} documents/s of one core, {seconds / statistics:.2f} times the statistics")
+    print(f"training: {words / trained:,.0f} words/s; n-grams {first.sizes} and {second.sizes}")
+    both = [model.score(column.combine_chunks()).perplexity for model in (first, second)]
+    print(f"one half's perplexity over the other's: {np.quantile(both[0] / both[1], [0.05, 0.5, 0.95])}")
+    print(f"Spearman of both: {spearmanr(*both).statistic:.4f}")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--documents", type=int, default=4_000)
@@ -87,6 +111,9 @@ def main() -> None:
         peers["datatrove's filters, words of spaCy"] = "eng"
     else:
         print("spaCy is not installed: datatrove's own words are left out")
+    random.Random(5).shuffle(documents)
+    fifth = len(documents) // 5
+    compare_perplexity(documents[fifth:], pieces(documents[:fifth], chosen.documents // 2, CHARACTERS))
     compare_speed(pieces(documents, chosen.documents, CHARACTERS), chosen.peer_documents, peers)
     texts = [document[: 2 * CHARACTERS] for document in documents][: chosen.verdicts // 2]
     texts += pieces(documents, chosen.verdicts - len(texts), CHARACTERS // 4)

@@ -39,7 +39,7 @@ LETTERS = RealSource(name="letters", reader="parquet", path="letters/*.parquet",
 MIXED = DEMO.model_copy(update={"real": RealData(sources=(LETTERS,))})
 SELECTING = DEMO.model_copy(
     update={
-        "signals": ("statistics",),
+        "signals": ("statistics", "perplexity", "educational"),
         "selection": Selection(sets=("gopher_quality",), bounds=(SignalBound(signal="quality.repetition", high=0.2),)),
     }
 )

@@ -58,6 +58,7 @@ class ReplayServer:
         score: Callable[[str], int] | None = None,
         units: Callable[[str], list[str]] | None = None,
         subtopics: Callable[[str, int], list[str]] | None = None,
+        value: Callable[[str], Any] | None = None,
         routes: dict[str, Handler] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -70,6 +71,7 @@ class ReplayServer:
         self.score = score or (lambda prompt: 7)
         self.units = units or (lambda prompt: [prose(f"{prompt}/{number}", 4)[:-1] for number in range(6)])
         self.subtopics = subtopics or (lambda prompt, count: [prose(f"{prompt}/{n}", 4)[:-1] for n in range(count)])
+        self.value = value or (lambda prompt: hashlib.blake2b(prompt.encode()).digest()[0] % 6)
         self.routes = {"/health": self._health, "/metrics": self._metrics, **(routes or {})}
         self.host, self.port, self.model = host, port, model
         self.running = 0
@@ -178,6 +180,7 @@ class ReplayServer:
             "topic": lambda: self.topic(prompt),
             "reason": lambda: "It is taught at school.",
             "educational_score": lambda: self.score(prompt),
+            "teaching_value": lambda: self.value(prompt),
             "kind": lambda: "textbook",
             "units": lambda: self.units(prompt),
             "subtopics": lambda: self.subtopics(prompt, schema["properties"]["subtopics"]["minItems"]),

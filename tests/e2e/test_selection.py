@@ -163,3 +163,45 @@ def test_real_documents_are_selected_by_the_signals_that_they_have(tmp_path: Pat
     flow = corpus.store.open("selection").manifest.flow
     assert flow.dropped == {"statistics.words": 3}
     assert flow.balanced
+
+
+def test_the_middle_by_perplexity_is_kept_and_real_text_is_the_reference(tmp_path: Path, server: ReplayServer) -> None:
+    """No gibberish of the real text stays, though the reference was drawn from it; a new seed measures its own
+    documents and no other again."""
+    corpus = Corpus(tmp_path).write(seeds(40))
+    letters = seeds(30, tag="letter")
+    for letter in letters[:3]:
+        letter["text"] = " ".join(f"{word[::-1]}zq" if len(word) > 4 else word for word in letter["text"].split())
+    (tmp_path / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in letters), encoding="utf-8")
+    real = {"name": "letters", "reader": "jsonl", "path": "letters.jsonl", "licence": "CC0-1.0"}
+    keep = {"rule": "ranks", "signal": "perplexity.perplexity", "low": 0.25, "high": 0.75}
+    corpus.changes = {
+        "real": {"sources": [real]},
+        "mixture": {"components": {"pages": {}, "letters": {}}},
+        "signals": ["perplexity"],
+        "selection": {"keep": keep},
+    }
+    corpus.write()
+    corpus.build(server.url)
+    model = corpus.store.open("language_model").manifest
+    assert [ref.asset for ref in model.inputs] == ["real_documents"]
+    assert model.flow.rows_out == 30
+    generated = corpus.rows("text_perplexity")
+    of_real = {row["doc_id"]: row for row in corpus.store.open("real_perplexity").table().to_pylist()}
+    scores = {key: row["perplexity"] for key, row in {**generated, **of_real}.items()}
+    unique = {key for key, row in corpus.rows("deduplicated").items() if row["keep"]} | set(of_real)
+    ranked = sorted(unique, key=lambda key: (scores[key], key))
+    kept = set(ranked[round(0.25 * len(ranked)) : round(0.75 * len(ranked))])
+    assert 20 < len(kept) < len(unique)
+    assert mixed(corpus) == kept
+    texts = {row["doc_id"]: row["text"] for row in corpus.store.open("real_documents").table().to_pylist()}
+    odd = {key for key, text in texts.items() if "zq" in text}
+    assert len(odd) == 3
+    assert not odd & kept
+    assert set(left_out(corpus).values()) == {"signal_ranks by perplexity.perplexity"}
+
+    corpus.write(seeds(41))
+    corpus.build(server.url)
+    assert corpus.store.open("language_model").manifest.version == model.version
+    manifests = [corpus.store.open("text_perplexity", bucket).manifest for bucket in ("b000", "b001")]
+    assert sum(int(manifest.run["reused_rows"]) for manifest in manifests) == len(generated)

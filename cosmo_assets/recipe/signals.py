@@ -1,0 +1,32 @@
+"""Signals that need a model: what it is fitted on, and how large it is.
+
+Belongs here: a section for each such family of signals. Does not belong here: which families are computed and what is
+kept by them (`selection`), or how a model is fitted (`cosmo_assets.signals`).
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cosmo_assets.recipe.fields import Count, Section, Share
+
+
+class Perplexity(Section):
+    """The language model by which the perplexity of texts is measured."""
+
+    words: Count = 1_000_000
+    """Words of reference text that it is fitted on, about: a sample of the real text, or of the seeds."""
+    order: Annotated[int, Field(ge=1, le=6)] = 3
+    """Words of its longest n-grams."""
+
+
+class Educational(Section):
+    """The labels by which the educational score of texts is learned."""
+
+    labels: Annotated[int, Field(ge=20)] = 1000
+    """Texts that the model is asked about: a sample of the seeds and of the real text."""
+    extract_chars: Count = 3000
+    """So much of a text is judged, by the model and by the classifier."""
+    attempts: Count = 3
+    max_tokens: Count = 160
+    min_correlation: Share = 0.5
