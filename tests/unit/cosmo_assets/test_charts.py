@@ -202,7 +202,8 @@ def test_small_line_charts_share_the_scale_of_their_column() -> None:
     assert {"left", "20", "right", "0.5", "first", "second", "10%", "100%", "a (solid)", "b (dashed)"} <= set(
         texts(svg)
     )
-    assert first[0][0] == other[0][0] == second[0][0]
+    assert first[0][0] == other[0][0] == second[0][0] == 18
+    assert first[2][0] == 148, "the ends of x are those of the panel"
     assert (first[1][0] - first[0][0]) / (first[2][0] - first[0][0]) == pytest.approx(4 / 9, abs=2e-3)
     floor, top = other[0][1], other[1][1]
     assert first[2][1] == top == right[1][1], "the largest of each column"
