@@ -1,10 +1,13 @@
-"""How fast signals are taken: the heuristic statistics beside datatrove's filters, perplexity beside the statistics.
+"""How fast signals are taken: the statistics beside datatrove's filters, the other families beside the statistics.
 
 Belongs here: documents per second of one core, the share of documents with the verdict of datatrove's own words, how
 far two halves of a reference judge alike. Does not belong here: whether verdicts are right, given the same words
 (`test_statistics`), or figures those of their definitions (`test_perplexity`).
 
     python -m tests.benchmarks.signals [--documents 4000] [--peer-documents 100] [--verdicts 600]
+    python -m tests.benchmarks.signals --families [--documents 1000]
+
+With `--families`, those that need no model of the corpus, in turns; a prompt is the 2,000 characters before its text.
 
 Needs the sample data (COSMO_SAMPLES). Documents have 3,600 characters, some 800 tokens, cut out of real ones.
 datatrove's filters judge fewer of them, in turns with this project's statistics and by the CPU time of one process:
@@ -19,12 +22,15 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from datatrove.utils.text import split_into_parts
 from scipy.stats import spearmanr
 
+from cosmo_assets.signals.catalogue import OF_GENERATED
+from cosmo_assets.signals.families import FAMILIES
 from cosmo_assets.signals.kneser_ney import train
 from cosmo_assets.signals.perplexity import Judges, halves
 from cosmo_assets.signals.rule_sets import RULE_SETS, reasons_of
@@ -35,7 +41,10 @@ from tests.doubles.datatrove_filters import filters, reasons
 from tests.doubles.datatrove_words import PlainWords
 
 CHARACTERS = 3_600
+PROMPT_CHARACTERS = 2_000
 TURNS = 3
+NO_WORKSPACE: Any = None
+"""Families without models read nothing of the corpus."""
 
 
 def pieces(documents: Sequence[str], count: int, characters: int) -> list[str]:
@@ -65,6 +74,24 @@ def compare_speed(texts: list[str], peer_documents: int, peers: dict[str, PlainW
     for name, seconds in best.items():
         ratio = seconds / best["statistics"]
         print(f"{name}: {1 / seconds:,.0f} documents/s of one core, ratio {ratio:,.0f}", flush=True)
+
+
+def compare_families(documents: list[str], count: int) -> None:
+    joined = pieces(documents, count, PROMPT_CHARACTERS + CHARACTERS)
+    prompts, texts = (
+        pa.chunked_array([[text[part] for text in joined]])
+        for part in (slice(PROMPT_CHARACTERS), slice(PROMPT_CHARACTERS, None))
+    )
+    families = {name: family.measure(NO_WORKSPACE) for name, family in FAMILIES.items() if not family.models}
+    best = dict.fromkeys(families, float("inf"))
+    for turn in range(TURNS + 1):  # the first one compiles and loads
+        for name, measure in families.items():
+            columns = (texts, prompts) if name in OF_GENERATED else (texts,)
+            spent = cpu(lambda measure=measure, columns=columns: measure(*columns)) / count  # type: ignore[misc]
+            best[name] = min(best[name], spent) if turn else best[name]
+    for name, seconds in best.items():
+        ratio = seconds / best["statistics"]
+        print(f"{name}: {1 / seconds:,.0f} documents/s of one core, {ratio:.2g} times as long as statistics")
 
 
 def compare_verdicts(texts: list[str], words: PlainWords | str) -> None:
@@ -104,8 +131,12 @@ def main() -> None:
     arguments.add_argument("--documents", type=int, default=4_000)
     arguments.add_argument("--peer-documents", type=int, default=100, help="how many datatrove judges for its time")
     arguments.add_argument("--verdicts", type=int, default=600, help="how many datatrove judges for its verdict")
+    arguments.add_argument("--families", action="store_true", help="only the families beside one another")
     chosen = arguments.parse_args()
     documents = documents_of(Path(os.environ["COSMO_SAMPLES"]))
+    if chosen.families:
+        compare_families(documents, chosen.documents)
+        return
     peers: dict[str, PlainWords | str] = {"datatrove's filters, the same words": PlainWords()}
     if importlib.util.find_spec("spacy"):
         peers["datatrove's filters, words of spaCy"] = "eng"

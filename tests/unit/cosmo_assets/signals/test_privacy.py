@@ -6,18 +6,18 @@ import random
 import pyarrow as pa
 import pytest
 from datatrove.pipeline.formatters.pii import PIIFormatter
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cosmo_assets.seeds.cleaning import MASKS, mask_personal_data, personal_data
 from cosmo_assets.signals.privacy import personal_spans, privacy_of
 
 ALL_KINDS = (
-    "Dana (dana.w@creek.example, from 203.0.113.45) paid with 4111 1111 1111 1111 valid 12/27, then from "
-    "DE89 3704 0044 0532 0130 00; her number is 123-45-6789, her telephone (415) 555-0187."
+    "For $a^2 + b^2$ Dana (dana.w@creek.example, from 203.0.113.45) paid with 4111 1111 1111 1111 valid 12/27, then "
+    "from DE89 3704 0044 0532 0130 00; her number is 123-45-6789, her telephone (415) 555-0187."
 )
 CLEAN = (
-    "In 1914-1918 the 2nd edition (ISBN 978-0-306-40615-7) named 1234 5678 9012 3456 parts, 4111 1111 1111 1112 of "
+    "In 1914-1918 the 2nd edition (ISBN 978-0-306-40615-7) named 1234 5678 1234 5670 parts, 4111 1111 1111 1112 of "
     "them in section 1.2.3.4, GB82 WEST 1234 5698 7654 33 in table 000-12-3456; $378282246310005$ is a product."
 )
 
@@ -76,6 +76,8 @@ PIECES = st.sampled_from(
 )
 
 
+@example("fax: 22 18.70.200.226")  # a number that takes in an address that was masked before
+@example("2a00:1450:4001:81b::200e:18.70.200.226")
 @given(st.lists(PIECES, max_size=10).map("".join))
 @settings(max_examples=300, deadline=None)
 def test_spans_lie_in_the_text_one_after_another_and_are_what_is_masked(text: str) -> None:
@@ -108,3 +110,8 @@ def test_the_same_addresses_as_datatrove_are_found_of_a_planted_set() -> None:
             if replacer.validator is None or replacer.validator(match[0])
         ]
         assert sorted(by_theirs) == sorted(planted)
+
+
+def test_what_ends_within_a_mask_takes_in_what_was_masked() -> None:
+    text = "2a00:1450:4001:81b::200e:18.70.200.226"
+    assert personal_data(f"at {text}.") == [("ip_address", 3, 3 + len(text))]
