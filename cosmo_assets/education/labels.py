@@ -107,7 +107,6 @@ def _produce(writer: DatasetWriter, workspace: Workspace, log: AnswerLog, source
     new = [text for text in texts if text.key not in known]
     _ask(new, log, workspace)
     rows = [{**(known.get(text.key) or _row(text)), "text_id": text.text_id, "source": text.source} for text in texts]
-    rows.sort(key=lambda row: str(row["text_id"]))
     writer.write(pa.Table.from_pylist(rows, schema=EDUCATIONAL_LABELS))
     statuses = Counter(row["status"] for row in rows)
     for row in rows:
