@@ -44,7 +44,7 @@ from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import ALL
 from cosmo_resources.storage.writer import REJECTED, DatasetWriter
 
-STAGE_VERSION = "3"
+STAGE_VERSION = "4"
 TOXICITY_BINS = 20
 LICENCES = 1000
 """How many licences the summary names, the commonest; a source may state one of its own for every document."""
