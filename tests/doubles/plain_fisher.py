@@ -11,20 +11,22 @@ import sys
 import torch
 from transformers import AutoModelForCausalLM
 
+from cosmo_assets.diversity import fisher
 from cosmo_assets.diversity.fisher import TOGETHER, embedded, padded
 
 LENGTHS, DRAWS = (7, 4, 6, 1, 7, 3, 5, 7, 2, 6), 300
 
 
-def main(folder: str) -> None:
+def main(folder: str, rate: float) -> None:
     torch.set_num_threads(1)
+    fisher.RATE = rate
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     documents = [torch.randint(0, model.config.vocab_size, (length,)) for length in LENGTHS]
     head = model.lm_head.weight.detach().clone()
     tuned = torch.nn.Parameter(head.clone())
     parts = [documents[at : at + TOGETHER] for at in range(0, len(documents), TOGETHER)]
-    optimizer = torch.optim.Adam([tuned], lr=1e-3)
+    optimizer = torch.optim.Adam([tuned], lr=rate)
     for part in [*parts, *parts]:
         losses = []
         for document in part:
@@ -56,4 +58,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], float(sys.argv[2]))

@@ -57,8 +57,9 @@ def test_what_is_alike_is_less_diverse_and_batches_of_one_topic_are_more_so(prob
     assert again == found["mixed"], "the same to the bit"
 
 
-def test_the_estimate_is_the_fisher_information(probe: Path) -> None:
-    command = [python_with_torch(), ROOT / "tests" / "doubles" / "plain_fisher.py", probe]
+@pytest.mark.parametrize("rate", [1e-3, 0.05], ids=["as it is", "much tuning"])
+def test_the_estimate_is_the_fisher_information_after_tuning_the_head(probe: Path, rate: float) -> None:
+    command = [python_with_torch(), ROOT / "tests" / "doubles" / "plain_fisher.py", probe, str(rate)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     said = subprocess.run(command, capture_output=True, check=True, text=True, env=environment).stdout
     of_tensors = np.array(json.loads(said.splitlines()[-1]))
