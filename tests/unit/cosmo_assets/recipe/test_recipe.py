@@ -138,6 +138,14 @@ def test_the_real_sample_has_all_its_files(monkeypatch: pytest.MonkeyPatch, samp
         ("mixture.components", {"pages": {"weight": 1}, "books": {"weight": 1}}, "no such source: .*books"),
         ("sources.0.kind", "book", "no templates for source kind: .*book"),
         ("sources", MINIMAL["sources"] * 2, "sources: names must differ"),
+        ("sweep", {"signals": [{"signal": "statistics.words"}]}, r"sweep reads those of statistics; name it here"),
+        (
+            "sweep",
+            {"signals": [{"signal": "quality.words"}] * 2},
+            r"quality\.words, high preferred, stands there twice",
+        ),
+        ("sweep", {"signals": [{"signal": "quality.words"}], "sample": 9}, "sample 9 does not fill a block of 200"),
+        ("selection", {"bounds": [{"signal": "age.years", "high": 9}]}, r"selection reads those of age; name it here"),
     ],
 )
 def test_a_wrong_field_is_named_with_what_is_wrong(tmp_path: Path, place: str, value: Any, named: str) -> None:
