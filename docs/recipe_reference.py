@@ -44,6 +44,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "remove none",
         "perplexity": "The language model of the signals `perplexity`",
         "educational": "The labels by which the signals `educational` are learned",
+        "neural": "The transformers of the signals `neural`, which need it; null: none",
         "selection": "Which texts may stand in the corpus by their signals",
         "sweep": "What filtering by signals would cost ([Filtering](filtering.md#what-it-costs)); null: not asked",
         "mixture": "Shares of the sources in the corpus",
@@ -353,6 +354,12 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Perplexity": {
         "words": "Words of reference text that it is fitted on, about: a sample of the real text, or of the seeds",
         "order": "Words of its longest n-grams",
+    },
+    "Neural": {
+        "models": "Folders of causal language models as transformers saves them, each with its tokenizer.json, "
+        "relative to the recipe's file: checkpoints, all of one tokenizer. EL2N is the mean over them, the last one "
+        "gives the rest",
+        "tokens": "Tokens of each text that are scored, at most; no more than the models' context",
     },
     "Educational": {
         "labels": "Texts that the model is asked about: a sample of the seeds and of the real text",

@@ -1,10 +1,15 @@
-"""An interpreter that trains nothing: it writes results as the program of proxies would, by a rule that tests know.
+"""Interpreters that run no model: they write results as the programs of proxies and of signals would, by rules that
+tests know.
 
-Whoever is trained on one token file alone gives every row a smaller likelihood; all else is chance, by the seed.
+Of proxies, whoever is trained on one token file alone gives every row a smaller likelihood; all else is chance, by the
+seed.
 """
 
 import sys
 from pathlib import Path
+
+from cosmo_resources.inference.models import EMBEDDED
+from cosmo_resources.tokenizers import load_tokenizer
 
 PROGRAM = """#!{python}
 import json, sys
@@ -26,11 +31,37 @@ for done, folder in enumerate(map(Path, sys.argv[5:])):
     print("done", folder, flush=True)
 """
 
+SCORER = """#!{python}
+import sys
+from pathlib import Path
+import numpy as np
+folder = Path(sys.argv[5])
+with np.load(folder / "texts.npz") as texts:
+    lengths = np.diff(texts["ends"], prepend=0)
+    starts = texts["ends"] - lengths
+    continued = np.stack([np.resize(texts["tokens"][start + 32 : start + 64], 32) for start in starts])
+np.savez(folder / "scores.npz", nats=2.0 * lengths, el2n=np.full((1, len(lengths)), 0.5), continued=continued)
+"""
+
 
 def untrained(folder: Path, *, crash: int = -1) -> Path:
     """The interpreter; what it has done stands in `trained.log` beside it. It ends before training number `crash`."""
     program = folder / "python"
     log = str(folder / "trained.log")
     program.write_text(PROGRAM.format(python=sys.executable, crash=crash, log=log), encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
+def unread(folder: Path) -> Path:
+    """The interpreter, which finds that each token costs two nats and that every text is known by heart; `model` beside
+    it is a folder that names its files and holds no weights."""
+    model = folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}", encoding="utf-8")
+    (model / "model.safetensors").write_text("", encoding="utf-8")
+    load_tokenizer(EMBEDDED).tokenizer.save(str(model / "tokenizer.json"))
+    program = folder / "scorer"
+    program.write_text(SCORER.format(python=sys.executable), encoding="utf-8")
     program.chmod(0o755)
     return program

@@ -4,7 +4,6 @@ Belongs here: the probe's files, encoding, starting the program. Does not belong
 arithmetic (`coefficient`).
 """
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,17 +14,16 @@ import numpy as np
 from cosmo_assets.diversity.coefficient import expected_distance
 from cosmo_assets.diversity.gate import Mean
 from cosmo_assets.proxy.launch import run_program
+from cosmo_assets.proxy.models import ModelFolder
 from cosmo_assets.recipe.diversity import Coefficient
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_resources.errors import CosmoError
-from cosmo_resources.storage.digest import digest, file_digest
 from cosmo_resources.tokenizers import load_tokenizer
 
 MEASURE = "diversity_coefficient"
 LEAST = 3
 """Batches: of two there is one distance, and no error."""
 _FIELD = "diversity.coefficient"
-_FILES = ("config.json", "tokenizer.json", "*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -43,22 +41,8 @@ class Probe:
         Raises:
             CosmoError: its folder lacks a file, or its context is shorter than the documents' beginnings.
         """
-        _, (folder,) = recipe.located(section.model, field=f"{_FIELD}.model", folder=True)
-        files = [path for pattern in _FILES for path in sorted(folder.glob(pattern))]
-        for pattern in _FILES:
-            if not any(path.match(pattern) for path in files):
-                raise CosmoError(
-                    f"{_FIELD}.model: {folder} has no {pattern}",
-                    remedy="name the folder of a language model as transformers saves it, with its tokenizer.json",
-                )
-        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        longest = said.get("max_position_embeddings") or said.get("n_positions") or section.tokens
-        if section.tokens > longest:
-            raise CosmoError(
-                f"{_FIELD}.tokens: {section.tokens}, but the context of {folder} is {longest}",
-                remedy=f"set it to {longest} or less",
-            )
-        return cls(folder, digest(*(part for path in files for part in (path.name, file_digest(path)))), section.tokens)
+        found = ModelFolder.of(recipe, section.model, section.tokens, section=_FIELD, field="model")
+        return cls(found.folder, found.digest, section.tokens)
 
     def measure(self, texts: Sequence[str], block: int, python: str, progress: Callable[[int], None]) -> Mean:
         """The diversity coefficient of texts in a random order, in batches of `block`; what fills none is left out.

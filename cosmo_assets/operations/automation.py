@@ -37,14 +37,18 @@ FOLLOWING: Mapping[str, tuple[str, ...]] = {
     "generation_quality": ("generations",),
     "decontaminated": ("generations", "generation_quality"),
     "text_signatures": ("generations", "generation_quality", "decontaminated"),
-    **{f"text_{family}": ("generations", "generation_quality", "decontaminated") for family in CATALOGUE},
+    **{
+        f"text_{family}": ("generations", "generation_quality", "decontaminated")
+        for family in CATALOGUE
+        if family != "neural"
+    },
     "selection": ("deduplicated",),
     "mixture": ("deduplicated",),
     "corpus_report": ("token_lineage",),
 }
 """Assets that follow by themselves, and the inputs that they follow: cheap, on processors, and asking no model. Inputs
 whose change would redo every bucket are not among them (`benchmark_index`), nor are those that change before others
-which belong to them have followed."""
+which belong to them have followed, nor signals by transformers, which may take a GPU."""
 
 
 INSTEAD: Mapping[str, str] = {"mixture": "selection"}

@@ -24,7 +24,7 @@ from cosmo_assets.recipe.mixture import Mixture, Tokenization
 from cosmo_assets.recipe.prompts import Prompts
 from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.selection import Selection, SignalFamily
-from cosmo_assets.recipe.signals import Educational, Perplexity
+from cosmo_assets.recipe.signals import Educational, Neural, Perplexity
 from cosmo_assets.recipe.sources import LicencePolicy, RealData, SeedPolicy, Source, TextSource
 from cosmo_assets.recipe.sweep import Sweep
 from cosmo_assets.recipe.topics import Topics
@@ -59,6 +59,8 @@ class Recipe(Section):
     """As well."""
     perplexity: Perplexity = Field(default=Perplexity(), exclude_if=lambda section: section == Perplexity())
     educational: Educational = Field(default=Educational(), exclude_if=lambda section: section == Educational())
+    neural: Neural | None = Field(default=None, exclude_if=lambda section: section is None)
+    """As with `diversity`."""
     mixture: Mixture
     diversity: Diversity | None = Field(default=None, exclude_if=lambda section: section is None)
     """None: no such assets, and the digest of a recipe that never heard of it."""
@@ -88,6 +90,8 @@ class Recipe(Section):
             for source in (source for use in mix.templates for source in use.sources):
                 if kinds.get(source) != mix.kind:
                     raise ValueError(f"prompts.mixes.{name}: {source} is no source of kind {mix.kind}")
+        if "neural" in self.signals and self.neural is None:
+            raise ValueError("neural: signals name this family; say by which models: neural: {models: [FOLDER]}")
         read = self.selection.families if self.selection else ()
         if missing_signals := [family for family in read if family not in ("quality", *self.signals)]:
             raise ValueError(f"signals: selection reads those of {missing_signals[0]}; name it here")

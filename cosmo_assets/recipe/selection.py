@@ -13,7 +13,9 @@ from cosmo_assets.recipe.fields import Section, Share
 from cosmo_assets.schemas import TABLES, numeric_columns
 from cosmo_assets.signals.catalogue import CATALOGUE, OF_GENERATED
 
-SignalFamily = Literal["statistics", "toxicity", "privacy", "language", "copies", "age", "perplexity", "educational"]
+SignalFamily = Literal[
+    "statistics", "toxicity", "privacy", "language", "copies", "age", "perplexity", "educational", "neural"
+]
 
 SIGNAL_ASSETS: dict[str, str] = {"quality": "generation_quality", **{family: f"text_{family}" for family in CATALOGUE}}
 """The asset of each family of signals. Every corpus has that of `quality`."""

@@ -20,6 +20,16 @@ class Perplexity(Section):
     """Words of its longest n-grams."""
 
 
+class Neural(Section):
+    """The transformers by which the signals `neural` are measured."""
+
+    models: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    """Folders of causal language models as transformers saves them, each with its tokenizer.json, all of one tokenizer:
+    checkpoints, over which EL2N is the mean. The last one gives perplexity and memorization."""
+    tokens: Annotated[int, Field(ge=64)] = 512
+    """Of each text, at most."""
+
+
 class Educational(Section):
     """The labels by which the educational score of texts is learned."""
 

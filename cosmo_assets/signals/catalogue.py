@@ -123,6 +123,12 @@ EDUCATIONAL: tuple[Signal, ...] = (
     Signal("score", SHARE, "What the text teaches, 0 to 5, as the classifier has learned it from the model's labels"),
     Signal("probability", SHARE, "Probability that the model would give it 3 or more"),
 )
+NEURAL: tuple[Signal, ...] = (
+    Signal("perplexity", SHARE, "exp of the mean nats per token by the last model; null below two tokens", null=True),
+    Signal("bits_per_byte", SHARE, "Bits that it needs, per byte of these tokens; null below two tokens", null=True),
+    Signal("el2n", SHARE, "Mean norm of the models' errors on a token, EL2N; null below two tokens", null=True),
+    Signal("memorization", SHARE, "Share of 32 tokens that it gives after 32; null below 64 tokens", null=True),
+)
 
 CATALOGUE: Mapping[str, tuple[Signal, ...]] = {
     "statistics": STATISTICS,
@@ -133,6 +139,7 @@ CATALOGUE: Mapping[str, tuple[Signal, ...]] = {
     "age": AGE,
     "perplexity": PERPLEXITY,
     "educational": EDUCATIONAL,
+    "neural": NEURAL,
 }
 """The signals of each family."""
 

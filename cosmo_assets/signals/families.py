@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from cosmo_assets.education import classifier
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.signals import perplexity
+from cosmo_assets.signals import neural, perplexity
 from cosmo_assets.signals.ages import years_of
 from cosmo_assets.signals.copies import copies_of
 from cosmo_assets.signals.languages import languages_of
@@ -70,6 +70,12 @@ FAMILIES: Mapping[str, Family] = {
         classifier.VERSION,
         lambda workspace: classifier.Classifier.load(workspace.store.open("quality_classifier")).figures,
         models=("quality_classifier",),
+    ),
+    "neural": Family(
+        "How surprising it is to transformers, and whether one knows it by heart.",
+        neural.VERSION,
+        lambda workspace: neural.Judges.of(workspace.recipe).figures,
+        params=neural.params,
     ),
 }
 """By the name that the recipe has for it; `CATALOGUE` has their signals."""

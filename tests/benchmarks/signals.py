@@ -6,8 +6,11 @@ far two halves of a reference judge alike. Does not belong here: whether verdict
 
     python -m tests.benchmarks.signals [--documents 4000] [--peer-documents 100] [--verdicts 600]
     python -m tests.benchmarks.signals --families [--documents 1000]
+    python -m tests.benchmarks.signals --neural MODEL [--tokens 128] [--documents 1000]
 
 With `--families`, those that need no model of the corpus, in turns; a prompt is the 2,000 characters before its text.
+With `--neural`, the folder of a language model, the signals by it (COSMO_PROXY_PYTHON runs it) beside perplexity by
+n-grams, in turns.
 
 Needs the sample data (COSMO_SAMPLES). Documents have 3,600 characters, some 800 tokens, cut out of real ones.
 datatrove's filters judge fewer of them, in turns with this project's statistics and by the CPU time of one process:
@@ -19,6 +22,7 @@ import argparse
 import importlib.util
 import os
 import random
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,9 +33,11 @@ import pyarrow as pa
 from datatrove.utils.text import split_into_parts
 from scipy.stats import spearmanr
 
+from cosmo_assets.proxy.models import ModelFolder
 from cosmo_assets.signals.catalogue import OF_GENERATED
 from cosmo_assets.signals.families import FAMILIES
 from cosmo_assets.signals.kneser_ney import train
+from cosmo_assets.signals.neural import Judges as Transformers
 from cosmo_assets.signals.perplexity import Judges, halves
 from cosmo_assets.signals.rule_sets import RULE_SETS, reasons_of
 from cosmo_assets.signals.statistics import statistics_of
@@ -43,6 +49,8 @@ from tests.doubles.datatrove_words import PlainWords
 CHARACTERS = 3_600
 PROMPT_CHARACTERS = 2_000
 TURNS = 3
+ONE_IN = 25
+"""So many of the documents are judged by a transformer."""
 NO_WORKSPACE: Any = None
 """Families without models read nothing of the corpus."""
 
@@ -82,7 +90,8 @@ def compare_families(documents: list[str], count: int) -> None:
         pa.chunked_array([[text[part] for text in joined]])
         for part in (slice(PROMPT_CHARACTERS), slice(PROMPT_CHARACTERS, None))
     )
-    families = {name: family.measure(NO_WORKSPACE) for name, family in FAMILIES.items() if not family.models}
+    plain = {name: family for name, family in FAMILIES.items() if not family.models and name != "neural"}
+    families = {name: family.measure(NO_WORKSPACE) for name, family in plain.items()}
     best = dict.fromkeys(families, float("inf"))
     for turn in range(TURNS + 1):  # the first one compiles and loads
         for name, measure in families.items():
@@ -126,16 +135,51 @@ def compare_perplexity(documents: Sequence[str], texts: Sequence[str]) -> None:
     print(f"Spearman of both: {spearmanr(*both).statistic:.4f}")
 
 
+def compare_neural(documents: Sequence[str], texts: Sequence[str], model: Path, tokens: int) -> None:
+    """The signals by a transformer beside those by n-grams, in turns, without what starting the program takes."""
+    side = halves(pa.array(documents)).tolist()
+    first, second = (train(text for text, of in zip(documents, side, strict=True) if of == half) for half in (0, 1))
+    python = os.environ.get("COSMO_PROXY_PYTHON") or sys.executable
+    neural, ngrams = Transformers((ModelFolder(model, ""),), tokens, python), Judges((first, second))
+    column, few = pa.chunked_array([texts]), max(len(texts) // ONE_IN, 1)
+    work = {
+        "ngrams": (len(texts), lambda: ngrams.figures(column)),
+        "start": (1, lambda: neural.figures(column.slice(0, 1))),
+        "neural": (few, lambda: neural.figures(column.slice(0, few))),
+    }
+    ngrams.figures(column.slice(0, 2))
+    best = dict.fromkeys(work, float("inf"))
+    for _ in range(TURNS):
+        for name, (_, measure) in work.items():
+            before = time.process_time(), *os.times()[2:4]
+            measure()
+            spent = sum(np.subtract((time.process_time(), *os.times()[2:4]), before))
+            best[name] = min(best[name], spent)
+    each, start = best["ngrams"] / len(texts), best["start"]
+    ratio = (best["neural"] - start) / max(few - 1, 1) / each
+    print(
+        f"neural: {ratio:,.0f} times as long as perplexity; starting takes as long as perplexity of {start / each:,.0f}"
+    )
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--documents", type=int, default=4_000)
     arguments.add_argument("--peer-documents", type=int, default=100, help="how many datatrove judges for its time")
     arguments.add_argument("--verdicts", type=int, default=600, help="how many datatrove judges for its verdict")
     arguments.add_argument("--families", action="store_true", help="only the families beside one another")
+    arguments.add_argument("--neural", type=Path, help="only the signals by this model, beside perplexity")
+    arguments.add_argument("--tokens", type=int, default=128, help="of each document, by this model")
     chosen = arguments.parse_args()
     documents = documents_of(Path(os.environ["COSMO_SAMPLES"]))
     if chosen.families:
         compare_families(documents, chosen.documents)
+        return
+    if chosen.neural:
+        random.Random(5).shuffle(documents)
+        fifth = len(documents) // 5
+        texts = pieces(documents[:fifth], chosen.documents, CHARACTERS)
+        compare_neural(documents[fifth:], texts, chosen.neural, chosen.tokens)
         return
     peers: dict[str, PlainWords | str] = {"datatrove's filters, the same words": PlainWords()}
     if importlib.util.find_spec("spacy"):

@@ -18,7 +18,7 @@ from cosmo_assets.signals.catalogue import CATALOGUE
 from cosmo_resources.storage.manifest import Flow, Manifest
 from tests.corpora import QUESTION, TEMPLATES, Corpus, seeds
 from tests.doubles.replay_server import prose, replaying
-from tests.proxies import untrained
+from tests.proxies import unread, untrained
 
 SHARED = {"bytes", "computed_rows", "reused_rows", "wall_seconds", "dagster/row_count", "dagster/partition_row_count"}
 """What every asset has."""
@@ -53,6 +53,7 @@ def everything(folder: Path) -> Corpus:
         },
         "deduplication": {"methods": [{"method": "exact"}, {"method": "minhash"}, {"method": "semantic"}]},
         "signals": list(CATALOGUE),
+        "neural": {"models": ["model"]},
         "selection": {"bounds": [{"signal": "statistics.stop_words", "low": 4}]},
         "diversity": {"block": 4},
         "proof": {
@@ -85,8 +86,9 @@ def answer(body: dict[str, Any], _: int) -> web.Response | None:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Corpus, dg.DagsterInstance]]:
     corpus = everything(tmp_path_factory.mktemp("everything"))
     with replaying(fault=answer) as server, dg.DagsterInstance.ephemeral() as instance:
-        corpus.build(server.url, instance=instance)
         with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("COSMO_PROXY_PYTHON", str(unread(corpus.folder)))
+            corpus.build(server.url, instance=instance)
             patch.setenv("COSMO_PROXY_PYTHON", str(untrained(corpus.folder)))
             corpus.build(server.url, ["template_pilots", "proxy_runs", "proxy_evaluation"], instance=instance)
         yield corpus, instance

@@ -201,6 +201,11 @@ def test_the_job_build_asks_for_a_backfill_of_everything_but_what_is_on_request(
     assert {key.to_user_string() for key in backfill.asset_selection or []} == wanted
 
 
+def test_what_may_take_a_gpu_does_not_follow_by_itself() -> None:
+    assert "text_perplexity" in FOLLOWING
+    assert not {"generations", "text_neural"} & set(FOLLOWING)
+
+
 def test_only_cheap_assets_follow_by_themselves() -> None:
     for recipe in (load_recipe("demo"), load_recipe("cosmopedia-v2"), SELECTING):
         graph = build_defs(recipe, deployment(settings({}), recipe.name)).resolve_asset_graph()
