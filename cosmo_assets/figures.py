@@ -7,7 +7,7 @@ Belongs here: for every asset the few numbers that an operator follows. Does not
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cosmo_assets.schemas import REAL_SIGNALS, SEED_SIGNALS, TEXT_SIGNALS
+from cosmo_assets.schemas.signals import REAL_SIGNALS, SEED_SIGNALS, TEXT_SIGNALS
 from cosmo_resources.storage.manifest import Manifest
 
 Figures = Mapping[str, float | int]

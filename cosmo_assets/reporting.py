@@ -18,7 +18,8 @@ from cosmo_assets.agreement import ASKED
 from cosmo_assets.charts import markdown
 from cosmo_assets.figures import figures_of
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import TABLES, description, origins
+from cosmo_assets.schemas.columns import description, origins
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.stage import Figures, Workspace
 from cosmo_resources.resources import StoreResource
 from cosmo_resources.storage.manifest import Manifest

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from cosmo_assets import drift
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import frozen_mapping
 from cosmo_resources.storage.earlier import Earlier, RowSource, all_params, find_earlier

@@ -21,7 +21,7 @@ from cosmo_assets.recipe.decontamination import Part, known_benchmarks
 from cosmo_assets.recipe.fields import Section
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.recipe.sources import TextKind
-from cosmo_assets.schemas import description
+from cosmo_assets.schemas.columns import description
 from cosmo_assets.seeds.readers.registry import OPTIONS, READERS
 
 MEANINGS: dict[str, dict[str, str]] = {

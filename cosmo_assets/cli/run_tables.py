@@ -10,7 +10,7 @@ from cosmo_assets.comparison.changes import changes
 from cosmo_assets.comparison.show import why_table
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL, CorpusStore
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from cosmo_assets.decontamination.cases import Cases
 from cosmo_assets.decontamination.search import CLEAN, Search, names, open_search
 from cosmo_assets.decontamination.stage import rule_params
-from cosmo_assets.schemas import CONTAMINATED_SEEDS
+from cosmo_assets.schemas.screening import CONTAMINATED_SEEDS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest

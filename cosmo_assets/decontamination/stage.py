@@ -23,7 +23,7 @@ from cosmo_assets.decontamination.search import CLEAN, Search, names, open_searc
 from cosmo_assets.decontamination.tally import Tally
 from cosmo_assets.recipe.decontamination import Decontamination
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import DECONTAMINATED
+from cosmo_assets.schemas.screening import DECONTAMINATED
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.files import link_or_copy

@@ -19,7 +19,7 @@ from cosmo_assets.deduplication.survivors import Outcome, Ranked, Ranks, Signed,
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import ELIGIBLE, REAL, TEMPLATE, has_real
 from cosmo_assets.recipe.deduplication import Deduplication
-from cosmo_assets.schemas import DUPLICATE_CLUSTERS
+from cosmo_assets.schemas.screening import DUPLICATE_CLUSTERS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import InputRef, Manifest

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.deduplication.signatures import documents_left
-from cosmo_assets.schemas import TEXT_EMBEDDINGS
+from cosmo_assets.schemas.screening import TEXT_EMBEDDINGS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.embedding import CHUNK, Embedder, as_column, matrix
 from cosmo_resources.storage.earlier import Earlier, RowSource

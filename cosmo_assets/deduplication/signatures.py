@@ -19,7 +19,7 @@ from cosmo_assets.deduplication.minhash import MinHashSigner, band_name
 from cosmo_assets.deduplication.passages import FILE, PassageSigner
 from cosmo_assets.deduplication.records import merge_records
 from cosmo_assets.recipe.deduplication import Deduplication, MinHashMethod, PassagesMethod
-from cosmo_assets.schemas import TEXT_SIGNATURES
+from cosmo_assets.schemas.screening import TEXT_SIGNATURES
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest

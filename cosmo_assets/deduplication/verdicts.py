@@ -7,7 +7,7 @@ from collections import Counter
 
 import pyarrow as pa
 
-from cosmo_assets.schemas import DEDUPLICATED
+from cosmo_assets.schemas.screening import DEDUPLICATED
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import Dataset

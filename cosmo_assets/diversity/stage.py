@@ -25,7 +25,7 @@ from cosmo_assets.ids import numbers_of, uniforms
 from cosmo_assets.real.texts import REAL, mixture_buckets
 from cosmo_assets.recipe.diversity import Diversity
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import CORPUS_DIVERSITY
+from cosmo_assets.schemas.corpus import CORPUS_DIVERSITY
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.embedding import Embedder, matrix
 from cosmo_resources.storage.manifest import Manifest

@@ -24,7 +24,7 @@ from scipy.stats import spearmanr
 from cosmo_assets.education.card import card
 from cosmo_assets.education.questions import BEST
 from cosmo_assets.ids import uniform
-from cosmo_assets.schemas import QUALITY_CLASSIFIER
+from cosmo_assets.schemas.signals import QUALITY_CLASSIFIER
 from cosmo_assets.stage import Workspace
 from cosmo_assets.words.hashing import hashed
 from cosmo_resources.errors import CosmoError

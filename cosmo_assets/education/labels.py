@@ -17,7 +17,8 @@ from cosmo_assets.education.questions import BEST, WORDING, body, parse, questio
 from cosmo_assets.ids import request_seed, uniform
 from cosmo_assets.real.texts import DOCUMENTS, has_real
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import EDUCATIONAL_LABELS, TABLES
+from cosmo_assets.schemas.signals import EDUCATIONAL_LABELS
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.stage import Workspace
 from cosmo_resources.inference.answers import AnswerLog, Client
 from cosmo_resources.inference.client import Answer, Request

@@ -15,7 +15,8 @@ from cosmo_assets.generation.accounting import account
 from cosmo_assets.generation.plan import GenerationPlan, make_plan, prepare
 from cosmo_assets.generation.worker import Worker
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import GENERATIONS, TABLES
+from cosmo_assets.schemas.generation import GENERATIONS
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import CompletionClient

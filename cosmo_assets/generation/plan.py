@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from cosmo_assets.ids import doc_id
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import GENERATIONS
+from cosmo_assets.schemas.generation import GENERATIONS
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import file_digest, json_digest
 from cosmo_resources.storage.files import write_parquet, write_text

@@ -28,7 +28,7 @@ from cosmo_assets.generation.marks import marks_of
 from cosmo_assets.generation.plan import GenerationPlan, read_plan, reused_rows
 from cosmo_assets.generation.rollouts import Document, Generate, find_rollout
 from cosmo_assets.ids import request_seed
-from cosmo_assets.schemas import GENERATIONS
+from cosmo_assets.schemas.generation import GENERATIONS
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import Answer, ClientOptions, CompletionClient, read_answer
 from cosmo_resources.inference.endpoints import Endpoints, FixedEndpoints

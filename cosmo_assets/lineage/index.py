@@ -34,7 +34,7 @@ from cosmo_assets.lineage import snippets
 from cosmo_assets.lineage.arrays import NO_PROMPT, IndexWriter, grouped, halves, numbered, places_of
 from cosmo_assets.lineage.gather import FACETS, Documents, Profile, gather
 from cosmo_assets.real.texts import texts_of
-from cosmo_assets.schemas import TOKEN_LINEAGE
+from cosmo_assets.schemas.corpus import TOKEN_LINEAGE
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest

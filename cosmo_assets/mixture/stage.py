@@ -20,7 +20,7 @@ from cosmo_assets.mixture.allocation import Share, Supply, allocate
 from cosmo_assets.mixture.documents import Eligible
 from cosmo_assets.mixture.drawing import Reals, Wholes, copies, cuts, draws
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import MIXTURE
+from cosmo_assets.schemas.corpus import MIXTURE
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest

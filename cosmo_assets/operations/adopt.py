@@ -20,7 +20,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from cosmo_assets.partitions import buckets
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import CHECKS_OF, Show, check_result, metadata_of
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL, CorpusStore

@@ -21,7 +21,7 @@ from cosmo_assets.pilots.statistics import Answer, measure_pilot
 from cosmo_assets.prompts.sampling import SamplePrompt, sample_prompts
 from cosmo_assets.prompts.templates import Template
 from cosmo_assets.recipe.generation import Model
-from cosmo_assets.schemas import TEMPLATE_PILOTS
+from cosmo_assets.schemas.generation import TEMPLATE_PILOTS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.inference.answers import AnswerLog, Client
 from cosmo_resources.inference.client import Request

@@ -15,7 +15,7 @@ from cosmo_assets.prompts.extracts import cut_all, first_end
 from cosmo_assets.prompts.mixes import used_templates
 from cosmo_assets.prompts.templates import Template
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import SEED_EXTRACTS
+from cosmo_assets.schemas.generation import SEED_EXTRACTS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest

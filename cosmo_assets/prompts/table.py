@@ -34,7 +34,7 @@ from cosmo_assets.prompts.near_duplicates import BANDS, band_hashes, leaders
 from cosmo_assets.prompts.rendering import prepared, rendered
 from cosmo_assets.prompts.templates import Template
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import PROMPT_TABLE
+from cosmo_assets.schemas.generation import PROMPT_TABLE
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.digest import DIGEST_BYTES, canonical_json, file_digest, json_digest, table_digest
 from cosmo_resources.storage.files import write_parquet

@@ -22,7 +22,7 @@ from cosmo_assets.proxy.spec import RESULT
 from cosmo_assets.proxy.tokens import shards_of
 from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import PROXY_EVALUATION, PROXY_RUNS
+from cosmo_assets.schemas.corpus import PROXY_EVALUATION, PROXY_RUNS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import file_digest

@@ -16,7 +16,7 @@ from cosmo_assets.prompts.templates import OutputChecks
 from cosmo_assets.quality.rules import broken_checks, broken_rules, measure
 from cosmo_assets.recipe.generation import QualityPolicy
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import GENERATION_QUALITY
+from cosmo_assets.schemas.generation import GENERATION_QUALITY
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest

@@ -23,7 +23,7 @@ from cosmo_assets.deduplication.records import merge_records
 from cosmo_assets.deduplication.signatures import Signers, signed_as
 from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import REAL_ELIGIBLE
+from cosmo_assets.schemas.sources import REAL_ELIGIBLE
 from cosmo_assets.seeds.documents import Texts, read_texts
 from cosmo_assets.seeds.licences import DENIED, refusal
 from cosmo_assets.stage import Workspace

@@ -10,7 +10,8 @@ import pydantic
 from pydantic import Field
 
 from cosmo_assets.recipe.fields import Section, Share
-from cosmo_assets.schemas import TABLES, numeric_columns
+from cosmo_assets.schemas.columns import numeric_columns
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.signals.catalogue import CATALOGUE, OF_GENERATED
 
 SignalFamily = Literal[

@@ -13,7 +13,8 @@ import yaml
 from cosmo_assets.charts import bars, histogram, human
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.report.figures import falling, settings
-from cosmo_assets.schemas import EXPORTED_DOCUMENTS, description
+from cosmo_assets.schemas.columns import description
+from cosmo_assets.schemas.corpus import EXPORTED_DOCUMENTS
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL
 

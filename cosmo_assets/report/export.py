@@ -19,7 +19,7 @@ from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import REAL, texts_of
 from cosmo_assets.report.card import Totals, card, charts, config_of, data_files
 from cosmo_assets.report.figures import described, parties
-from cosmo_assets.schemas import CORPUS_EXPORT, EXPORTED_DOCUMENTS
+from cosmo_assets.schemas.corpus import CORPUS_EXPORT, EXPORTED_DOCUMENTS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.files import COMPRESSION, write_text

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from cosmo_assets.report.card import CHARTS
-from cosmo_assets.schemas import PUSH_TO_HUB
+from cosmo_assets.schemas.corpus import PUSH_TO_HUB
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest

@@ -18,7 +18,7 @@ from cosmo_assets.real.texts import DOCUMENTS
 from cosmo_assets.report import accounts, examples, figures, filtering
 from cosmo_assets.report.corpus import Corpus, Section, read_corpus
 from cosmo_assets.report.html import Table, page
-from cosmo_assets.schemas import CORPUS_REPORT
+from cosmo_assets.schemas.corpus import CORPUS_REPORT
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics import mapping
 from cosmo_resources.storage.digest import digest

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.recipe.sources import SeedPolicy, TextSource
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.seeds.duplicates import (
     BANDS,
     Component,

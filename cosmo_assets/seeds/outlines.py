@@ -16,7 +16,7 @@ import pyarrow as pa
 from cosmo_assets.asking import answered, build_asking
 from cosmo_assets.ids import request_seed
 from cosmo_assets.recipe.prompts import Outlines
-from cosmo_assets.schemas import COURSE_OUTLINES
+from cosmo_assets.schemas.generation import COURSE_OUTLINES
 from cosmo_assets.seeds.licences import DENIED, refusal
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError

@@ -21,7 +21,8 @@ from cosmo_assets.diversity.vectors import embedded, rows_of
 from cosmo_assets.ids import numbers_of, uniforms
 from cosmo_assets.real.texts import DOCUMENTS, REAL, has_real
 from cosmo_assets.recipe.sweep import Sweep, SweptSignal
-from cosmo_assets.schemas import EMBEDDING_DIMENSION, FILTERING_COSTS
+from cosmo_assets.schemas.columns import EMBEDDING_DIMENSION
+from cosmo_assets.schemas.signals import FILTERING_COSTS
 from cosmo_assets.selection.disparity import GROUPS
 from cosmo_assets.selection.keeping import Kept
 from cosmo_assets.selection.stage import Read

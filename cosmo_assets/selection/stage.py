@@ -16,7 +16,7 @@ from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import ELIGIBLE, REAL, has_real
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.recipe.selection import REAL_SIGNALS, SIGNAL_ASSETS, Keep, Selection
-from cosmo_assets.schemas import SELECTION
+from cosmo_assets.schemas.signals import SELECTION
 from cosmo_assets.selection.thinning import kept, reason_of
 from cosmo_assets.selection.verdicts import Limit, first_broken, limits_of
 from cosmo_assets.stage import Workspace

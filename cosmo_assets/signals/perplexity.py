@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from cosmo_assets.ids import uniform
 from cosmo_assets.real.texts import DOCUMENTS, has_real
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import LANGUAGE_MODEL
+from cosmo_assets.schemas.signals import LANGUAGE_MODEL
 from cosmo_assets.signals.arpa import read_arpa, write_arpa
 from cosmo_assets.signals.kneser_ney import train
 from cosmo_assets.signals.language_model import LanguageModel, Scores

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.charts import histograms
-from cosmo_assets.schemas import numeric_columns
+from cosmo_assets.schemas.columns import numeric_columns
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 BINS = 24

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from cosmo_assets.deduplication.signatures import documents_left
 from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.signals.catalogue import OF_GENERATED
 from cosmo_assets.signals.families import FAMILIES
 from cosmo_assets.signals.spread import Spread

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from cosmo_assets.ids import ids_of, uniforms
 from cosmo_assets.real.texts import DOCUMENTS, texts_of
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import TOKENIZED_SHARDS
+from cosmo_assets.schemas.corpus import TOKENIZED_SHARDS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization.encoding import Chunk, Encoding, Part, TokenIds, encoded, write_spans
 from cosmo_assets.tokenization.layout import Layout, Places, Tokens

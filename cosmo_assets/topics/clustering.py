@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from cosmo_assets.ids import uniform
 from cosmo_assets.recipe.topics import Clustering, Labelling
-from cosmo_assets.schemas import CLUSTER_MODEL, EMBEDDING_DIMENSION, SEED_CLUSTERS
+from cosmo_assets.schemas.columns import EMBEDDING_DIMENSION
+from cosmo_assets.schemas.topics import CLUSTER_MODEL, SEED_CLUSTERS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.embedding import embedded_text, matrix
 from cosmo_assets.topics.features import FeatureSpace, Vectors, unit

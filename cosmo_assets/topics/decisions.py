@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.recipe.topics import TopicPolicy
-from cosmo_assets.schemas import SEED_TOPICS
+from cosmo_assets.schemas.topics import SEED_TOPICS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.map_page import cut
 from cosmo_assets.topics.policy import decide, idle_patterns, resolved, unused

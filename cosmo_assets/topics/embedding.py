@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cosmo_assets.schemas import EMBEDDING_DIMENSION, SEED_EMBEDDINGS
+from cosmo_assets.schemas.columns import EMBEDDING_DIMENSION
+from cosmo_assets.schemas.topics import SEED_EMBEDDINGS
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import Manifest

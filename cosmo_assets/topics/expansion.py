@@ -17,7 +17,7 @@ from cosmo_assets.asking import answered, build_asking
 from cosmo_assets.ids import request_seed
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.recipe.topics import TopicTree
-from cosmo_assets.schemas import TOPIC_TREE
+from cosmo_assets.schemas.topics import TOPIC_TREE
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.tree import Subcategory, recipe_tree
 from cosmo_resources.errors import CosmoError

@@ -15,7 +15,7 @@ import pyarrow as pa
 from cosmo_assets.asking import answered, build_asking
 from cosmo_assets.ids import request_seed
 from cosmo_assets.recipe.topics import Labelling
-from cosmo_assets.schemas import TOPIC_LABELS
+from cosmo_assets.schemas.topics import TOPIC_LABELS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.clustering import centroids
 from cosmo_assets.topics.embedding import Embedder

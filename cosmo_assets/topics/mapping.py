@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from cosmo_assets.charts import MAX_ATLAS_POINTS, Region, atlas, colours_apart, fits_metadata
 from cosmo_assets.ids import uniform
 from cosmo_assets.recipe.topics import TopicMap
-from cosmo_assets.schemas import EMBEDDING_DIMENSION, TOPIC_MAP
+from cosmo_assets.schemas.columns import EMBEDDING_DIMENSION
+from cosmo_assets.schemas.topics import TOPIC_MAP
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.embedding import matrix
 from cosmo_assets.topics.map_page import Document, Topic, page

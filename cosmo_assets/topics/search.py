@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosmo_assets.recipe.topics import TopicTree
-from cosmo_assets.schemas import TOPIC_SEEDS
+from cosmo_assets.schemas.topics import TOPIC_SEEDS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics.embedding import embedded_text
 from cosmo_resources.errors import CosmoError

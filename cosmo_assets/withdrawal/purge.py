@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.withdrawal.keys import COLUMNS, IDS, Item, is_id
 from cosmo_assets.withdrawal.record import IN_FORCE, Entry, Size, entries
 from cosmo_resources.errors import CosmoError

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from cosmo_assets.schemas import WITHDRAWALS
+from cosmo_assets.schemas.corpus import WITHDRAWALS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.withdrawal.keys import Item
 from cosmo_resources.errors import CosmoError

@@ -39,7 +39,7 @@ from cosmo_assets.deduplication.minhash import MinHashSigner, band_name, configu
 from cosmo_assets.deduplication.signer import shingle_hashes
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.recipe.deduplication import MinHashMethod
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.seeds.duplicates import jaccard
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.digest import digest

@@ -35,7 +35,7 @@ from cosmo_assets.lineage import index, snippets
 from cosmo_assets.lineage.arrays import IndexFiles, IndexWriter
 from cosmo_assets.lineage.lookup import FacetKey, Lookup
 from cosmo_assets.lineage.snippets import GUARANTEED, Fingerprints
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.manifest import InputRef
 from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore, Dataset

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from cosmo_assets.ids import bucket_name, hexadecimal, uniform
 from cosmo_assets.mixture import stage
 from cosmo_assets.mixture.stage import supplies
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization import shards
 from cosmo_assets.tokenization.shards import map_shard

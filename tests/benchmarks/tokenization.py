@@ -29,7 +29,8 @@ from datatrove.data import Document
 from datatrove.pipeline.tokens import DocumentTokenizer
 
 from cosmo_assets.ids import ids_of, mixed
-from cosmo_assets.schemas import GENERATIONS, MIXTURE
+from cosmo_assets.schemas.corpus import MIXTURE
+from cosmo_assets.schemas.generation import GENERATIONS
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization import shards
 from cosmo_resources.inference.models import EMBEDDED

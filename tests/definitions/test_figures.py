@@ -13,7 +13,7 @@ from aiohttp import web
 from cosmo_assets.build import assets_of, name_of
 from cosmo_assets.figures import FIGURES, figures_of
 from cosmo_assets.operations.adopt import adopt
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.signals.catalogue import CATALOGUE
 from cosmo_resources.storage.manifest import Flow, Manifest
 from tests.corpora import QUESTION, TEMPLATES, Corpus, seeds

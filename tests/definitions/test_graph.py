@@ -20,7 +20,7 @@ from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_assets.recipe.sources import RealData, RealSource
 from cosmo_assets.recipe.sweep import Sweep, SweptSignal
 from cosmo_assets.recipe.topics import TopicTree
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.signals.catalogue import CATALOGUE
 from cosmo_resources.deployments import deployment, settings
 from tests.corpora import ROOT

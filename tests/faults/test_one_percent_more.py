@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from tests.corpora import Corpus, check_against_scratch, seeds
 from tests.doubles.replay_server import ReplayServer
 

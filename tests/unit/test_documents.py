@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from cosmo_assets.cli.main import main
 from cosmo_assets.recipe.recipe import SHIPPED, load_recipe
-from cosmo_assets.schemas import EXPORTED_DOCUMENTS, TOKEN_LINEAGE, TOKENIZED_SHARDS
+from cosmo_assets.schemas.corpus import EXPORTED_DOCUMENTS, TOKEN_LINEAGE, TOKENIZED_SHARDS
 from cosmo_resources.deployments import CONCURRENCY, settings
 from cosmo_resources.storage.manifest import FileEntry, Flow, InputRef, Manifest, Tokens
 from tests.corpora import ROOT

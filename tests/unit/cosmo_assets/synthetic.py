@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from cosmo_assets.ids import bucket_name, bucket_of, prompt_id
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.schemas import TABLES
+from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.stage import Workspace
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import ALL

@@ -10,7 +10,7 @@ import pytest
 
 from cosmo_assets.comparison.changes import Difference, difference
 from cosmo_assets.comparison.versions import find, pair, versions
-from cosmo_assets.schemas import MIXTURE
+from cosmo_assets.schemas.corpus import MIXTURE
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import json_digest

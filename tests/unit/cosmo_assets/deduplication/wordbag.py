@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from cosmo_assets.schemas import EMBEDDING_DIMENSION
+from cosmo_assets.schemas.columns import EMBEDDING_DIMENSION
 
 
 class WordBag:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from cosmo_assets.generation.worker import Worker, main
 from cosmo_assets.ids import request_seed
-from cosmo_assets.schemas import GENERATIONS
+from cosmo_assets.schemas.generation import GENERATIONS
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
 from cosmo_resources.storage.ledger import ShardLedger

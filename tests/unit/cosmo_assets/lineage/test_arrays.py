@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cosmo_assets.ids import halves_of, ids_of
 from cosmo_assets.lineage import arrays
 from cosmo_assets.lineage.arrays import IndexFiles, IndexWriter, grouped, numbered, places_of, runs
-from cosmo_assets.schemas import SEED_DOCUMENTS
+from cosmo_assets.schemas.sources import SEED_DOCUMENTS
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.store import ALL, BuildPlan, CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter

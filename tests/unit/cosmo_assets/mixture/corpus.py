@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.mixture import stage
-from cosmo_assets.schemas import DEDUPLICATED
+from cosmo_assets.schemas.screening import DEDUPLICATED
 from cosmo_assets.stage import Workspace
 from cosmo_assets.withdrawal import record
 from cosmo_assets.withdrawal.keys import Item

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cosmo_assets.report import export
-from cosmo_assets.schemas import EXPORTED_DOCUMENTS, MIXTURE
+from cosmo_assets.schemas.corpus import EXPORTED_DOCUMENTS, MIXTURE
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.store import CorpusStore, Dataset

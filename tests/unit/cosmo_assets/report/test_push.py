@@ -13,7 +13,7 @@ import pytest
 
 from cosmo_assets.report import push
 from cosmo_assets.report.push import Target
-from cosmo_assets.schemas import CORPUS_EXPORT
+from cosmo_assets.schemas.corpus import CORPUS_EXPORT
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.store import CorpusStore
