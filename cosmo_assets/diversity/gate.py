@@ -17,6 +17,7 @@ Both are one-sided. Holm's correction (1979) over all measures gives the whole g
 asked for.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.diversity.measures import (
+    Commonest,
+    Hashes,
     Labels,
     Matrix,
     coverage,
     distinct,
     evenness,
+    hashes_of,
     openers,
     phrases,
     vendi,
@@ -43,6 +47,9 @@ PHRASES = ("opener", "phrase")
 LISTED = 256
 """Openers and phrases that are kept, the commonest ones."""
 CONFIDENCE = 0.95
+BITS = 1 << 16
+"""Places of the filter of unlisted openers: with a sample of 4,000 one unknown opener in 75 is taken for known."""
+_SPREAD = np.array([[0x9E3779B97F4A7C15], [0xC2B2AE3D27D4EB4F]], np.uint64)
 
 Numbers = npt.NDArray[np.int64]
 
@@ -69,12 +76,25 @@ class Mean:
 @dataclass(frozen=True)
 class Tally:
     """How many of `documents` hold each of the commonest phrases (`parts`); any other is held by at most `unlisted`.
-    `kinds` is the number of different ones."""
+    `kinds` is the number of different ones. `others` is a filter of the unlisted ones: what is not in it no document
+    holds. It is empty where that is not known."""
 
     documents: int
     parts: Mapping[str, int]
     unlisted: int
     kinds: int
+    others: str = ""
+
+    @classmethod
+    def of(cls, documents: int, found: Commonest, *, keep_others: bool) -> "Tally":
+        others = _filter(found.others) if keep_others else ""
+        return cls(documents, found.listed, found.unlisted, found.kinds, others)
+
+    def held(self, phrases: Sequence[str]) -> Numbers:
+        """How many documents hold each phrase, at most."""
+        there = _passes(self.others, hashes_of(phrases)) if self.others else np.ones(len(phrases), np.bool_)
+        rest = np.where(there, self.unlisted, 0).tolist()
+        return np.array([self.parts.get(one, most) for one, most in zip(phrases, rest, strict=True)], np.int64)
 
     @property
     def commonest(self) -> tuple[str, int]:
@@ -154,8 +174,8 @@ def measured(texts: pa.Array, vectors: Matrix, labels: Labels, *, clusters: int,
     return Measured(
         {name: _mean(found, basis) for name, (found, basis) in values.items()},
         {
-            "opener": Tally(len(texts), *openers(words, texts, LISTED)),
-            "phrase": Tally(len(texts), *phrases(words, texts, LISTED)),
+            "opener": Tally.of(len(texts), openers(words, texts, LISTED), keep_others=True),
+            "phrase": Tally.of(len(texts), phrases(words, texts, LISTED), keep_others=False),  # too many
         },
     )
 
@@ -200,7 +220,7 @@ def _of_tally(name: str, now: Tally, before: Tally) -> Verdict:
     if not now.parts:
         return Verdict(name, now.value, before.value, 1.0, worse=False)
     names = sorted(now.parts.keys() | before.parts.keys())
-    here, there = (np.array([one.parts.get(part, one.unlisted) for part in names]) for one in (now, before))
+    here, there = now.held(names), before.held(names)
     listed = [at for at, part in enumerate(names) if part in now.parts]
     chance = chances(here[listed], (here + there)[listed])
     best = listed[int(np.argmin(chance))]
@@ -217,6 +237,23 @@ def _of_tally(name: str, now: Tally, before: Tally) -> Verdict:
         worse=False,
         phrase=names[best],
     )
+
+
+def _filter(hashes: Hashes) -> str:
+    """The places out of `BITS` that hashes fall on, two for each: a Bloom filter (Bloom 1970), in base 64."""
+    bits = np.zeros(BITS, np.bool_)
+    bits[_places(hashes)] = True
+    return b64encode(np.packbits(bits).tobytes()).decode()
+
+
+def _passes(filter_: str, hashes: Hashes) -> npt.NDArray[np.bool_]:
+    """Which may have been in it: all that were, and few others."""
+    bits = np.unpackbits(np.frombuffer(b64decode(filter_), np.uint8)).astype(np.bool_)
+    return np.asarray(bits[_places(hashes)].all(axis=0))
+
+
+def _places(hashes: Hashes) -> Numbers:
+    return ((hashes * _SPREAD) >> np.uint64(64 - BITS.bit_length() + 1)).astype(np.int64)
 
 
 def _holm(found: Sequence[Verdict], rate: float) -> list[Verdict]:

@@ -6,6 +6,9 @@ or comparing two sets (`gate`).
 All but the shares of phrases depend on how many documents there are: compare sets of one size only.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -15,12 +18,23 @@ from cosmo_assets.words.hashing import Words, hashed, power
 
 Matrix = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
 
 ALPHABET: AlphabetName = "folded"
 OPENER = 5
 """Words of a beginning, as in `quality.rules`."""
 PHRASE = 8
 """Words of a phrase: documents that were written apart hardly share so many by chance."""
+
+
+class Commonest(NamedTuple):
+    """Phrases by the number of documents that hold them: the commonest `listed` ones, what any other has at most, how
+    many different ones there are, and the hashes of those `others` (see `hashes_of`)."""
+
+    listed: dict[str, int]
+    unlisted: int
+    kinds: int
+    others: Hashes
 
 
 def vendi(vectors: Matrix, q: float = 1.0) -> float:
@@ -81,10 +95,9 @@ def evenness(labels: Labels, clusters: int) -> float:
     return abs(float((shares * np.log(shares)).sum())) / float(np.log(clusters))
 
 
-def openers(words: Words, texts: pa.Array, most: int) -> tuple[dict[str, int], int, int]:
+def openers(words: Words, texts: pa.Array, most: int) -> Commonest:
     """The commonest first five words, at most `most` and of more than one document, each with the number of documents
-    that begin so; then a bound of the number for any other, and how many different ones there are. Shorter documents
-    count with all their words."""
+    that begin so. Shorter documents count with all their words."""
     firsts = words.bounds[:-1]
     sizes = np.minimum(np.diff(words.bounds), OPENER)
     powers = np.array([power(size) for size in range(OPENER + 1)], np.uint64)
@@ -93,7 +106,7 @@ def openers(words: Words, texts: pa.Array, most: int) -> tuple[dict[str, int], i
     return _commonest(begun, owners, np.zeros(len(words), np.int64), texts, OPENER, most)
 
 
-def phrases(words: Words, texts: pa.Array, most: int) -> tuple[dict[str, int], int, int]:
+def phrases(words: Words, texts: pa.Array, most: int) -> Commonest:
     """The commonest eight words in a row, at most `most` and of more than one document, each with the number of
     documents that hold them; then as `openers`. Cost: sorting all windows."""
     starts = words.starts(PHRASE)
@@ -101,29 +114,33 @@ def phrases(words: Words, texts: pa.Array, most: int) -> tuple[dict[str, int], i
     return _commonest(words.windows(starts, PHRASE), owners, starts - words.bounds[owners], texts, PHRASE, most)
 
 
+def hashes_of(phrases: Sequence[str]) -> Hashes:
+    """The hashes by which `Commonest.others` knows phrases."""
+    return hashed(pa.array(phrases, pa.string()), ALPHABET).whole(np.arange(len(phrases)))
+
+
 def _commonest(
-    hashes: npt.NDArray[np.uint64],
+    hashes: Hashes,
     owners: npt.NDArray[np.integer],
     places: Labels,
     texts: pa.Array,
     size: int,
     most: int,
-) -> tuple[dict[str, int], int, int]:
-    """The windows that stand in most documents, in words, with their counts; what any other has at most; how many there
-    are."""
+) -> Commonest:
     if not len(hashes):
-        return {}, 0, 0
+        return Commonest({}, 0, 0, hashes)
     order = np.lexsort((owners, hashes))
     hashes, owners, places = hashes[order], owners[order], places[order]
     new = np.append(True, (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1]))
     hashes, owners, places = hashes[new], owners[new], places[new]
-    _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
+    kinds, first, counts = np.unique(hashes, return_index=True, return_counts=True)
     ranked = np.argsort(-counts, kind="stable")
     listed = [at for at in ranked[:most].tolist() if counts[at] > 1]
-    rest = int(counts[ranked[len(listed)]]) if len(listed) < len(counts) else 0
+    others = ranked[len(listed) :]
+    rest = int(counts[others[0]]) if len(others) else 0
     found = {}
     for at in listed:
         start = int(places[first[at]])
         spelt = words_of(texts[int(owners[first[at]])].as_py(), ALPHABET)
         found[" ".join(spelt[start : start + size])] = int(counts[at])
-    return found, rest, len(counts)
+    return Commonest(found, rest, len(kinds), kinds[others])

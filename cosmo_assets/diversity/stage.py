@@ -33,7 +33,7 @@ from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
 ASSET = "corpus_diversity"
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
 
 
 def build(workspace: Workspace, embedder: Embedder, python: str = sys.executable) -> Manifest:

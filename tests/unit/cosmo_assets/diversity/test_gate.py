@@ -6,10 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.stats import fisher_exact
 
-from cosmo_assets.diversity.gate import MEANS, PHRASES, Mean, Measured, Tally, decide
+from cosmo_assets.diversity.gate import LISTED, MEANS, PHRASES, Mean, Measured, Tally, decide
+from cosmo_assets.diversity.measures import openers, words_in
 from cosmo_resources.errors import CosmoError
 from tests.unit.cosmo_assets.diversity.builds import TOPICS, Build, build
 
@@ -69,6 +71,29 @@ def test_a_collapse_of_one_document_in_a_hundred_turns_it_red(collapse: object, 
     if collapse is Build.beginning_alike:
         (opener,) = (verdict for verdict in found if verdict.measure == "opener")
         assert (opener.phrase, opener.now) == ("in this lesson we are", pytest.approx(share))
+
+
+def test_ten_documents_of_a_thousand_that_begin_as_no_accepted_one_turn_it_red() -> None:
+    before, current = build(1001, 1000).measured(), build(1002, 1000)
+    assert worse(current.measured(), before) == set()
+    collapsed = current.beginning_alike(0.01).measured()
+    assert worse(collapsed, before) == {"opener"}
+    forgetful = replace(before, tallies={**before.tallies, "opener": replace(before.tallies["opener"], others="")})
+    assert worse(collapsed, forgetful) == set(), "one accepted document may have begun so"
+
+
+def test_an_opener_that_no_document_has_is_told_from_one_that_is_not_listed() -> None:
+    texts = ["one two three four five six"] * 2 + [f"{word} two three four five" for word in "abcdefghi"]
+    tally = Tally.of(11, openers(words_in(pa.array(texts)), pa.array(texts), LISTED), keep_others=True)
+    assert tally.held(["one two three four five", "a two three four five", "z two three four five"]).tolist() == [
+        2,
+        1,
+        0,
+    ]
+    assert tally.held([]).tolist() == []
+    unknown = [f"z{number} two three four five" for number in range(4000)]
+    assert tally.held(unknown).sum() == 0, "18 of 65,536 places are taken: one in thirteen million passes"
+    assert replace(tally, others="").held(unknown).tolist() == [1] * 4000
 
 
 def test_documents_about_fewer_things_turn_it_red() -> None:
