@@ -3,6 +3,8 @@
 Belongs here: what must hold of the selection. Does not belong here: the arithmetic (`allocation`).
 """
 
+from cosmo_assets.mixture.nearness import FIELD, beside, optimum_of
+from cosmo_assets.mixture.nearness import TOLERANCE as OPTIMUM_TOLERANCE
 from cosmo_assets.quantity.multiplicity import TIMES, multiplicity
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Check, Verdict
@@ -46,6 +48,26 @@ def _multiplicity(manifest: Manifest, recipe: Recipe) -> Verdict:
     }
 
 
+def _near_optimum(manifest: Manifest, recipe: Recipe) -> Verdict:
+    """Passes where the recipe names no optimum."""
+    optimum = optimum_of(recipe)
+    if optimum is None:
+        return True, {"compared with": f"nothing: the recipe has no {FIELD}"}
+    rows = beside(manifest.summary["components"], optimum)
+    far = [
+        f"{row.source} {row.share:.4f} (optimum {row.optimum:.4f}, {row.low:.4f} to {row.high:.4f})"
+        for row in rows
+        if row.near is False
+    ]
+    return not far, {
+        "far": "; ".join(far),
+        "tolerance": OPTIMUM_TOLERANCE,
+        "not in the mixture": ", ".join(row.source for row in rows if row.optimum is not None and not row.available),
+        "not in the optimum": ", ".join(row.source for row in rows if row.optimum is None),
+        "by the": optimum.method,
+    }
+
+
 CHECKS = (
     Check("shares", "Each source's share of tokens, before withdrawals, is near its target.", _shares),
     Check("epochs", "No source is repeated more than four times, factors included.", _epochs),
@@ -54,5 +76,10 @@ CHECKS = (
         "No document stands in the corpus more often than the recipe's limit, however rarely others do.",
         _multiplicity,
         blocking=True,
+    ),
+    Check(
+        "near_optimum",
+        "Each source's share of tokens is near the interval of the weights that the recipe names as its optimum.",
+        _near_optimum,
     ),
 )

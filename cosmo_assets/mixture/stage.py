@@ -48,8 +48,8 @@ def build(workspace: Workspace) -> Manifest:
 
 
 def params(recipe: Recipe) -> dict[str, Any]:
-    """What of the recipe `mixture` depends on."""
-    return recipe.mixture.model_dump(mode="json")
+    """What of the recipe `mixture` depends on: not on the weights that it is shown beside."""
+    return recipe.mixture.model_dump(mode="json", exclude={"optimum"})
 
 
 def supplies(workspace: Workspace) -> dict[str, Supply]:

@@ -84,6 +84,8 @@ class Mixture(Section):
     with equal weights that is UniMax (Chung et al. 2023). It needs `tokens`."""
     factors: Factors = Factors()
     stages: tuple[MixtureStage, ...] = ()
+    optimum: str | None = Field(default=None, exclude_if=lambda path: path is None)
+    """A file that `cosmo weights --json` has written: the mixture is shown beside its weights, and not changed."""
     reallocate_withdrawn: bool = False
     """Whether the place of withdrawn documents goes to others; else no other document changes."""
 

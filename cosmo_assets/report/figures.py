@@ -5,12 +5,13 @@ corpus (`examples`), reading (`corpus`), HTML (`html`).
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from cosmo_assets.charts import bars, histogram, human, stacked
+from cosmo_assets.mixture.nearness import Beside, beside, charts, optimum_of
 from cosmo_assets.real.texts import DOCUMENTS
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.report.corpus import FUNNEL, Corpus, Section, scan
@@ -187,6 +188,24 @@ def quality(corpus: Corpus) -> Section:
     )
 
 
+def _optimum(rows: Sequence[Beside]) -> Table:
+    headers = ("Source", "Available", "Realised", "Optimum", "From", "To", "Near")
+    return Table(
+        headers,
+        [
+            (
+                row.source,
+                *(
+                    None if value is None else Share(value)
+                    for value in (row.available, row.share, row.optimum, row.low, row.high)
+                ),
+                {True: "yes", False: "no", None: None}[row.near],
+            )
+            for row in rows
+        ],
+    )
+
+
 def mixture(corpus: Corpus) -> Section:
     parts = corpus.summary("mixture")["components"]
     rows = [
@@ -205,15 +224,18 @@ def mixture(corpus: Corpus) -> Section:
     figures = {
         f"{part['source']}.{name}": part[name] for part in parts for name in ("tokens", "target", "share", "epochs")
     }
+    optimum = optimum_of(corpus.workspace.recipe)
+    by_it = beside(parts, optimum) if optimum else []
     return Section(
         "mixture",
-        {"mixture": Table(headers, rows)},
+        {"mixture": Table(headers, rows), "optimum": _optimum(by_it)},
         [
             stacked("Shares of the tokens", list(bar.items()), unit="%"),
             bars(
                 "Epochs: how often a document stands in the corpus",
                 [(part["source"], part["epochs"]) for part in parts],
             ),
+            *(charts(by_it, optimum.method).values() if optimum else ()),
         ],
         figures,
     )

@@ -14,6 +14,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from cosmo_assets.mixture.nearness import optimum_of
 from cosmo_assets.real.texts import DOCUMENTS
 from cosmo_assets.report import accounts, examples, figures, filtering
 from cosmo_assets.report.corpus import Corpus, Section, read_corpus
@@ -55,7 +56,7 @@ def build(workspace: Workspace) -> Manifest:
     Raises:
         CosmoError: an asset is not built yet.
     """
-    corpus = read_corpus(workspace)
+    corpus, optimum = read_corpus(workspace), optimum_of(workspace.recipe)
     return workspace.build(
         "corpus_report",
         lambda writer: _produce(writer, corpus),
@@ -64,6 +65,7 @@ def build(workspace: Workspace) -> Manifest:
         params={
             **figures.described(workspace.recipe),
             "gpu_hour_price": workspace.recipe.budget.gpu_hour_price,
+            **({"optimum": optimum.model_dump()} if optimum else {}),
             **({"diversity_rate": workspace.recipe.diversity.rate} if workspace.recipe.diversity else {}),
         },
         of_outdated=True,  # it says so
