@@ -433,8 +433,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "reached",
         "factors": "How many copies some documents have for each that others of their source have",
         "stages": "Parts of the training with weights of their own, in order (a curriculum)",
-        "optimum": "What `cosmo weights --json` has written: the mixture is shown beside it (`mixture: near_optimum`), and "
-        "not changed",
+        "optimum": "What `cosmo weights --json` has written: the mixture is shown beside it (`mixture: near_optimum`), "
+        "and not changed",
         "reallocate_withdrawn": "Whether the place of what was withdrawn goes to other documents; else these stay as "
         "they are",
     },

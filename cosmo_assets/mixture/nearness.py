@@ -84,19 +84,14 @@ def charts(rows: Sequence[Beside], method: str) -> dict[str, str]:
     """What there is, the corpus and the optimum as stacked bars; and the optimum with its intervals, the corpus's
     shares marked."""
     known = [row for row in rows if row.optimum is not None]
+    by_name = sorted(known, key=lambda row: row.source)  # as in the mixture's own chart: each has the same colour
     bars = [
-        (label, {row.source: value for row, value in zip(known, values, strict=True) if value})
-        for label, values in (
-            ("what there is", [row.available for row in known]),
-            ("corpus", [row.share for row in known]),
-            ("optimum", [row.optimum for row in known]),
-        )
+        (label, {row.source: getattr(row, name) for row in by_name})
+        for label, name in (("what there is", "available"), ("corpus", "share"), ("optimum", "optimum"))
     ]
     intervals = [(row.source, row.optimum or 0.0, row.low or 0.0, row.high or 0.0, row.share or 0.0) for row in known]
-    names = (f"least predicted loss, by the {method}", "95 % interval", "corpus")
+    title, names = f"Optimum by the {method}, and what the corpus has", ("optimum", "95 % interval", "corpus")
     return {
-        "beside_optimum": stacked("Share of tokens beside that of least predicted loss", bars, unit="%"),
-        "optimum_intervals": ranges(
-            "Share of least predicted loss, and what the corpus has", intervals, names, unit="%"
-        ),
+        "beside_optimum": stacked("Shares beside the optimum", bars, unit="%"),
+        "optimum_intervals": ranges(title, intervals, names, unit="%"),
     }

@@ -64,7 +64,7 @@ def test_the_mixture_is_shown_beside_its_optimum_and_stays_as_it_is(tmp_path: Pa
             assert str(metadata[name].value).startswith("![")
         page = (corpus.store.open("corpus_report").folder / "report.html").read_text(encoding="utf-8")
         assert "Beside the optimum" in page
-        assert "Share of least predicted loss, and what the corpus has" in page
+        assert "Optimum by the law, and what the corpus has" in page
 
         corpus.changes["mixture"]["components"] = {"pages": {"weight": 1}, "books": {"weight": 1}}
         corpus.write()
