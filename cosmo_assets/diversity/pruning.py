@@ -22,6 +22,9 @@ Flags = npt.NDArray[np.bool_]
 EARLIER = -2.0
 """The similarity to an earlier member of a document that has none: below any cosine."""
 
+BLOCK = 1024
+"""Documents that are compared with all earlier ones of their cluster at a time."""
+
 SPARE = 8
 """So many points more than are wanted are looked at, as single precision may put them in another order."""
 ROUNDING = 1e-4
@@ -51,7 +54,7 @@ def semdedup(vectors: Vectors, clusters: Labels, epsilon: float, *, keep_hard: b
 
     Within a cluster documents are sorted by distance to the centroid, the farthest first (or, without `keep_hard`, the
     nearest); one goes if its cosine with an earlier one, whether that went or not, is above 1 - `epsilon`. Cost: the
-    sum of d times the square of the clusters' sizes; memory for the largest cluster's similarities.
+    sum of d times half the square of the clusters' sizes; memory for the vectors and a block of similarities.
     """
     nearest = _nearest_earlier(vectors, clusters, keep_hard=keep_hard)
     removed: Flags = nearest > 1 - epsilon
@@ -180,9 +183,12 @@ def _nearest_earlier(vectors: Vectors, clusters: Labels, *, keep_hard: bool) -> 
     for cluster in np.unique(clusters):
         members = np.flatnonzero(clusters == cluster)
         members = members[np.argsort(-distances[members] if keep_hard else distances[members], kind="stable")]
-        similarity = np.tril(vectors[members] @ vectors[members].T, -1)
-        similarity[np.triu_indices(len(members))] = EARLIER
-        found[members] = similarity.max(axis=1)
+        ordered, places = vectors[members], np.arange(len(members))
+        for start in range(0, len(members), BLOCK):
+            part = slice(start, start + BLOCK)
+            similarity = ordered[part] @ ordered[: start + BLOCK].T
+            similarity[places[: start + BLOCK] >= places[part, None]] = EARLIER
+            found[members[part]] = similarity.max(axis=1)
     return found
 
 

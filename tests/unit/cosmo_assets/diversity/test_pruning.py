@@ -5,13 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cosmo_assets.diversity import pruning
 from cosmo_assets.diversity.pruning import d2, d4, message_scores, neighbour_graph, semdedup
 from tests.doubles.plain_d2 import plain_d2, plain_distances, plain_scores
 
 CORNER = np.array([(1, 0), (0.999, 0.04), (0, 1), (0.05, 0.998)], np.float32)
 
 
-def test_semdedup_removes_what_an_earlier_member_of_its_cluster_says_already() -> None:
+@pytest.mark.parametrize("block", [1, 3, 1024])
+def test_semdedup_removes_what_an_earlier_member_of_its_cluster_says_already(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "BLOCK", block)
     vectors = CORNER / np.linalg.norm(CORNER, axis=1, keepdims=True)
     together, apart = np.zeros(4, np.int64), np.array([0, 1, 0, 1])
     assert semdedup(vectors, together, 0.01).tolist() == [False, True, False, True]
@@ -63,15 +68,19 @@ def test_d2_takes_a_fifth_from_a_small_easy_cluster_that_difficulty_alone_would_
 
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, float]:
-    """Points, difficulties, neighbours, gamma. Some are on a small grid, with many equal points, distances and scores;
-    some on one so far away, and some so near to one another, that single precision puts them in any order."""
+    """Points, difficulties, neighbours, gamma. Half of them are on a small grid, with many equal points, distances and
+    scores; half are so far from 0 that single precision, a last digit of 1/2048, puts them in another order."""
     count, dimensions = draw(st.integers(1, 60)), draw(st.integers(1, 4))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    grid, points = random.integers(0, 3, (count, dimensions)) / 4, random.normal(size=(count, dimensions))
-    kinds = {"grid": grid, "far": 3000 + grid, "random": points, "near": 1 + 1e-4 * points}
-    kind = draw(st.sampled_from(sorted(kinds)))
-    difficulty = random.integers(0, 3, count) / 2 if kind in ("grid", "far") else random.uniform(size=count)
-    return kinds[kind], difficulty, draw(st.integers(1, 8)), draw(st.sampled_from([0.1, 1.0, 10.0]))
+    on_a_grid, far = draw(st.booleans()), draw(st.booleans())
+    points = random.integers(0, 3, (count, dimensions)) / 4 if on_a_grid else random.normal(size=(count, dimensions))
+    difficulty = random.integers(0, 3, count) / 2 if on_a_grid else random.uniform(size=count)
+    return (
+        4096 + points / 1024 if far else points,
+        difficulty,
+        draw(st.integers(1, 8)),
+        draw(st.sampled_from([0.1, 1.0, 10.0])),
+    )
 
 
 @given(problems())
@@ -96,13 +105,13 @@ def test_d2_chooses_as_the_plain_method_does(
     assert found.tolist() == plain_d2(points, difficulty, chosen, neighbours, gamma)
 
 
-def test_hundreds_of_equal_points_have_the_first_of_them_as_neighbours() -> None:
-    """More than are looked at in one go, and no single one is found by faiss for certain."""
+def test_hundreds_of_equal_points_have_the_first_of_them_as_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than are looked at in one go; and few points at a time."""
+    monkeypatch.setattr(pruning, "NUMBERS", 5000)
     random = np.random.default_rng(5)
     points = np.concatenate([np.tile(random.normal(size=24), (300, 1)), random.normal(size=(300, 24))])
-    graph = neighbour_graph(points, 5)
+    graph, distances = neighbour_graph(points, 5), plain_distances(points, 5)
     assert graph.neighbours[graph.starts[299] : graph.starts[300]].tolist() == [0, 1, 2, 3, 4]
-    distances = plain_distances(points, 5)
     assert graph.neighbours.tolist() == np.nonzero(np.isfinite(distances))[1].tolist()
 
 
