@@ -87,7 +87,8 @@ OUTLINED: tuple[dg.AssetsDefinition, ...] = (course_outlines,)
 """Those that a recipe with prompts.outlines has as well; `OUTLINES_READER` reads them."""
 
 EMBEDDED: tuple[dg.AssetsDefinition, ...] = (text_embeddings,)
-"""Those, by bucket, that a recipe which compares meanings has as well; `EMBEDDINGS_READER` reads them."""
+"""Those, by bucket, that a recipe which embeds texts has as well, before `EMBEDDINGS_READER`. It reads them where it
+compares meanings."""
 
 SELECTED: tuple[dg.AssetsDefinition, ...] = (selection,)
 """Those that a recipe with a selection has as well; `SELECTION_READER` reads them."""
@@ -114,7 +115,6 @@ PROOF_READS = "token_lineage"
 SWEEP_READER = SIGNALS_READER = "corpus_report"
 ALSO_READ = {
     OUTLINES_READER: ("template_pilots",),
-    EMBEDDINGS_READER: ("filtering_costs",),
     SELECTION_READER: ("corpus_report",),
     DIVERSITY_READER: ("corpus_report",),
 }
@@ -188,15 +188,28 @@ def models_of(recipe: Recipe) -> tuple[dg.AssetsDefinition, ...]:
 
 
 def extras_of(recipe: Recipe) -> dict[str, tuple[dg.AssetsDefinition, ...]]:
-    """The assets that only some recipes have, but for signals and real data, by the one that reads all of them."""
+    """The assets that only some recipes have, but for signals and real data, by the one that they stand before and that
+    reads all of them (see `readers_of`)."""
     return {
         **({TREE_READER: TOPIC_FIRST} if recipe.topics.tree is not None else {}),
         **({OUTLINES_READER: OUTLINED} if recipe.prompts.outlines is not None else {}),
-        **({EMBEDDINGS_READER: EMBEDDED} if recipe.deduplication.compares_meanings else {}),
+        **({EMBEDDINGS_READER: EMBEDDED} if recipe.embeds_texts else {}),
         **({SELECTION_READER: SELECTED} if recipe.selection else {}),
         **({DIVERSITY_READER: MEASURED} if recipe.diversity is not None else {}),
         **({SWEEP_READER: SWEPT} if recipe.sweep is not None else {}),
     }
+
+
+def readers_of(recipe: Recipe, place: str) -> tuple[str, ...]:
+    """What reads the assets that `extras_of` has by `place`."""
+    if place != EMBEDDINGS_READER:
+        return (place, *ALSO_READ.get(place, ()))
+    readers = {
+        place: recipe.deduplication.compares_meanings,
+        "selection": recipe.selection is not None and recipe.selection.reads_embeddings,
+        "filtering_costs": True,
+    }
+    return tuple(name for name, reads in readers.items() if reads)
 
 
 def steps_of(recipe: Recipe) -> tuple[tuple[tuple[str, ...], bool], ...]:
@@ -227,9 +240,9 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
     partitions = buckets(recipe)
     external = external_specs(recipe)
     inputs = {key: [spec.key for spec in specs] for key, specs in external.items()}
-    for reader, found in extras_of(recipe).items():
-        for asset in (reader, *ALSO_READ.get(reader, ())):
-            inputs.setdefault(asset, []).extend(extra.key for extra in found)
+    for place, found in extras_of(recipe).items():
+        for reader in readers_of(recipe, place):
+            inputs.setdefault(reader, []).extend(extra.key for extra in found)
     if has_real(recipe):
         for asset in MIXED_IN:
             for reader in REAL_READERS[name_of(asset)]:

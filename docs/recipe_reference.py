@@ -313,13 +313,30 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Selection": {
         "sets": "Published sets of bounds, in order; they need the signals `statistics`",
         "bounds": "Bounds of single signals, after those of the sets",
-        "keep": "A rule over all texts within the bounds: `ranks`, `pareto` or `gumbel`; null: all of them",
+        "keep": "A rule over all texts within the bounds: `ranks`, `pareto`, `gumbel`, `d4` or `d2`; null: all of them",
     },
     "KeepRanks": {
         "rule": "Texts of a range of ranks",
         "signal": "By which they are ranked, as in bounds; a text without it stays",
         "low": "Where the range begins, as a share of all",
         "high": "Where it ends",
+    },
+    "KeepD4": {
+        "rule": "Texts that are unlike others, by their embeddings: duplicates go, then prototypes; real text stays",
+        "clusters": "Within how many clusters texts are compared; null: the square root of their number",
+        "keep_different": "Of all texts, how many stay: those least like another of their cluster",
+        "keep_atypical": "Of these, clustered anew, how many stay: those farthest from their centroid. The product of "
+        "both is the share of all that stays",
+        "seed": "Seed of k-means",
+    },
+    "KeepD2": {
+        "rule": "A fraction of the texts: difficult ones from everywhere, by their embeddings; real text stays",
+        "signal": "How difficult a text is, by its rank; one without the signal stays",
+        "prefer": "Whether texts are difficult where the signal is `high` or `low`",
+        "fraction": "Of the texts, how many stay",
+        "neighbours": "Nearest texts to which a text adds its difficulty, and takes from once it is chosen",
+        "gamma": "How fast the latter falls with distance: near 0 it takes from all of them alike, far above 1 only "
+        "from those that are nearly the same",
     },
     "KeepPareto": {
         "rule": "Texts drawn with the chance (2 - signal)^-alpha",

@@ -49,8 +49,8 @@ def build(workspace: Workspace, embedder: Embedder, python: str = sys.executable
     probe = Probe.of(workspace.recipe, section.coefficient) if section.coefficient else None
     buckets = [bucket for bucket in mixture_buckets(mixture) if bucket != REAL]
     texts = {bucket: store.open("generations", bucket) for bucket in buckets}
-    comparing = workspace.recipe.deduplication.compares_meanings
-    vectors = {bucket: store.open("text_embeddings", bucket) for bucket in buckets if comparing}
+    there = workspace.recipe.embeds_texts
+    vectors = {bucket: store.open("text_embeddings", bucket) for bucket in buckets if there}
 
     def produce(writer: DatasetWriter) -> None:
         documents, sample = _sample(writer, mixture, prompts, texts, section.sample)

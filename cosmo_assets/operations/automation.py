@@ -51,6 +51,9 @@ whose change would redo every bucket are not among them (`benchmark_index`), nor
 which belong to them have followed, nor signals by transformers, which may take a GPU."""
 
 
+NOT_WITH: Mapping[str, str] = {"selection": "text_embeddings"}
+"""What does not follow where it reads this: comparing all documents is not cheap, and embeddings do not follow."""
+
 INSTEAD: Mapping[str, str] = {"mixture": "selection"}
 """What is followed instead, where a recipe has it: it stands between."""
 
@@ -60,9 +63,10 @@ def following(spec: dg.AssetSpec) -> dg.AssetSpec:
     follows. A dataset that was materialized again with the same data version changes nothing."""
     name = spec.key.to_user_string()
     inputs, between = FOLLOWING.get(name), INSTEAD.get(name)
-    if inputs is None:
+    read = {dep.asset_key.to_user_string() for dep in spec.deps}
+    if inputs is None or NOT_WITH.get(name) in read:
         return spec
-    if between in {dep.asset_key.to_user_string() for dep in spec.deps}:
+    if between in read:
         inputs = (str(between),)
     changed = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     condition = (

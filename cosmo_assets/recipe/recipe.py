@@ -119,6 +119,13 @@ class Recipe(Section):
         return (*self.sources, *self.real.sources)
 
     @property
+    def embeds_texts(self) -> bool:
+        """Whether every generated text has an embedding, in `text_embeddings`: deduplication or the selection compares
+        them by it."""
+        selecting = self.selection is not None and self.selection.reads_embeddings
+        return self.deduplication.compares_meanings or selecting
+
+    @property
     def digest(self) -> str:
         return json_digest(self.model_dump(mode="json"))
 

@@ -4,12 +4,12 @@ Belongs here: families of signals, published sets of bounds, bounds of one's own
 here: how a signal is computed (`cosmo_assets.signals`), or rules that every corpus has (`generation.QualityPolicy`).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import pydantic
 from pydantic import Field
 
-from cosmo_assets.recipe.fields import Section, Share
+from cosmo_assets.recipe.fields import Count, Section, Share
 from cosmo_assets.schemas.columns import numeric_columns
 from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.signals.catalogue import CATALOGUE, OF_GENERATED
@@ -92,7 +92,32 @@ class KeepGumbel(Section):
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
 
-Keep = Annotated[KeepRanks | KeepPareto | KeepGumbel, Field(discriminator="rule")]
+class KeepD4(Section):
+    """Texts that are unlike others, by their embeddings alone, D4's rule: of each cluster the most similar go, then of
+    new clusters those nearest to the centroid. The product of both shares stays."""
+
+    rule: Literal["d4"]
+    signal: ClassVar[None] = None
+    clusters: Count | None = None
+    """None: as many as the square root of the number of texts."""
+    keep_different: Annotated[float, Field(gt=0, le=1)] = 0.75
+    keep_atypical: Annotated[float, Field(gt=0, le=1)]
+    seed: int = 1
+
+
+class KeepD2(Section):
+    """A fraction of the texts: difficult ones from everywhere, D2's rule. How difficult one is, is its rank by a
+    signal; of its nearest neighbours by their embeddings fewer stay."""
+
+    rule: Literal["d2"]
+    signal: Signal
+    prefer: Literal["high", "low"] = "high"
+    fraction: Annotated[float, Field(gt=0, le=1)]
+    neighbours: Count = 5
+    gamma: Annotated[float, Field(gt=0)] = 1.0
+
+
+Keep = Annotated[KeepRanks | KeepPareto | KeepGumbel | KeepD4 | KeepD2, Field(discriminator="rule")]
 
 
 class Selection(Section):
@@ -116,6 +141,12 @@ class Selection(Section):
     @property
     def families(self) -> tuple[str, ...]:
         """The families of signals that are read, in the order of `SIGNAL_ASSETS`."""
-        signals = [bound.signal for bound in self.bounds] + ([self.keep.signal] if self.keep else [])
+        signals = [bound.signal for bound in self.bounds]
+        signals += [self.keep.signal] if self.keep and self.keep.signal else []
         read = {signal.split(".")[0] for signal in signals} | ({"statistics"} if self.sets else set())
         return tuple(family for family in SIGNAL_ASSETS if family in read)
+
+    @property
+    def reads_embeddings(self) -> bool:
+        """Whether the rule over all texts compares them by their embeddings."""
+        return isinstance(self.keep, KeepD4 | KeepD2)

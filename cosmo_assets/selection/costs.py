@@ -65,14 +65,13 @@ def build(workspace: Workspace, embedder: Embedder) -> Manifest:
     section = recipe.sweep
     if section is None:
         raise CosmoError(f"recipe {recipe.name}: there is no sweep", remedy="name signals in `sweep`")
-    read, prompts = Read.open(store, recipe, section.families), store.open("prompt_table")
+    read = Read.open(store, recipe, section.families, embeddings=recipe.embeds_texts)
+    prompts = store.open("prompt_table")
     texts = {**read.generations, **({REAL: store.open(DOCUMENTS)} if has_real(recipe) else {})}
-    comparing = recipe.deduplication.compares_meanings
-    vectors = {name: store.open("text_embeddings", name) for name in read.generations if comparing}
-    inputs = (prompts.ref(), *read.inputs, *(dataset.ref() for dataset in vectors.values()))
+    inputs = (prompts.ref(), *read.inputs)
     return workspace.build(
         ASSET,
-        lambda writer: _produce(writer, workspace, embedder, section, read, prompts, texts, vectors),
+        lambda writer: _produce(writer, workspace, embedder, section, read, prompts, texts),
         stage_version=STAGE_VERSION,
         inputs=(*inputs, texts[REAL].ref()) if REAL in texts else inputs,
         params={**section.model_dump(), "model": embedder.name, "revision": embedder.revision},
@@ -116,12 +115,11 @@ def _produce(
     read: Read,
     prompts: Dataset,
     texts: dict[str, Dataset],
-    vectors: dict[str, Dataset],
 ) -> None:
     documents = _documents(section, read, prompts, texts)
     trials = list(_trials(section, documents))
     wanted = np.unique(np.concatenate([np.zeros(0, np.int64), *(trial.sample for trial in trials)]))
-    unit = _vectors(workspace, embedder, documents[wanted].select("doc_id"), texts, vectors)
+    unit = _vectors(workspace, embedder, documents[wanted].select("doc_id"), texts, read.embeddings)
     found = []
     for trial in trials:
         own = unit[np.searchsorted(wanted, trial.sample)].reshape(-1, section.block, unit.shape[1])
@@ -204,7 +202,7 @@ def _vectors(
     embedder: Embedder,
     wanted: pl.DataFrame,
     texts: dict[str, Dataset],
-    vectors: dict[str, Dataset],
+    vectors: Mapping[str, Dataset],
 ) -> npt.NDArray[np.float32]:
     """Unit vectors of the wanted documents, in their order: those that there are, the others embedded."""
     if not vectors:

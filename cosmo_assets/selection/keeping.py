@@ -72,6 +72,12 @@ def ranks(scores: Reals, documents: Ids) -> Reals:
     return found
 
 
+def midranks(scores: Reals) -> Reals:
+    """The rank of each score as a share of all, 0 to 1 exclusive, equal scores with the mean of theirs; none is NaN."""
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    return np.asarray(((np.cumsum(counts) - counts / 2) / max(len(scores), 1))[place])
+
+
 def _ranked(scores: Reals, numbers: Numbers, low: float, high: float) -> Kept:
     order = np.lexsort((numbers, scores))  # NaN comes last
     count = int(np.count_nonzero(~np.isnan(scores)))

@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from cosmo_assets.charts import bars
+from cosmo_assets.diversity.vectors import vectors_of
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import ELIGIBLE, REAL, has_real
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.recipe.selection import REAL_SIGNALS, SIGNAL_ASSETS, Keep, Selection
 from cosmo_assets.schemas.signals import SELECTION
-from cosmo_assets.selection.thinning import kept, reason_of
+from cosmo_assets.selection.thinning import STAYS, reasons_of, thinned
 from cosmo_assets.selection.verdicts import Limit, first_broken, limits_of
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
@@ -33,6 +35,8 @@ KEPT = -1
 def build(workspace: Workspace) -> Manifest:
     """Build `selection`, stored by bucket. Cost: the signals that it reads of all documents; memory for one bucket.
     With a rule over all documents, these twice and a sort; memory for their ids and one signal, some 50 bytes each.
+    Where it compares their embeddings, also the cost of comparing (`thinned`); memory for the vectors of all documents
+    within the limits, in single precision and up to three times: 4.6 kB each.
 
     Raises:
         CosmoError: the recipe selects nothing, or not every bucket got that far yet.
@@ -42,7 +46,7 @@ def build(workspace: Workspace) -> Manifest:
         raise CosmoError(
             f"recipe {workspace.recipe.name}: there is no selection", remedy="name sets or bounds in `selection`"
         )
-    read = Read.open(workspace.store, workspace.recipe, selection.families)
+    read = Read.open(workspace.store, workspace.recipe, selection.families, embeddings=selection.reads_embeddings)
     return workspace.build(
         "selection",
         lambda writer: _produce(writer, workspace, read, selection),
@@ -72,32 +76,34 @@ def chart(manifest: Manifest) -> str:
 
 @dataclass(frozen=True)
 class Read:
-    """The datasets that are read, by bucket: verdicts of deduplication, tokens, and by family the signals. Real
-    documents stand in `REAL`, with the signals that there are of them."""
+    """The datasets that are read, by bucket: verdicts of deduplication, tokens, by family the signals, and embeddings
+    where they are wanted. Real documents stand in `REAL`, with the signals that there are of them, and no embedding."""
 
     verdicts: Mapping[str, Dataset]
     generations: Mapping[str, Dataset]
     signals: Mapping[str, Mapping[str, Dataset]]
+    embeddings: Mapping[str, Dataset]
     real: Dataset | None = None
 
     @classmethod
-    def open(cls, store: CorpusStore, recipe: Recipe, families: Sequence[str]) -> "Read":
+    def open(cls, store: CorpusStore, recipe: Recipe, families: Sequence[str], *, embeddings: bool) -> "Read":
         def of(asset: str) -> dict[str, Dataset]:
             return {name: store.open(asset, name) for name in map(bucket_name, range(recipe.buckets))}
 
         signals = {family: of(SIGNAL_ASSETS[family]) for family in families}
+        vectors = of("text_embeddings") if embeddings else {}
         if not has_real(recipe):
-            return cls(of("deduplicated"), of("generations"), signals)
+            return cls(of("deduplicated"), of("generations"), signals, vectors)
         for family in families:
             if family in REAL_SIGNALS:
                 signals[family][REAL] = store.open(REAL_SIGNALS[family])
-        return cls(of("deduplicated"), of("generations"), signals, store.open(ELIGIBLE))
+        return cls(of("deduplicated"), of("generations"), signals, vectors, store.open(ELIGIBLE))
 
     @property
     def inputs(self) -> tuple[InputRef, ...]:
         groups = (self.verdicts, self.generations, *self.signals.values())
-        real = [self.real.ref()] if self.real else []
-        return (*(dataset.ref() for group in groups for dataset in group.values()), *real)
+        also = (*([self.real] if self.real else []), *self.embeddings.values())
+        return (*(dataset.ref() for group in groups for dataset in group.values()), *(one.ref() for one in also))
 
     @property
     def buckets(self) -> list[str]:
@@ -147,14 +153,16 @@ def _frame(dataset: Dataset, columns: list[str]) -> pl.DataFrame:
 
 def _produce(writer: DatasetWriter, workspace: Workspace, read: Read, selection: Selection) -> None:
     flow, limits = read.flow, limits_of(selection)
-    thinned = _thinned(read, selection.keep, limits) if selection.keep else None
-    reasons = [*(limit.reason for limit in limits), *([reason_of(selection.keep)] if selection.keep else [])]
+    gone = _thinned(read, selection.keep, limits) if selection.keep else None
+    of_rule = reasons_of(selection.keep) if selection.keep else ()
+    reasons = [*(limit.reason for limit in limits), *of_rule]
     documents, tokens, breaks = Counter[int](), Counter[int](), Counter[int]()
     for bucket in read.buckets:
         found = read.documents(bucket, [limit.signal for limit in limits])
         limit = first_broken(limits)
-        if thinned is not None:
-            limit = pl.coalesce(limit, pl.when(pl.col("doc_id").is_in(thinned[bucket].implode())).then(len(limits)))
+        if gone is not None:
+            found = found.join(gone[bucket], on="doc_id", how="left", maintain_order="left")
+            limit = pl.coalesce(limit, len(limits) + pl.col("gone"))
         found = found.with_columns(limit.alias("limit"))
         reason = pl.col("limit").replace_strict(dict(enumerate(reasons)), default=None, return_dtype=pl.String)
         rows = found.select("doc_id", pl.col("limit").is_null().alias("keep"), reason.alias("reason"))
@@ -172,8 +180,9 @@ def _produce(writer: DatasetWriter, workspace: Workspace, read: Read, selection:
             dropped[said] += documents[number]
             lost[said] += tokens[number]
     writer.flow("documents", flow.rows_out, documents[KEPT], dropped=dropped, tokens=flow.tokens_through(lost))
+    rules: list[tuple[str | None, float | None, float | None]]
     rules = [(limit.signal, limit.low, limit.high) for limit in limits]
-    rules += [(selection.keep.signal, None, None)] if selection.keep else []
+    rules += [(selection.keep.signal, None, None) for _ in of_rule] if selection.keep else []
     writer.summary = {
         "limits": [
             {
@@ -190,15 +199,22 @@ def _produce(writer: DatasetWriter, workspace: Workspace, read: Read, selection:
     }
 
 
-def _thinned(read: Read, rule: Keep, limits: Sequence[Limit]) -> dict[str, pl.Series]:
-    """By bucket, the documents within all limits that the rule does not keep."""
-    signals = [*(limit.signal for limit in limits), rule.signal]
+def _thinned(read: Read, rule: Keep, limits: Sequence[Limit]) -> dict[str, pl.DataFrame]:
+    """By bucket, the documents within all limits that the rule does not keep: doc_id, and in `gone` the number of the
+    reason. A rule that compares embeddings is about the documents that have one, in the order of their ids."""
+    signals = [*(limit.signal for limit in limits), *([rule.signal] if rule.signal else [])]
+    score = pl.col(rule.signal).cast(pl.Float64) if rule.signal else pl.lit(None, pl.Float64)
     whole = pl.concat(
         read.documents(bucket, signals)
         .filter(first_broken(limits).is_null())
-        .select(pl.lit(bucket).alias("bucket"), "doc_id", pl.col(rule.signal).cast(pl.Float64).alias("score"))
+        .select(pl.lit(bucket).alias("bucket"), "doc_id", score.alias("score"))
         for bucket in read.buckets
     )
+    vectors = np.empty((0, 0), np.float32)
+    if read.embeddings:
+        whole = whole.filter(pl.col("bucket").is_in(list(read.embeddings))).sort("doc_id")
+        vectors = vectors_of(read.embeddings.values(), whole["doc_id"])
     scores = whole["score"].fill_null(float("nan")).to_numpy()
-    gone = whole.filter(~pl.Series(kept(rule, whole["doc_id"].to_arrow(), scores)))
-    return {bucket: gone.filter(bucket=bucket)["doc_id"] for bucket in read.buckets}
+    verdicts = pl.Series("gone", thinned(rule, whole["doc_id"].to_arrow(), scores, vectors))
+    gone = whole.with_columns(verdicts).filter(pl.col("gone") != STAYS)
+    return {bucket: gone.filter(bucket=bucket).select("doc_id", "gone") for bucket in read.buckets}

@@ -16,7 +16,7 @@ from cosmo_assets.recipe.deduplication import Deduplication, SemanticMethod
 from cosmo_assets.recipe.diversity import Diversity
 from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
-from cosmo_assets.recipe.selection import Selection, SignalBound
+from cosmo_assets.recipe.selection import KeepD4, Selection, SignalBound
 from cosmo_assets.recipe.sources import RealData, RealSource
 from cosmo_assets.recipe.sweep import Sweep, SweptSignal
 from cosmo_assets.recipe.topics import TopicTree
@@ -30,6 +30,8 @@ GOLDEN_TOPIC_FIRST = Path(__file__).parent / "graph_topic_first.json"
 """What differs in the graph of a recipe with a topic tree."""
 GOLDEN_SELECTION = Path(__file__).parent / "graph_selection.json"
 """What differs in the graph of a recipe with signals and a selection."""
+GOLDEN_PRUNED = Path(__file__).parent / "graph_pruned.json"
+"""What differs in the graph of a recipe with a selection that compares embeddings."""
 GOLDEN_REAL = Path(__file__).parent / "graph_real.json"
 """What differs in the graph of a recipe with real text."""
 
@@ -43,6 +45,7 @@ SELECTING = DEMO.model_copy(
         "selection": Selection(sets=("gopher_quality",), bounds=(SignalBound(signal="quality.repetition", high=0.2),)),
     }
 )
+PRUNED = DEMO.model_copy(update={"selection": Selection(keep=KeepD4(rule="d4", keep_atypical=0.8))})
 COMPARING = TOPIC_FIRST.model_copy(
     update={
         "deduplication": Deduplication(methods=(SemanticMethod(),)),
@@ -91,8 +94,8 @@ def test_the_graph_is_the_golden_one() -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "golden"),
-    [(TOPIC_FIRST, GOLDEN_TOPIC_FIRST), (MIXED, GOLDEN_REAL), (SELECTING, GOLDEN_SELECTION)],
-    ids=["topic tree", "real text", "selection"],
+    [(TOPIC_FIRST, GOLDEN_TOPIC_FIRST), (MIXED, GOLDEN_REAL), (SELECTING, GOLDEN_SELECTION), (PRUNED, GOLDEN_PRUNED)],
+    ids=["topic tree", "real text", "selection", "selection by embeddings"],
 )
 def test_what_a_part_of_a_recipe_changes_in_the_graph_is_golden_too(recipe: Recipe, golden: Path) -> None:
     before, after = picture()["assets"], picture(recipe)["assets"]
@@ -108,7 +111,7 @@ def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:
     assert [asset.key.to_user_string() for asset in ALL_ASSETS] == list(TABLES)
     plain = DEMO.model_copy(update={"prompts": DEMO.prompts.model_copy(update={"outlines": None})})
     assert (assets_of(plain), steps_of(plain)) == (ASSETS, STEPS)
-    for recipe in (DEMO, TOPIC_FIRST, MIXED, SELECTING, COMPARING, plain):
+    for recipe in (DEMO, TOPIC_FIRST, MIXED, SELECTING, PRUNED, COMPARING, plain):
         names = [asset.key.to_user_string() for asset in assets_of(recipe)]
         placed = [name for step, _ in steps_of(recipe) for name in step]
         assert sorted([*placed, *on_request_of(recipe)]) == sorted(names)

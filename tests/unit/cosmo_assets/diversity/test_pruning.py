@@ -2,13 +2,21 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cosmo_assets.diversity.pruning import d2, d4, message_scores, semdedup
+from cosmo_assets.diversity import pruning
+from cosmo_assets.diversity.pruning import d2, d4, message_scores, neighbour_graph, semdedup
+from tests.doubles.plain_d2 import plain_d2, plain_distances, plain_scores
 
 CORNER = np.array([(1, 0), (0.999, 0.04), (0, 1), (0.05, 0.998)], np.float32)
 
 
-def test_semdedup_removes_what_an_earlier_member_of_its_cluster_says_already() -> None:
+@pytest.mark.parametrize("block", [1, 3, 1024])
+def test_semdedup_removes_what_an_earlier_member_of_its_cluster_says_already(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "BLOCK", block)
     vectors = CORNER / np.linalg.norm(CORNER, axis=1, keepdims=True)
     together, apart = np.zeros(4, np.int64), np.array([0, 1, 0, 1])
     assert semdedup(vectors, together, 0.01).tolist() == [False, True, False, True]
@@ -34,10 +42,11 @@ def test_d4_drops_duplicates_and_then_what_is_nearest_to_a_centroid() -> None:
 
 
 def test_forward_messages_have_their_known_values() -> None:
-    scores, distances = message_scores(np.array([[0.0], [1], [3]]), np.array([1.0, 2, 3]), neighbours=1)
-    assert scores == pytest.approx([1.73576, 2.77389, 3.27067], abs=1e-5)
-    assert distances[0].tolist() == [np.inf, 1.0, np.inf]
-    assert distances[1].tolist() == [1.0, np.inf, 2.0]
+    graph = neighbour_graph(np.array([[0.0], [1], [3]]), 1)
+    assert message_scores(graph, np.array([1.0, 2, 3])) == pytest.approx([1.73576, 2.77389, 3.27067], abs=1e-5)
+    assert graph.starts.tolist() == [0, 1, 3, 4]
+    assert graph.neighbours.tolist() == [1, 0, 2, 1]
+    assert graph.distances.tolist() == [1.0, 1.0, 2.0, 2.0]
 
 
 def test_reverse_messages_take_the_next_point_from_elsewhere() -> None:
@@ -55,3 +64,60 @@ def test_d2_takes_a_fifth_from_a_small_easy_cluster_that_difficulty_alone_would_
     assert (np.argsort(-difficulty)[:10] >= 40).sum() == 0
     assert (chosen >= 40).sum() == 2
     assert len(set(chosen.tolist())) == 10
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, float]:
+    """Points, difficulties, neighbours, gamma. Half of them are on a small grid, with many equal points, distances and
+    scores; half are so far from 0 that single precision, a last digit of 1/2048, puts them in another order."""
+    count, dimensions = draw(st.integers(1, 60)), draw(st.integers(1, 4))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    on_a_grid, far = draw(st.booleans()), draw(st.booleans())
+    points = random.integers(0, 3, (count, dimensions)) / 4 if on_a_grid else random.normal(size=(count, dimensions))
+    difficulty = random.integers(0, 3, count) / 2 if on_a_grid else random.uniform(size=count)
+    return (
+        4096 + points / 1024 if far else points,
+        difficulty,
+        draw(st.integers(1, 8)),
+        draw(st.sampled_from([0.1, 1.0, 10.0])),
+    )
+
+
+@given(problems())
+def test_the_graph_of_neighbours_is_that_of_all_pairs(problem: tuple[np.ndarray, np.ndarray, int, float]) -> None:
+    points, difficulty, neighbours, _ = problem
+    graph, distances = neighbour_graph(points, neighbours), plain_distances(points, neighbours)
+    ones, others = np.nonzero(np.isfinite(distances))
+    assert np.repeat(np.arange(len(points)), np.diff(graph.starts)).tolist() == ones.tolist()
+    assert graph.neighbours.tolist() == others.tolist()
+    assert graph.distances.tolist() == distances[ones, others].tolist()
+    assert message_scores(graph, difficulty).tolist() == plain_scores(distances, difficulty).tolist()
+
+
+@given(problems(), st.floats(0, 1))
+def test_d2_chooses_as_the_plain_method_does(
+    problem: tuple[np.ndarray, np.ndarray, int, float], fraction: float
+) -> None:
+    """Whole orders are compared, ties included, down to scores below 0, which raise those of their neighbours."""
+    points, difficulty, neighbours, gamma = problem
+    chosen = round(fraction * len(points))
+    found = d2(points, difficulty, chosen, neighbours=neighbours, gamma=gamma)
+    assert found.tolist() == plain_d2(points, difficulty, chosen, neighbours, gamma)
+
+
+def test_hundreds_of_equal_points_have_the_first_of_them_as_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than are looked at in one go; and few points at a time."""
+    monkeypatch.setattr(pruning, "NUMBERS", 5000)
+    random = np.random.default_rng(5)
+    points = np.concatenate([np.tile(random.normal(size=24), (300, 1)), random.normal(size=(300, 24))])
+    graph, distances = neighbour_graph(points, 5), plain_distances(points, 5)
+    assert graph.neighbours[graph.starts[299] : graph.starts[300]].tolist() == [0, 1, 2, 3, 4]
+    assert graph.neighbours.tolist() == np.nonzero(np.isfinite(distances))[1].tolist()
+
+
+def test_nothing_and_few_documents_are_pruned_as_well() -> None:
+    for count in range(4):
+        vectors = np.eye(4, dtype=np.float32)[:count]
+        found = d4(vectors, clusters=9, keep_different=0.1, keep_atypical=0.5, seed=1)
+        assert found.duplicate.sum() == round(0.9 * count)
+        assert d2(vectors, np.ones(count), count).tolist() == list(range(count))

@@ -146,6 +146,11 @@ def test_the_real_sample_has_all_its_files(monkeypatch: pytest.MonkeyPatch, samp
         ),
         ("sweep", {"signals": [{"signal": "quality.words"}], "sample": 9}, "sample 9 does not fill a block of 200"),
         ("selection", {"bounds": [{"signal": "age.years", "high": 9}]}, r"selection reads those of age; name it here"),
+        (
+            "selection",
+            {"keep": {"rule": "d2", "signal": "age.years", "fraction": 0.5}},
+            r"selection reads those of age; name it here",
+        ),
     ],
 )
 def test_a_wrong_field_is_named_with_what_is_wrong(tmp_path: Path, place: str, value: Any, named: str) -> None:
