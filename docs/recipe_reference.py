@@ -364,6 +364,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Educational": {
         "labels": "Texts that the model is asked about: a sample of the seeds and of the real text",
         "extract_chars": "So many characters of a text are judged, by the model and by the classifier",
+        "features": "What the classifier reads of them: words and pairs of words, or their sentence embedding "
+        "([Signals](signals.md#educational-value))",
         "attempts": "How often it is asked about a text until its answer can be read",
         "max_tokens": "Longest answer, in tokens",
         "min_correlation": "Spearman correlation of held-out scores with the labels at least "
