@@ -66,7 +66,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "options": "Options of the reader",
         "topic_filter": "Whether its seeds are dropped when the topic policy excludes their topic, or they have none",
         "max_documents": "Seeds taken from the source at most; reading ends there",
-        "expected_seeds": "Seeds that it should give: what `cosmo plan` counts with until it was read",
+        "expected_seeds": "Seeds that it should give (units, of courses with outlines): what `cosmo plan` counts with "
+        "until it was read",
     },
     "RealData": {
         "sources": "Where real documents come from; each may be a component of the mixture",

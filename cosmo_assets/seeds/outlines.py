@@ -117,12 +117,12 @@ class Course:
 
 
 def ahead(workspace: Workspace, wanted: Outlines) -> Ahead:
-    """What `build` would ask; until the seeds are read, about as many courses as the sources are expected to give.
-    Cost: reading the seeds."""
+    """What `build` would ask; until the seeds are read, about as many courses as have the units that the sources are
+    expected to give, where an outline has the mean of the fewest and the most. Cost: reading the seeds."""
     seeds = workspace.store.current("seed_documents")
     if seeds is None:
-        expected = (source.expected_seeds or 0 for source in workspace.recipe.sources if source.kind == "course")
-        count, there = sum(expected), 0
+        units = sum(source.expected_seeds or 0 for source in workspace.recipe.sources if source.kind == "course")
+        count, there = round(2 * units / (wanted.min_units + wanted.max_units)), 0
     else:
         courses, _ = _courses(workspace, seeds, wanted)
         known = _known(workspace.store, courses)
