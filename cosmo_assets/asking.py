@@ -1,10 +1,11 @@
 """Stages that ask the model for something else than the corpus's texts: what they share.
 
-Belongs here: a build that keeps its answers until they are published, and rows that an earlier version holds already.
-Does not belong here: questions (the stages) or generation itself (`generation`).
+Belongs here: a build that keeps its answers until they are published, rows that an earlier version holds already, and
+what a stage says that it would ask. Does not belong here: questions (the stages) or generation itself (`generation`).
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cosmo_assets.stage import Workspace
@@ -14,6 +15,31 @@ from cosmo_resources.storage.store import CorpusStore
 from cosmo_resources.storage.writer import DatasetWriter
 
 LOG_NAME = "answers.jsonl"
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a stage would ask if it were built now: about `count` of `what` (None: nobody can say yet), of which `there`
+    are answered already; `least` to `most` requests about the others, with answers of `max_tokens` at most."""
+
+    asset: str
+    what: str
+    count: int | None
+    there: int
+    least: int
+    most: int
+    max_tokens: int
+
+    @staticmethod
+    def of(asset: str, what: str, count: int, there: int, attempts: int, max_tokens: int) -> "Ahead":
+        """Of a stage that asks once about each, and again where an answer is of no use, up to `attempts` times."""
+        new = count - there
+        return Ahead(asset, what, count, there, new, new * attempts, max_tokens)
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens, at most."""
+        return self.most * self.max_tokens
 
 
 def build_asking(

@@ -111,6 +111,8 @@ SIGNALS_OF_SEEDS_BEFORE = "seed_embeddings"
 TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
 SELECTION_READER = "mixture"
 DIVERSITY_READER = "tokenized_shards"
+EDUCATED = ("quality_classifier", "seed_educational", "text_educational", "real_educational")
+"""What reads the embedding model where the recipe's `educational.features` are embeddings."""
 PROOF_READS = "token_lineage"
 SWEEP_READER = SIGNALS_READER = "corpus_report"
 ALSO_READ = {
@@ -335,6 +337,7 @@ def external_specs(recipe: Recipe) -> dict[str, list[dg.AssetSpec]]:
         "course_outlines": [generator],
         "topic_tree": [generator],
         "educational_labels": [generator],
+        **({asset: [embedder] for asset in EDUCATED} if recipe.educational.features == "embeddings" else {}),
         "seed_extracts": [tokenizer],
         "template_pilots": [generator],
         "generations": [generator],

@@ -66,7 +66,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "options": "Options of the reader",
         "topic_filter": "Whether its seeds are dropped when the topic policy excludes their topic, or they have none",
         "max_documents": "Seeds taken from the source at most; reading ends there",
-        "expected_seeds": "Seeds that it should give: what `cosmo plan` counts with until it was read",
+        "expected_seeds": "Seeds that it should give (units, of courses with outlines): what `cosmo plan` counts with "
+        "until it was read",
     },
     "RealData": {
         "sources": "Where real documents come from; each may be a component of the mixture",
@@ -381,6 +382,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Educational": {
         "labels": "Texts that the model is asked about: a sample of the seeds and of the real text",
         "extract_chars": "So many characters of a text are judged, by the model and by the classifier",
+        "features": "What the classifier reads of them: words and pairs of words, or their sentence embedding "
+        "([Signals](signals.md#educational-value))",
         "attempts": "How often it is asked about a text until its answer can be read",
         "max_tokens": "Longest answer, in tokens",
         "min_correlation": "Spearman correlation of held-out scores with the labels at least "

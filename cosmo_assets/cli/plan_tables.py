@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from cosmo_assets.asking import Ahead
+from cosmo_assets.education import labels
 from cosmo_assets.generation.plan import documents_of
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.mixture.allocation import Supply, allocate
@@ -20,7 +22,10 @@ from cosmo_assets.prompts.items import open_inputs
 from cosmo_assets.prompts.mixes import used_templates, uses_of
 from cosmo_assets.real.texts import ELIGIBLE, has_real
 from cosmo_assets.recipe.recipe import Recipe
+from cosmo_assets.seeds import outlines
 from cosmo_assets.stage import Workspace, silent
+from cosmo_assets.tokenization.tokenizer import recipe_tokenizer
+from cosmo_assets.topics import expansion, labelling
 from cosmo_resources.storage.store import CorpusStore
 
 INPUTS = ("seed_documents", "seed_topics", "seed_extracts")
@@ -28,7 +33,7 @@ INPUTS = ("seed_documents", "seed_topics", "seed_extracts")
 
 def plan_tables(recipe: Recipe, store: CorpusStore) -> list[Table]:
     """Before money is spent: prompts and expected tokens by source, audience and format, device hours and cost, how far
-    the sources suffice, and documents that exist already.
+    the sources suffice, what else the model is asked, and documents that exist already.
 
     The seeds are drawn anew, so that a change to the recipe or a template shows before anything is built; where there
     are no seeds yet, the recipe's `expected_seeds` stand for them.
@@ -42,7 +47,19 @@ def plan_tables(recipe: Recipe, store: CorpusStore) -> list[Table]:
     basis = "drawn from the seeds" if there else "from the recipe's expected_seeds, as no seeds were read yet"
     found = forecast(recipe, uses, counted, measured(recipe, store))
     tables = [_prompts(recipe, found, basis), _sources(counted), _totals(found)]
+    tables.append(_asking(asked_beside(Workspace(store, recipe)), found))
     return [*tables, _work(recipe, store)] if store.current("prompt_table") is not None else tables
+
+
+def asked_beside(workspace: Workspace) -> list[Ahead]:
+    """What the model would be asked before any prompt, in the order of the stages: all that a corpus of the recipe asks
+    but for its texts."""
+    recipe = workspace.recipe
+    found = [expansion.ahead(workspace)] if recipe.topics.tree is not None else []
+    found.append(labelling.ahead(workspace, lambda: recipe_tokenizer(recipe)))
+    if recipe.prompts.outlines is not None:
+        found.append(outlines.ahead(workspace, recipe.prompts.outlines))
+    return [*found, labels.ahead(workspace)] if "educational" in recipe.signals else found
 
 
 def _counted(recipe: Recipe, store: CorpusStore) -> tuple[list[tuple[Cell, int]], bool]:
@@ -162,6 +179,22 @@ def _totals(found: Forecast) -> Table:
     table.add_row("device hours", f"{found.hours:,.1f} at {speed.tokens_per_second:,.0f} tokens/s ({speed.device})")
     table.add_row("cost", f"{found.cost:,.2f} at {found.price:g} an hour")
     table.add_row("speed from", speed.source)
+    return table
+
+
+def _asking(asked: Sequence[Ahead], found: Forecast) -> Table:
+    table = Table("", "of", "there already", "to ask about", "requests", "output tokens", title="asked beside")
+    for one in asked:
+        if one.count is None:
+            table.add_row(one.asset, one.what, "", "unknown", "unknown", "unknown")
+            continue
+        requests = f"{one.least:,}" if one.least == one.most else f"{one.least:,} to {one.most:,}"
+        there, new = f"{one.there:,}", f"{one.count - one.there:,}"
+        table.add_row(one.asset, one.what, there, new, requests, f"{one.tokens:,}")
+    tokens = sum(one.tokens for one in asked)
+    table.caption = "at most, where every answer must be asked for again and is as long as it may be"
+    if found.speed is not None:
+        table.caption += f": {tokens / found.speed.tokens_per_second / 3600:,.1f} device hours"
     return table
 
 

@@ -20,7 +20,8 @@ from cosmo_resources.errors import CosmoError
 @click.option("--mixture", is_flag=True, help="Only the mixture: what each source can give, and how large it can be.")
 def plan(recipe: str | None, mixture: bool) -> None:
     """What a recipe asks for, before anything is spent: prompts and expected tokens by source, audience and format,
-    device hours and cost, how far the sources suffice, and how many documents exist already.
+    device hours and cost, how far the sources suffice, what the model is asked beside, and how many documents exist
+    already.
 
     RECIPE is a shipped name or a .yaml file; without it, the one that is set. The draw is made anew from the seeds that
     are there, so a change of the recipe or of a template shows at once.

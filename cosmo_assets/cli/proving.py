@@ -108,15 +108,18 @@ def doremi(**options: Any) -> None:
 @_weighs
 @click.option("--mu", type=click.FloatRange(min=0, min_open=True), default=0.01, show_default=True, help="The larger, "
               "the nearer to equal weights.")  # fmt: skip
-def doge(**options: Any) -> None:
-    """The weights of domains by DoGE: more of what helps a small model with the other domains.
+@click.option("--target", multiple=True, metavar="PATH", help="Shards that no domain has: more of what helps with "
+              "these. May be repeated.")  # fmt: skip
+def doge(target: tuple[str, ...], **options: Any) -> None:
+    """The weights of domains by DoGE: more of what helps a small model with the other domains, or with a target.
 
     Trains a proxy, and writes tables of weights, of every step and of losses into FOLDER. The answer is the components
     of a recipe's mixture. What is trained already is not trained again.
     """
     from cosmo_assets.proxy.domains import doge as method
+    from cosmo_assets.proxy.tokens import shards_of
 
-    _answer(method, **options)
+    _answer(method, target=[shard for path in target for shard in shards_of(Path(path))], **options)
 
 
 def _answer(

@@ -15,7 +15,7 @@ from cosmo_assets.real.assets import real_documents
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents
-from cosmo_resources.resources import EngineResource, StoreResource
+from cosmo_resources.resources import EmbedderResource, EngineResource, StoreResource
 
 SHOWN = 2
 """Texts of each label in the metadata."""
@@ -78,11 +78,14 @@ def educational_labels(real: bool) -> dg.AssetsDefinition:
     checks=CLASSIFIER_CHECKS,
 )
 def quality_classifier(
-    context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]
+    context: dg.AssetExecutionContext,
+    store: StoreResource,
+    recipe: dg.ResourceParam[Recipe],
+    embedder: EmbedderResource,
 ) -> Result:
     """What the labels say, learned from words: the weights, a card, and the score of each labelled text by a model that
     has not seen it."""
-    manifest = classifier.build(workspace(context, store, recipe))
+    manifest = classifier.build(workspace(context, store, recipe), embedder.create)
     summary = manifest.summary
     rows = [
         (f"label {label}", {f"score {score}": count for score, count in enumerate(counts)})

@@ -6,12 +6,13 @@ Belongs here: its words. Does not belong here: its figures (`classifier`).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cosmo_assets.education.features import Features
 from cosmo_assets.education.questions import SCALE
 from cosmo_resources.storage.manifest import Manifest
 
 
-def card(labels: Manifest, summary: Mapping[str, Any]) -> str:
-    """The card as Markdown, of the labels' manifest and the classifier's figures."""
+def card(labels: Manifest, summary: Mapping[str, Any], features: Features) -> str:
+    """The card as Markdown, of the labels' manifest, the classifier's figures and what it reads."""
     asked, count = labels.params, summary["labels"]
     sources = ", ".join(f"{found:,} of {name}" for name, found in sorted(labels.summary["sources"].items()))
     scale = [(score, meaning, summary["scores"][score]) for score, meaning in enumerate(SCALE)]
@@ -19,7 +20,7 @@ def card(labels: Manifest, summary: Mapping[str, Any]) -> str:
     return f"""# Quality classifier
 
 A score from 0 to 5 for what a text teaches, and the probability that the labelling model would give 3 or more: ridge
-regression on hashed words and pairs of words, and a logistic function of its score. It is for choosing among the texts
+regression on {features.said}, and a logistic function of its score. It is for choosing among the texts
 of this corpus, softly; it is no judge of whether a text is true.
 
 ## Labels
@@ -47,7 +48,7 @@ Labels (rows) and rounded held-out scores (columns):
 
 ## Limits
 
-- It knows words, not sense: a text of the right words in any order scores as well.
+- {features.limit}
 - It agrees with one model's opinion, and has that model's faults.
 - It was fitted on seeds and real text. What is generated reads otherwise, mostly more like a textbook: there its
   scores are an extrapolation, and the agreement above is not measured.

@@ -1,14 +1,15 @@
-"""The quality classifier: the model's educational labels, learned from words, so that every text has a score.
+"""The quality classifier: the model's educational labels, learned from texts, so that every text has a score.
 
-Belongs here: features of texts, fitting, held-out scores, the stored weights. Does not belong here: the labels
-(`labels`), or the words of the model card (`card`).
+Belongs here: fitting, held-out scores, the stored weights. Does not belong here: what is read of a text (`features`),
+the labels (`labels`), or the words of the model card (`card`).
 
-Method: ridge regression of the label on hashed words and pairs of words, each weighing log(1 + count), of unit length;
-held-out scores come from ten folds by the text's id; the probability of a label of 3 and more is a logistic function of
-the score, fitted on held-out scores (Platt 1999). Labels by a large model that a small one learns are what FineWeb-Edu
-did (Penedo et al. 2024), with a regression on embeddings.
+Method: ridge regression of the label on features of unit length; held-out scores come from ten folds by the text's id;
+the probability of a label of 3 and more is a logistic function of the score, fitted on held-out scores (Platt 1999).
+Labels by a large model that a small one learns are what FineWeb-Edu did (Penedo et al. 2024), by a regression on
+embeddings.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import csr_matrix
+from scipy.sparse import issparse
 from scipy.special import expit, logit
 from scipy.stats import spearmanr
 
 from cosmo_assets.education.card import card
+from cosmo_assets.education.features import Features, Matrix, Ngrams, features_of
 from cosmo_assets.education.questions import BEST
 from cosmo_assets.ids import uniform
 from cosmo_assets.schemas.signals import QUALITY_CLASSIFIER
 from cosmo_assets.stage import Workspace
-from cosmo_assets.words.hashing import hashed
+from cosmo_assets.topics.embedding import Embedder
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.files import write_text
 from cosmo_resources.storage.manifest import Manifest
@@ -34,8 +36,6 @@ from cosmo_resources.storage.store import Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
 FIT_VERSION = VERSION = "1"
-BITS = 18
-"""Of a word's place among the weights."""
 FOLDS = 10
 LEAST = 2 * FOLDS
 """Labels without which nothing is fitted."""
@@ -47,13 +47,13 @@ DECIMALS = 4
 WEIGHTS, CARD = "weights.npz", "card.md"
 
 Reals = npt.NDArray[np.float64]
-_MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """Weights of words and pairs (2**BITS), and what makes a score and a probability of their sum."""
+    """Weights of features, and what makes a score and a probability of their sum."""
 
+    features: Features
     weights: npt.NDArray[np.float32]
     intercept: float
     slope: float
@@ -63,8 +63,8 @@ class Classifier:
     """So many characters of a text are looked at, as of those that were labelled."""
 
     def score(self, texts: pa.Array) -> Reals:
-        """Scores from 0 to 5. Cost: linear in the words that are looked at, and sorting each text's."""
-        return _clipped(features(texts, self.chars) @ self.weights.astype(np.float64) + self.intercept)
+        """Scores from 0 to 5. Cost: that of the features."""
+        return _clipped(self.features.of(texts, self.chars) @ self.weights.astype(np.float64) + self.intercept)
 
     def probability(self, scores: Reals) -> Reals:
         """The probability that the model would give `GOOD` or more."""
@@ -77,49 +77,48 @@ class Classifier:
 
     def save(self, path: Path) -> None:
         facts = np.array([self.intercept, self.slope, self.offset, self.chars])
+        arrays = {"weights": self.weights, "facts": facts}
+        if self.features.name != Ngrams.name:
+            arrays["features"] = np.array(self.features.name)
         with path.open("wb") as file:
-            np.savez(file, weights=self.weights, facts=facts)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @staticmethod
-    def load(dataset: Dataset) -> "Classifier":
+    def load(dataset: Dataset, features: Features) -> "Classifier":
+        """Raises:
+        CosmoError: it was fitted on other features.
+        """
         with np.load(dataset.folder / WEIGHTS) as found:
+            name = str(found["features"]) if "features" in found else Ngrams.name
+            if name != features.name:
+                raise CosmoError(
+                    f"quality_classifier was fitted on {name}, and texts are to be scored by {features.name}",
+                    remedy="materialize quality_classifier: it is fitted on what the recipe's educational.features say",
+                )
             intercept, slope, offset, chars = found["facts"].tolist()
-            return Classifier(found["weights"], intercept, slope, offset, int(chars))
+            return Classifier(features, found["weights"], intercept, slope, offset, int(chars))
 
 
-def features(texts: pa.Array, chars: int) -> csr_matrix:
-    """A row of unit length for each text, of its first `chars` characters; a text without words has only zeros."""
-    words = hashed(pc.utf8_slice_codeunits(texts, 0, chars), "folded")
-    starts = words.starts(2)
-    keys = np.concatenate([words.hashes, words.windows(starts, 2)])
-    owners = np.concatenate([words.owners(np.arange(len(words.hashes))), words.owners(starts)])
-    places = ((keys ^ keys >> np.uint64(32)) * _MIXER >> np.uint64(64 - BITS)).astype(np.int64)
-    found = csr_matrix((np.ones(len(keys)), (owners, places)), (len(texts), 1 << BITS))
-    found.data = np.log1p(found.data)
-    lengths = np.sqrt(np.asarray(found.multiply(found).sum(axis=1)).ravel())
-    found.data /= np.repeat(lengths, np.diff(found.indptr))
-    return found
+def build(workspace: Workspace, embedder: Callable[[], Embedder]) -> Manifest:
+    """Build `quality_classifier` of the labels there are; the embedder is made only if the recipe asks for embeddings.
 
-
-def build(workspace: Workspace) -> Manifest:
-    """Build `quality_classifier` of the labels there are.
-
-    Cost: as many passes over the labelled texts as there are folds; memory for their features.
+    Cost: the features of the labelled texts, and as many passes over these as there are folds; memory for them.
 
     Raises:
         CosmoError: there are too few labels, or all are the same.
     """
     labels = workspace.store.open("educational_labels")
+    features = features_of(workspace.recipe, embedder)
     return workspace.build(
         "quality_classifier",
-        lambda writer: _produce(writer, labels),
+        lambda writer: _produce(writer, labels, features),
         stage_version=FIT_VERSION,
         inputs=(labels.ref(),),
-        params={},
+        params={} if features.name == Ngrams.name else {"features": features.name},
     )
 
 
-def fitted(ids: list[str], texts: pa.Array, labels: Reals, chars: int) -> tuple[Classifier, Reals]:
+def fitted(ids: list[str], texts: pa.Array, labels: Reals, chars: int, features: Features) -> tuple[Classifier, Reals]:
     """A classifier of labelled texts, and the score of each by one that has not seen it.
 
     Raises:
@@ -132,8 +131,8 @@ def fitted(ids: list[str], texts: pa.Array, labels: Reals, chars: int) -> tuple[
             remedy="raise educational.labels in the recipe, give it more texts, or look at the answers in "
             "educational_labels; without them leave `educational` out of its signals",
         )
-    whole = features(texts, chars)
-    met = np.unique(whole.indices)
+    whole = features.of(texts, chars)
+    met = np.unique(whole.nonzero()[1])
     matrix = whole[:, met]
     fold = np.array([int(FOLDS * uniform("fold", name)) for name in ids])
     held = np.empty(len(labels))
@@ -144,7 +143,7 @@ def fitted(ids: list[str], texts: pa.Array, labels: Reals, chars: int) -> tuple[
             held[out] = _clipped(matrix[out] @ slopes + intercept)
     weights = np.zeros(whole.shape[1], np.float32)
     weights[met], intercept = _ridge(matrix, labels)
-    return Classifier(weights, intercept, *_calibrated(held, labels >= GOOD), chars), held
+    return Classifier(features, weights, intercept, *_calibrated(held, labels >= GOOD), chars), held
 
 
 def report(labels: Reals, held: Reals, probability: Reals) -> dict[str, Any]:
@@ -170,10 +169,11 @@ def _clipped(scores: Reals) -> Reals:
     return np.asarray(np.round(np.clip(scores, 0.0, float(BEST)), DECIMALS), np.float64)
 
 
-def _ridge(matrix: csr_matrix, labels: Reals) -> tuple[Reals, float]:
+def _ridge(matrix: Matrix, labels: Reals) -> tuple[Reals, float]:
     from sklearn.linear_model import Ridge  # a second, and only who fits needs it
 
-    found = Ridge(PENALTY, solver="sparse_cg", tol=1e-10).fit(matrix, labels)
+    solver = {"solver": "sparse_cg", "tol": 1e-10} if issparse(matrix) else {"solver": "cholesky"}
+    found = Ridge(PENALTY, **solver).fit(matrix, labels)
     return found.coef_, float(found.intercept_)
 
 
@@ -187,11 +187,12 @@ def _calibrated(scores: Reals, good: npt.NDArray[np.bool_]) -> tuple[float, floa
     return float(found.coef_[0, 0]), float(found.intercept_[0])
 
 
-def _produce(writer: DatasetWriter, labels: Dataset) -> None:
+def _produce(writer: DatasetWriter, labels: Dataset, features: Features) -> None:
     table = labels.table(["text_id", "extract", "score"])
     table = table.filter(pc.is_valid(table["score"])).sort_by("text_id")
     ids, scores = table["text_id"].to_pylist(), table["score"].to_numpy().astype(np.float64)
-    classifier, held = fitted(ids, table["extract"].combine_chunks(), scores, labels.manifest.params["extract_chars"])
+    chars = labels.manifest.params["extract_chars"]
+    classifier, held = fitted(ids, table["extract"].combine_chunks(), scores, chars, features)
     probability = classifier.probability(held)
     columns = {"text_id": table["text_id"], "label": table["score"], "score": held, "probability": probability}
     writer.write(pa.table(columns).cast(QUALITY_CLASSIFIER))
@@ -200,5 +201,5 @@ def _produce(writer: DatasetWriter, labels: Dataset) -> None:
     writer.flow("labels", labels.manifest.rows, len(ids), dropped={"without_a_score": unusable} if unusable else {})
     counts = labels.manifest.summary["scores"]
     writer.summary = {"labels": len(ids), "scores": counts, **report(scores, held, probability)}
-    text = card(labels.manifest, writer.summary)
+    text = card(labels.manifest, writer.summary, features)
     writer.artifact(CARD, lambda path: write_text(path, text))

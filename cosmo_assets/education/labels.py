@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cosmo_assets.asking import answered, build_asking
+from cosmo_assets.asking import Ahead, answered, build_asking
 from cosmo_assets.education.questions import BEST, WORDING, body, parse, question
 from cosmo_assets.ids import request_seed, uniform
 from cosmo_assets.real.texts import DOCUMENTS, has_real
@@ -24,7 +24,7 @@ from cosmo_resources.inference.answers import AnswerLog, Client
 from cosmo_resources.inference.client import Answer, Request
 from cosmo_resources.storage.digest import canonical_json, digest
 from cosmo_resources.storage.manifest import Manifest
-from cosmo_resources.storage.store import Dataset
+from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
 STAGE_VERSION = "1"
@@ -59,12 +59,10 @@ def build(workspace: Workspace, client: Callable[[], Client], *, refit: bool = F
 
     Cost: reading the texts; one to `attempts` requests per new text of the sample; memory for the sample.
     """
-    store, wanted = workspace.store, params(workspace.recipe)
-    pinned = store.current("educational_labels")
-    same = pinned is not None and pinned.manifest.stage_version == STAGE_VERSION and pinned.manifest.params == wanted
-    if pinned is not None and same and not refit and _fresh(pinned.manifest):
-        return pinned.manifest
-    sources = [store.open(asset) for asset in ((SEEDS, DOCUMENTS) if has_real(workspace.recipe) else (SEEDS,))]
+    pinned = _pinned(workspace)
+    if pinned is not None and not refit and _fresh(pinned):
+        return pinned
+    sources = [workspace.store.open(asset) for asset in _sources(workspace.recipe)]
     return build_asking(
         workspace,
         "educational_labels",
@@ -72,9 +70,40 @@ def build(workspace: Workspace, client: Callable[[], Client], *, refit: bool = F
         client,
         stage_version=STAGE_VERSION,
         inputs=tuple(source.ref() for source in sources),
-        params=wanted,
+        params=params(workspace.recipe),
         fresh=_fresh,
     )
+
+
+def ahead(workspace: Workspace) -> Ahead:
+    """What `build` would ask; until the texts are read, about as many as the recipe says. Cost: reading the texts,
+    where labels of an earlier version may serve again."""
+    store, wanted = workspace.store, workspace.recipe.educational
+    pinned = _pinned(workspace)
+    if pinned is not None and _fresh(pinned):
+        count = there = pinned.rows
+    elif None in (sources := [store.current(asset) for asset in _sources(workspace.recipe)]):
+        count, there = wanted.labels, 0
+    else:
+        read = [source for source in sources if source is not None]
+        count, there = min(wanted.labels, sum(source.manifest.rows for source in read)), 0
+        if store.versions("educational_labels"):
+            texts = _texts(workspace.recipe, read)
+            known = _known(store, texts)
+            there = sum(text.key in known for text in texts)
+    return Ahead.of("educational_labels", "texts", count, there, wanted.attempts, wanted.max_tokens)
+
+
+def _sources(recipe: Recipe) -> tuple[str, ...]:
+    return (SEEDS, DOCUMENTS) if has_real(recipe) else (SEEDS,)
+
+
+def _pinned(workspace: Workspace) -> Manifest | None:
+    """The current labels, where they are as the recipe asks."""
+    found = workspace.store.current("educational_labels")
+    if found is None or found.manifest.stage_version != STAGE_VERSION:
+        return None
+    return found.manifest if found.manifest.params == params(workspace.recipe) else None
 
 
 def _fresh(manifest: Manifest) -> bool:
@@ -95,16 +124,26 @@ def drawn(sources: Iterable[Dataset], count: int) -> list[tuple[str, str, str]]:
     return [found[1:] for found in heapq.nsmallest(count, every())]
 
 
-def _produce(writer: DatasetWriter, workspace: Workspace, log: AnswerLog, sources: Sequence[Dataset]) -> None:
-    recipe = workspace.recipe
+def _texts(recipe: Recipe, sources: Sequence[Dataset]) -> list[Asked]:
+    """The sample."""
     wanted, model = recipe.educational, recipe.generation.model
     asking = canonical_json([WORDING, wanted.attempts, wanted.max_tokens, model.name, model.revision])
     texts = []
     for source, name, text in drawn(sources, wanted.labels):
         extract = text[: wanted.extract_chars]
         texts.append(Asked(name, source, extract, digest("educational", asking, extract)))
-    known = answered(workspace.store, "educational_labels", STAGE_VERSION, {text.key for text in texts})
-    known = {key: row for key, row in known.items() if row["status"] != "failed"}
+    return texts
+
+
+def _known(store: CorpusStore, texts: Iterable[Asked]) -> dict[str, dict[str, Any]]:
+    """The rows of earlier versions that need not be asked for again, by key."""
+    found = answered(store, "educational_labels", STAGE_VERSION, {text.key for text in texts})
+    return {key: row for key, row in found.items() if row["status"] != "failed"}
+
+
+def _produce(writer: DatasetWriter, workspace: Workspace, log: AnswerLog, sources: Sequence[Dataset]) -> None:
+    texts = _texts(workspace.recipe, sources)
+    known = _known(workspace.store, texts)
     new = [text for text in texts if text.key not in known]
     _ask(new, log, workspace)
     rows = [{**(known.get(text.key) or _row(text)), "text_id": text.text_id, "source": text.source} for text in texts]

@@ -73,6 +73,8 @@ async def revised(document: Document, generate: Generate) -> Answer:
 
 
 ROLLOUTS: dict[str, Rollout] = {"single": single, "continued": continued, "revised": revised}
+REQUESTS = {"revised": 2}
+"""Whole answers that a rollout takes for each document, where it is not one."""
 
 
 def find_rollout(name: str) -> Rollout:

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from cosmo_assets.generation.rollouts import REQUESTS
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.prompts.allocation import Cell, quotas
 from cosmo_assets.prompts.mixes import Use, uses_of
@@ -93,13 +94,14 @@ NOTHING_MEASURED = Measured({})
 
 def forecast(recipe: Recipe, uses: Sequence[Use], counted: Sequence[tuple[Cell, int]], measured: Measured) -> Forecast:
     """The forecast for cells with their numbers of prompts. An answer is expected to be as long as answers of its
-    template were, or else as its template asks for, bounded by its limit of tokens."""
+    template were, or else as its template asks for, bounded by its limit of tokens; drafts count as answers."""
     by_use = {(use.mix, use.template.id): use for use in uses}
+    requests = REQUESTS.get(recipe.generation.rollout.name, 1)
     lines = []
     for cell, prompts in counted:
         use = by_use[cell.mix, cell.template]
         known = measured.tokens.get(cell.template)
-        asked = min(use.words * TOKENS_PER_WORD, use.max_tokens)
+        asked = requests * min(use.words * TOKENS_PER_WORD, use.max_tokens)
         lines.append(Line(cell, prompts, asked if known is None else known, known is not None))
     return Forecast(lines, recipe.generation.samples, speed(recipe, measured), recipe.budget.gpu_hour_price)
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from cosmo_assets.proxy.spec import Proxy, Spec
+from cosmo_assets.proxy.spec import Proxy, Shard, Spec
 
 FLOOR = 0.1
 """Where the cosine ends, as a share of the largest rate."""
@@ -27,9 +27,10 @@ class Batches:
     """Sequences at drawn places of the shards, which are mapped into memory. What a step draws follows from seed and
     step alone: there is nothing to restore after a crash, and arms of equal length with the same seed draw alike."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, *stream: int) -> None:
+        """`stream` draws otherwise, of the same seed."""
         kind = np.uint16 if spec.token_bytes == 2 else np.uint32
-        self.spec = spec
+        self.spec, self.stream = spec, stream
         self.shards = [np.memmap(shard.path, dtype=kind, mode="r") for shard in spec.shards]
         self.domains = np.array([shard.domain for shard in spec.shards])
         places = np.array([max(len(shard) - spec.proxy.sequence, 0) for shard in self.shards])
@@ -39,9 +40,14 @@ class Batches:
             places = places * np.array(spec.weights)[self.domains]
         self.shares = places / places.sum()
 
+    @staticmethod
+    def of_target(spec: Spec, target: tuple[Shard, ...]) -> "Batches":
+        """As many sequences of a target at each step as of the domains, drawn apart from these."""
+        return Batches(spec.model_copy(update={"shards": target}), 1)
+
     def of(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The tokens of a step, batch x (sequence + 1), and the domain of each sequence."""
-        size, random = self.spec.proxy.sequence, np.random.default_rng([self.spec.seed, step])
+        size, random = self.spec.proxy.sequence, np.random.default_rng([self.spec.seed, step, *self.stream])
         shards = random.choice(len(self.shards), self.spec.proxy.batch, p=self.shares)
         drawn = random.random(self.spec.proxy.batch)
         rows = []

@@ -42,7 +42,7 @@ def doremi(
     Raises:
         CosmoError: fewer than two domains, tokens that do not go together, a training that failed.
     """
-    spec = _spec(domains, proxy, seed)
+    spec, _ = _spec(domains, proxy, seed)
     reference = write_run(folder, "reference", spec, _NO_ROWS)
     by = Doremi(reference=reference.absolute(), digest=identity(spec), eta=eta, smoothing=smoothing)
     weighed = write_run(folder, "proxy", spec.model_copy(update={"weighing": by}), _NO_ROWS)
@@ -58,25 +58,35 @@ def doge(
     *,
     seed: int = 0,
     mu: float = MU,
+    target: Sequence[Path] = (),
     progress: Progress = lambda done, total: None,
 ) -> dict[str, float]:
-    """The weights of domains by DoGE (Fan et al. 2024), each by what a step on it is worth to the others.
+    """The weights of domains by DoGE (Fan et al. 2024), each by what a step on it is worth to the others; or to the
+    target, where shards of one are given (there: out-of-domain generalization), which is not trained on.
 
     Raises:
-        CosmoError: fewer than two domains, tokens that do not go together, a training that failed.
+        CosmoError: fewer than two domains, tokens that do not go together, a target that is part of a domain, a
+            training that failed.
     """
-    by = Doge(mu=mu)
-    weighed = write_run(folder, "proxy", _spec(domains, proxy, seed).model_copy(update={"weighing": by}), _NO_ROWS)
+    spec, digests = _spec(domains, proxy, seed, target)
+    shards = tuple(Shard(path=path.absolute(), digest=digests[path]) for path in target)
+    trained = {shard.digest for shard in spec.shards}
+    if known := [shard.path for shard in shards if shard.digest in trained]:
+        raise CosmoError(
+            f"{known[0]}: a domain has this shard of the target", remedy="name shards as the target that no domain has"
+        )
+    by = Doge(mu=mu, target=shards)
+    weighed = write_run(folder, "proxy", spec.model_copy(update={"weighing": by}), _NO_ROWS)
     train(folder, [weighed], proxy.steps, python, progress)
     return _weights(folder, [*domains], by.signal, {"proxy": weighed})
 
 
-def _spec(domains: Domains, proxy: Proxy, seed: int) -> Spec:
-    """A training on equal shares of the domains."""
+def _spec(domains: Domains, proxy: Proxy, seed: int, target: Sequence[Path] = ()) -> tuple[Spec, Mapping[Path, str]]:
+    """A training on equal shares of the domains; the digests of all shards, of a target as well."""
     if len(domains) < 2:
         raise CosmoError("one domain has nothing to weigh against", remedy="name two domains (--domain) or more")
-    found = examined(shard for shards in domains.values() for shard in shards)
-    return Spec(
+    found = examined([*(shard for shards in domains.values() for shard in shards), *target])
+    spec = Spec(
         proxy=proxy,
         shards=tuple(
             Shard(path=path.absolute(), digest=found.digests[path], domain=number)
@@ -89,6 +99,7 @@ def _spec(domains: Domains, proxy: Proxy, seed: int) -> Spec:
         rows=rows_digest(_NO_ROWS),
         seed=seed,
     )
+    return spec, found.digests
 
 
 def _weights(folder: Path, names: list[str], signal: str, runs: Mapping[str, Path]) -> dict[str, float]:

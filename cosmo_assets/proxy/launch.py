@@ -11,12 +11,13 @@ import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import cosmo_assets
 from cosmo_assets.proxy.scoring import Counts
-from cosmo_assets.proxy.spec import RESULT, ROWS, SPEC, Spec
+from cosmo_assets.proxy.spec import RESULT, ROWS, SPEC, Doge, Spec
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest, json_digest
 from cosmo_resources.storage.files import exclusive, write_text
@@ -125,9 +126,10 @@ def _plain(name: str) -> str:
 
 
 def _long_enough(name: str, spec: Spec) -> None:
-    """Refuse a domain none of whose shards is longer than a sequence."""
-    for domain in {shard.domain for shard in spec.shards}:
-        paths = [shard.path for shard in spec.shards if shard.domain == domain]
+    """Refuse a domain, or a target, none of whose shards is longer than a sequence."""
+    domains = [[shard.path for shard in spec.shards if shard.domain == one] for one in {s.domain for s in spec.shards}]
+    target = [shard.path for shard in spec.weighing.target] if isinstance(spec.weighing, Doge) else []
+    for paths in [*domains, target] if target else domains:
         tokens, path = max((path.stat().st_size // spec.token_bytes, path) for path in paths)
         if tokens <= spec.proxy.sequence:
             raise CosmoError(
@@ -136,7 +138,14 @@ def _long_enough(name: str, spec: Spec) -> None:
             )
 
 
+_PLACES: Any = {
+    "shards": {"__all__": {"path"}},
+    "weighing": {"reference": True, "target": {"__all__": {"path"}}},
+}
+"""What of a spec says where something lies."""
+
+
 def identity(spec: Spec) -> str:
     """The digest of a spec, wherever its shards and its reference lie."""
-    said = spec.model_dump(mode="json", exclude={"shards": {"__all__": {"path"}}, "weighing": {"reference"}})
+    said = spec.model_dump(mode="json", exclude=_PLACES)
     return json_digest(said)

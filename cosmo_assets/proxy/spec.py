@@ -64,10 +64,11 @@ class Doremi(Section):
 
 
 class Doge(Section):
-    """DoGE: its update's setting (`updates`)."""
+    """DoGE: its update's setting (`updates`), and the shards of the target, where domains are weighed for one."""
 
     signal: ClassVar = "score"
     mu: Rate
+    target: tuple[Shard, ...] = pydantic.Field(default=(), exclude_if=lambda shards: not shards)
 
 
 class Spec(Section):

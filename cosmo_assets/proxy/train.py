@@ -153,6 +153,8 @@ class Weighed:
         self.found = {self.by.signal: np.zeros(shape), "weights": np.full(shape, 1 / shape[1])}
         if isinstance(self.by, Doremi):
             self.reference = LlamaForCausalLM.from_pretrained(self.by.reference / MODEL).to(device).eval()
+        elif self.by.target:
+            self.target = Batches.of_target(spec, self.by.target)
 
     def loss(
         self,
@@ -173,8 +175,13 @@ class Weighed:
         else:
             present = np.unique(of_domains)
             gradients = np.stack([_gradient(model, each[torch.from_numpy(of_domains == one)]) for one in present])
+            target = None
+            if self.by.target:
+                held_out = torch.from_numpy(self.target.of(step)[0]).to(each.device)
+                target = _gradient(model, token_losses(model, held_out))
             signals[step] = signals[last]  # which one without a sequence keeps
-            signals[step, present] = doge_scores(gradients, self.spec.proxy.rate * scheduled(self.spec.proxy, step))
+            rate = self.spec.proxy.rate * scheduled(self.spec.proxy, step)
+            signals[step, present] = doge_scores(gradients, rate, target)
             weights[step] = doge_update(weights[last], signals[step], mu=self.by.mu)
         counted = torch.from_numpy(weights[step][of_domains]).float().to(each.device)
         return (each.mean(dim=1) * counted).sum() / counted.sum()

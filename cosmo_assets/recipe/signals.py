@@ -4,7 +4,7 @@ Belongs here: a section for each such family of signals. Does not belong here: w
 kept by them (`selection`), or how a model is fitted (`cosmo_assets.signals`).
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,11 @@ class Educational(Section):
     """Texts that the model is asked about: a sample of the seeds and of the real text."""
     extract_chars: Count = 3000
     """So much of a text is judged, by the model and by the classifier."""
+    features: Literal["ngrams", "embeddings"] = Field(
+        default="ngrams", exclude_if=lambda features: features == "ngrams"
+    )
+    """What the classifier reads of it: words and pairs of words, or the sentence embedding of its beginning. Left out
+    where it is the default, so that a recipe that never heard of it keeps its digest."""
     attempts: Count = 3
     max_tokens: Count = 160
     min_correlation: Share = 0.5

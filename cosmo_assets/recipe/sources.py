@@ -31,7 +31,7 @@ class Source(Section):
     """Whether seeds in a cluster that the topic policy excludes are dropped (curated sources are exempt)."""
     max_documents: Count | None = None
     expected_seeds: Count | None = None
-    """Seeds that it should give: what a plan counts with until it was read."""
+    """Seeds that it should give, of courses with outlines their units: what a plan counts with until it was read."""
 
 
 class RealSource(Section):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cosmo_assets.asking import answered, build_asking
+from cosmo_assets.asking import Ahead, answered, build_asking
 from cosmo_assets.ids import request_seed
 from cosmo_assets.recipe.prompts import Outlines
 from cosmo_assets.schemas.generation import COURSE_OUTLINES
@@ -24,7 +24,7 @@ from cosmo_resources.inference.answers import AnswerLog, Client
 from cosmo_resources.inference.client import Answer, Request
 from cosmo_resources.storage.digest import canonical_json, digest
 from cosmo_resources.storage.manifest import Manifest
-from cosmo_resources.storage.store import Dataset
+from cosmo_resources.storage.store import CorpusStore, Dataset
 from cosmo_resources.storage.writer import DatasetWriter
 
 STAGE_VERSION = "2"
@@ -114,6 +114,20 @@ class Course:
     answers: list[str] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
     status: str = "unasked"
+
+
+def ahead(workspace: Workspace, wanted: Outlines) -> Ahead:
+    """What `build` would ask; until the seeds are read, about as many courses as have the units that the sources are
+    expected to give, where an outline has the mean of the fewest and the most. Cost: reading the seeds."""
+    seeds = workspace.store.current("seed_documents")
+    if seeds is None:
+        units = sum(source.expected_seeds or 0 for source in workspace.recipe.sources if source.kind == "course")
+        count, there = round(2 * units / (wanted.min_units + wanted.max_units)), 0
+    else:
+        courses, _ = _courses(workspace, seeds, wanted)
+        known = _known(workspace.store, courses)
+        count, there = len(courses), sum(course.key in known for course in courses)
+    return Ahead.of("course_outlines", "courses", count, there, wanted.attempts, wanted.max_tokens)
 
 
 def build(workspace: Workspace, client: Callable[[], Client]) -> Manifest:
@@ -245,8 +259,7 @@ def _words(title: str) -> tuple[str, ...]:
 
 def _produce(writer: DatasetWriter, workspace: Workspace, log: AnswerLog, seeds: Dataset, wanted: Outlines) -> None:
     courses, denied = _courses(workspace, seeds, wanted)
-    known = answered(workspace.store, "course_outlines", STAGE_VERSION, {course.key for course in courses})
-    known = {key: row for key, row in known.items() if row["status"] != "failed"}
+    known = _known(workspace.store, courses)
     new = [course for course in courses if course.key not in known]
     _ask(new, log, workspace, wanted)
     rows = {course.seed_id: known.get(course.key) or _row(course) for course in courses}
@@ -260,6 +273,12 @@ def _produce(writer: DatasetWriter, workspace: Workspace, log: AnswerLog, seeds:
     writer.flow("courses", len(courses) + denied, statuses.pop("ok", 0), dropped=dropped, failed=statuses)
     writer.run["reused_rows"] = len(courses) - len(new)
     writer.summary = {"courses": len(courses), "units": sum(len(row["units"]) for row in ordered)}
+
+
+def _known(store: CorpusStore, courses: Iterable[Course]) -> dict[str, dict[str, Any]]:
+    """The rows of earlier versions that need not be asked for again, by key."""
+    found = answered(store, "course_outlines", STAGE_VERSION, {course.key for course in courses})
+    return {key: row for key, row in found.items() if row["status"] != "failed"}
 
 
 def _courses(workspace: Workspace, seeds: Dataset, wanted: Outlines) -> tuple[list[Course], int]:

@@ -20,7 +20,7 @@ from cosmo_assets.signals.catalogue import OF_GENERATED
 from cosmo_assets.signals.checks import CHECKS, MODEL_CHECKS
 from cosmo_assets.signals.families import FAMILIES, Family
 from cosmo_assets.signals.spread import chart_of, rows_of
-from cosmo_resources.resources import StoreResource
+from cosmo_resources.resources import EmbedderResource, StoreResource
 from cosmo_resources.storage.manifest import Manifest
 
 
@@ -70,8 +70,14 @@ def _of_texts(name: str, family: Family) -> dg.AssetsDefinition:
         checks=CHECKS,
         bucketed=True,
     )
-    def signals(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
-        return _shown(stage.build_texts(workspace(context, store, recipe), name, context.partition_key), recipe)
+    def signals(
+        context: dg.AssetExecutionContext,
+        store: StoreResource,
+        recipe: dg.ResourceParam[Recipe],
+        embedder: EmbedderResource,
+    ) -> Result:
+        found = stage.build_texts(workspace(context, store, recipe), name, context.partition_key, embedder.create)
+        return _shown(found, recipe)
 
     return signals
 
@@ -86,8 +92,14 @@ def _of_real(name: str, family: Family) -> dg.AssetsDefinition:
         stage_version=family.version,
         checks=CHECKS,
     )
-    def signals(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
-        return _shown(stage.build_real(workspace(context, store, recipe), name), recipe)
+    def signals(
+        context: dg.AssetExecutionContext,
+        store: StoreResource,
+        recipe: dg.ResourceParam[Recipe],
+        embedder: EmbedderResource,
+    ) -> Result:
+        found = stage.build_real(workspace(context, store, recipe), name, embedder.create)
+        return _shown(found, recipe)
 
     return signals
 
@@ -102,8 +114,14 @@ def _of_seeds(name: str, family: Family) -> dg.AssetsDefinition:
         stage_version=family.version,
         checks=CHECKS,
     )
-    def signals(context: dg.AssetExecutionContext, store: StoreResource, recipe: dg.ResourceParam[Recipe]) -> Result:
-        return _shown(stage.build_seeds(workspace(context, store, recipe), name), recipe)
+    def signals(
+        context: dg.AssetExecutionContext,
+        store: StoreResource,
+        recipe: dg.ResourceParam[Recipe],
+        embedder: EmbedderResource,
+    ) -> Result:
+        found = stage.build_seeds(workspace(context, store, recipe), name, embedder.create)
+        return _shown(found, recipe)
 
     return signals
 

@@ -5,7 +5,7 @@ Belongs here: the stages. Does not belong here: what measures (`families`), or w
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,9 +14,10 @@ from cosmo_assets.deduplication.signatures import documents_left
 from cosmo_assets.real.texts import DOCUMENTS, ELIGIBLE
 from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.signals.catalogue import OF_GENERATED
-from cosmo_assets.signals.families import FAMILIES
+from cosmo_assets.signals.families import FAMILIES, Measure
 from cosmo_assets.signals.spread import Spread
 from cosmo_assets.stage import Workspace
+from cosmo_assets.topics.embedding import Embedder
 from cosmo_resources.storage.earlier import Earlier, RowSource
 from cosmo_resources.storage.manifest import InputRef, Manifest
 from cosmo_resources.storage.store import ALL, Dataset
@@ -26,17 +27,18 @@ BATCH = 2048
 """Texts that are measured at a time."""
 
 
-def build_texts(workspace: Workspace, family: str, bucket: str) -> Manifest:
+def build_texts(workspace: Workspace, family: str, bucket: str, embedder: Callable[[], Embedder]) -> Manifest:
     """Build `text_FAMILY` of a bucket. Cost: linear in the text of documents that no earlier version measured, and
     reading the others; memory for a shard, and the figures of the bucket."""
     verdicts, generations = (workspace.store.open(asset, bucket) for asset in ("decontaminated", "generations"))
     total, inputs = verdicts.manifest.flow.rows_out, (verdicts.ref(), generations.ref())
     if family not in OF_GENERATED:
         parts = documents_left(verdicts, generations, ["text"])
-        return _build(workspace, "text", family, generations, parts, total, inputs, bucket)
+        return _build(workspace, "text", family, embedder, generations, parts, total, inputs, bucket)
     prompts = workspace.store.open("prompt_table")
     parts = _with_prompts(documents_left(verdicts, generations, ["text", "prompt_id"]), prompts, bucket)
-    return _build(workspace, "text", family, generations, parts, total, (*inputs, prompts.ref(bucket)), bucket)
+    read = (*inputs, prompts.ref(bucket))
+    return _build(workspace, "text", family, embedder, generations, parts, total, read, bucket)
 
 
 def _with_prompts(parts: Iterable[pa.Table], prompts: Dataset, bucket: str) -> Iterator[pa.Table]:
@@ -47,25 +49,27 @@ def _with_prompts(parts: Iterable[pa.Table], prompts: Dataset, bucket: str) -> I
         yield part.append_column("prompt", asked["prompt"].take(places))
 
 
-def build_real(workspace: Workspace, family: str) -> Manifest:
+def build_real(workspace: Workspace, family: str, embedder: Callable[[], Embedder]) -> Manifest:
     """Build `real_FAMILY`: the same of the real documents that may stand in the corpus."""
     documents, eligible = (workspace.store.open(asset) for asset in (DOCUMENTS, ELIGIBLE))
     chosen = eligible.table(["doc_id"])["doc_id"].combine_chunks()
     parts = (part.filter(pc.is_in(part["doc_id"], chosen)) for part in documents.tables(["doc_id", "text"]))
-    return _build(workspace, "real", family, documents, parts, len(chosen), (documents.ref(), eligible.ref()))
+    inputs = (documents.ref(), eligible.ref())
+    return _build(workspace, "real", family, embedder, documents, parts, len(chosen), inputs)
 
 
-def build_seeds(workspace: Workspace, family: str) -> Manifest:
+def build_seeds(workspace: Workspace, family: str, embedder: Callable[[], Embedder]) -> Manifest:
     """Build `seed_FAMILY`: the same of all seeds."""
     seeds = workspace.store.open("seed_documents")
     parts = seeds.tables(["seed_id", "text"])
-    return _build(workspace, "seed", family, seeds, parts, seeds.manifest.rows, (seeds.ref(),))
+    return _build(workspace, "seed", family, embedder, seeds, parts, seeds.manifest.rows, (seeds.ref(),))
 
 
 def _build(
     workspace: Workspace,
     kind: str,
     family: str,
+    embedder: Callable[[], Embedder],
     source: Dataset,
     parts: Iterable[pa.Table],
     total: int,
@@ -75,9 +79,10 @@ def _build(
     """`parts` are tables of an id and a text, and the prompt where the family needs it."""
     asset, found = f"{kind}_{family}", FAMILIES[family]
     key = TABLES[asset].names[0]
+    measure = functools.cache(lambda: found.measure(workspace, embedder))
     return workspace.build_rows(
         asset,
-        lambda writer, earlier: _produce(writer, workspace, asset, family, parts, total, earlier),
+        lambda writer, earlier: _produce(writer, workspace, asset, family, measure, parts, total, earlier),
         key=key,
         sources=[RowSource(source, ("text",))],
         bucket=bucket,
@@ -93,6 +98,7 @@ def _produce(
     workspace: Workspace,
     asset: str,
     family: str,
+    measure: Callable[[], Measure],
     parts: Iterable[pa.Table],
     total: int,
     earlier: Earlier,
@@ -100,7 +106,6 @@ def _produce(
     schema, done = TABLES[asset], 0
     spread, key = Spread(schema), schema.names[0]
     read = ("text", "prompt") if family in OF_GENERATED else ("text",)
-    measure = functools.cache(lambda: FAMILIES[family].measure(workspace))
     for part in parts:
         for start in range(0, max(part.num_rows, 1), BATCH):
             texts = part.slice(start, BATCH).combine_chunks()

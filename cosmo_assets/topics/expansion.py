@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cosmo_assets.asking import answered, build_asking
+from cosmo_assets.asking import Ahead, answered, build_asking
 from cosmo_assets.ids import request_seed
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.recipe.topics import TopicTree
@@ -92,6 +92,14 @@ def build(workspace: Workspace, client: Callable[[], Client]) -> Manifest:
     )
 
 
+def ahead(workspace: Workspace) -> Ahead:
+    """What `build` would ask."""
+    wanted = _tree(workspace.recipe)
+    asked = [node for node in _nodes(workspace, recipe_tree(workspace.recipe)) if node.key]
+    there = sum(bool(node.answers) for node in asked)
+    return Ahead.of("topic_tree", "subcategories", len(asked), there, wanted.attempts, wanted.max_tokens)
+
+
 def question(place: Subcategory, covered: Sequence[str], wanted: int) -> str:
     """The prompt that asks for subtopics of a subcategory; `covered` are those that it has."""
     known = f"These are there already: {'; '.join(covered)}. Name others.\n" if covered else ""
@@ -164,7 +172,8 @@ def _asking(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _produce(writer: DatasetWriter, workspace: Workspace, tree: Sequence[Subcategory], log: AnswerLog) -> None:
+def _nodes(workspace: Workspace, tree: Sequence[Subcategory]) -> list[Node]:
+    """The subcategories, with a key where the model is asked about them, and what earlier versions were answered."""
     recipe = workspace.recipe
     nodes = [Node(place, _tree(recipe).subtopics) for place in tree]
     asked = {json_digest([_body(node, 0, recipe), _asking(recipe)]): node for node in nodes if node.missing}
@@ -173,6 +182,11 @@ def _produce(writer: DatasetWriter, workspace: Workspace, tree: Sequence[Subcate
         node.key = key
         for answer in known[key]["answers"] if key in known else ():
             _read(node, answer)
+    return nodes
+
+
+def _produce(writer: DatasetWriter, workspace: Workspace, tree: Sequence[Subcategory], log: AnswerLog) -> None:
+    nodes = _nodes(workspace, tree)
     old = {(node.place.category, node.place.name) for node in nodes if node.answers}
     _ask(workspace, [node for node in nodes if node.missing and not node.answers], log)
     rows, dropped = _rows(nodes, writer)

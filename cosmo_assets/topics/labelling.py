@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cosmo_assets.asking import answered, build_asking
+from cosmo_assets.asking import Ahead, answered, build_asking
 from cosmo_assets.ids import request_seed
+from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.recipe.topics import Labelling
 from cosmo_assets.schemas.topics import TOPIC_LABELS
 from cosmo_assets.stage import Workspace
@@ -69,8 +70,8 @@ class Ballot:
 
     @property
     def possible(self) -> int:
-        """How many different questions there are: one, where the cluster has a single extract."""
-        return 1 if len(self.central) + len(self.others) < 2 else 2**31
+        """How many different questions there are."""
+        return _possible(len(self.central) + len(self.others))
 
 
 class Topics:
@@ -106,15 +107,7 @@ def build(
     needed.
     """
     model = workspace.store.open("cluster_model")
-    recipe = workspace.recipe
-    params = {
-        "labelling": recipe.topics.labelling.model_dump(),
-        "headings": recipe.topics.headings,
-        "embedding": recipe.topics.embedding,
-        "tokenizer": tokenizer.digest,
-        "model": recipe.generation.model.name,
-        "revision": recipe.generation.model.revision,
-    }
+    params = _params(workspace.recipe, tokenizer)
     return build_asking(
         workspace,
         "topic_labels",
@@ -125,6 +118,48 @@ def build(
         params=params,
         fresh=lambda manifest: not manifest.summary["failed_votes"],
     )
+
+
+def ahead(workspace: Workspace, tokenizer: Callable[[], NamedTokenizer]) -> Ahead:
+    """What `build` would ask, at most: labels of another fit may serve again, which is not looked into. Until there is
+    a fit, about as many clusters as the recipe says; by density nobody knows how many there will be."""
+    store, topics = workspace.store, workspace.recipe.topics
+    model, labels, clustering = store.current("cluster_model"), store.current("topic_labels"), topics.clustering
+    if model is None and clustering.method == "hdbscan":
+        return Ahead("topic_labels", "clusters", None, 0, 0, 0, topics.labelling.max_tokens)
+    known: set[int] = set()
+    if model is None:
+        possible = dict.fromkeys(range(clustering.clusters), _possible(2))
+    else:
+        possible = {
+            row["cluster_id"]: _possible(len(row["extracts"]))
+            for row in model.table(["cluster_id", "extracts"]).to_pylist()
+        }
+        if labels is not None and labels.manifest.inputs == (model.ref(),):
+            same = labels.manifest.params == _params(workspace.recipe, tokenizer())
+            if same and labels.manifest.stage_version == STAGE_VERSION:
+                rows = labels.table(["cluster_id", "failed_votes"]).to_pylist()
+                known = {row["cluster_id"] for row in rows if not row["failed_votes"]}
+    votes = [min(count, topics.labelling.votes) for cluster, count in possible.items() if cluster not in known]
+    least, most = sum(min(count, 2) for count in votes), sum(votes) * topics.labelling.attempts
+    return Ahead("topic_labels", "clusters", len(possible), len(known), least, most, topics.labelling.max_tokens)
+
+
+def _params(recipe: Recipe, tokenizer: NamedTokenizer) -> dict[str, Any]:
+    """What of the recipe `topic_labels` depends on."""
+    return {
+        "labelling": recipe.topics.labelling.model_dump(),
+        "headings": recipe.topics.headings,
+        "embedding": recipe.topics.embedding,
+        "tokenizer": tokenizer.digest,
+        "model": recipe.generation.model.name,
+        "revision": recipe.generation.model.revision,
+    }
+
+
+def _possible(extracts: int) -> int:
+    """How many different questions there are: one, where the cluster has a single extract."""
+    return 1 if extracts < 2 else 2**31
 
 
 def nearest_headings(centres: Vectors, headings: Mapping[str, str], embedder: Callable[[], Embedder]) -> list[Nearest]:

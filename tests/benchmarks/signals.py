@@ -1,14 +1,17 @@
 """How fast signals are taken: the statistics beside datatrove's filters, the other families beside the statistics.
 
 Belongs here: documents per second of one core, the share of documents with the verdict of datatrove's own words, how
-far two halves of a reference judge alike. Does not belong here: whether verdicts are right, given the same words
-(`test_statistics`), or figures those of their definitions (`test_perplexity`).
+far two halves of a reference judge alike, how well textbooks are told from newsgroup posts. Does not belong here:
+whether verdicts are right, given the same words (`test_statistics`), or figures those of their definitions
+(`test_perplexity`).
 
     python -m tests.benchmarks.signals [--documents 4000] [--peer-documents 100] [--verdicts 600]
     python -m tests.benchmarks.signals --families [--documents 1000]
+    python -m tests.benchmarks.signals --educational
     python -m tests.benchmarks.signals --neural MODEL [--tokens 128] [--documents 1000]
 
 With `--families`, those that need no model of the corpus, in turns; a prompt is the 2,000 characters before its text.
+With `--educational`, the quality classifier on n-grams and on embeddings, of the same labels and texts, and its time.
 With `--neural`, the folder of a language model, the signals by it (COSMO_PROXY_PYTHON runs it) beside perplexity by
 n-grams, in turns.
 
@@ -20,6 +23,7 @@ spacy`). Each of datatrove's filters stops at the first rule that a document bre
 
 import argparse
 import importlib.util
+import json
 import os
 import random
 import sys
@@ -29,10 +33,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from datatrove.utils.text import split_into_parts
 from scipy.stats import spearmanr
 
+from cosmo_assets.education.classifier import GOOD, fitted, report
+from cosmo_assets.education.features import Embeddings, Ngrams
+from cosmo_assets.ids import seed_id
 from cosmo_assets.proxy.models import ModelFolder
 from cosmo_assets.signals.catalogue import OF_GENERATED
 from cosmo_assets.signals.families import FAMILIES
@@ -42,12 +50,16 @@ from cosmo_assets.signals.perplexity import Judges, halves
 from cosmo_assets.signals.rule_sets import RULE_SETS, reasons_of
 from cosmo_assets.signals.statistics import statistics_of
 from cosmo_assets.words.hashing import hashed
+from cosmo_resources.embedding.minilm import pipeline_embedder
 from tests.benchmarks.decontamination import documents_of
 from tests.doubles.datatrove_filters import filters, reasons
 from tests.doubles.datatrove_words import PlainWords
 
 CHARACTERS = 3_600
 PROMPT_CHARACTERS = 2_000
+LABELLED_CHARACTERS = 1_800
+OTHERS = 600
+"""Texts of the quality classifier that nobody labels."""
 TURNS = 3
 ONE_IN = 25
 """So many of the documents are judged by a transformer."""
@@ -91,7 +103,7 @@ def compare_families(documents: list[str], count: int) -> None:
         for part in (slice(PROMPT_CHARACTERS), slice(PROMPT_CHARACTERS, None))
     )
     plain = {name: family for name, family in FAMILIES.items() if not family.models and name != "neural"}
-    families = {name: family.measure(NO_WORKSPACE) for name, family in plain.items()}
+    families = {name: family.measure(NO_WORKSPACE, pipeline_embedder) for name, family in plain.items()}
     best = dict.fromkeys(families, float("inf"))
     for turn in range(TURNS + 1):  # the first one compiles and loads
         for name, measure in families.items():
@@ -135,6 +147,57 @@ def compare_perplexity(documents: Sequence[str], texts: Sequence[str]) -> None:
     print(f"Spearman of both: {spearmanr(*both).statistic:.4f}")
 
 
+class Remembering:
+    """The pipeline's embedder, for which a text that comes again costs nothing."""
+
+    def __init__(self) -> None:
+        self.embedder = pipeline_embedder()
+        self.name, self.revision = self.embedder.name, self.embedder.revision
+        self.known: dict[str, npt.NDArray[np.float32]] = {}
+
+    def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        new = [text for text in texts if text not in self.known]
+        self.known.update(zip(new, self.embedder.encode(new), strict=True))
+        return np.array([self.known[text] for text in texts])
+
+
+def compare_educational(samples: Path) -> None:
+    """Labels of 5 for sections of textbooks and educational web pages, a text each, of 1 for newsgroup posts."""
+    books = sorted((samples / "openstax_ccby").glob("*.text.jsonl"))
+    of_label = {5.0: [row["text"] for path in books for row in map(json.loads, path.read_text("utf-8").splitlines())]}
+    web = (samples / "web_fineweb_edu_sample" / "fineweb_edu_sample.txt").read_text(encoding="utf-8")
+    of_label[5.0] += [web[start : start + LABELLED_CHARACTERS] for start in range(0, len(web), LABELLED_CHARACTERS)]
+    posts = (samples / "topics_20newsgroups" / "20newsgroups.jsonl").read_text(encoding="utf-8")
+    of_label[1.0] = [row["text"] for row in map(json.loads, posts.splitlines())]
+    draw, drawn = random.Random(5), []
+    for label, found in of_label.items():
+        whole = [text[:LABELLED_CHARACTERS] for text in found if len(text) >= LABELLED_CHARACTERS]
+        drawn += [(text, label) for text in draw.sample(whole, 700)]
+    draw.shuffle(drawn)
+    column, labels = pa.array([text for text, _ in drawn]), np.array([label for _, label in drawn])
+    ids, good = [seed_id("texts", text, text) for text, _ in drawn], labels[-OTHERS:] >= GOOD
+    ways = (Ngrams(), Embeddings(Remembering()))
+    for count in (200, 800):
+        for features in ways:
+            classifier, held = fitted(ids[:count], column[:count], labels[:count], LABELLED_CHARACTERS, features)
+            f1 = report(labels[:count], held, classifier.probability(held))["f1"]
+            scores = classifier.score(column[-OTHERS:])
+            said = classifier.probability(scores) >= 0.5
+            above = scores[good][:, None] - scores[~good][None, :]
+            area = (above > 0).mean() + (above == 0).mean() / 2
+            precision, recall = (good & said).sum() / said.sum(), (good & said).sum() / good.sum()
+            print(f"{count} labels, {features.name}: F1 {f1:.3f}; of others", end=" ")
+            print(f"precision {precision:.3f}, recall {recall:.3f}, area {area:.4f}", flush=True)
+    best = {Ngrams(): float("inf"), Embeddings(pipeline_embedder()): float("inf")}
+    for _ in range(TURNS):
+        for way in best:
+            texts = column[:32] if isinstance(way, Embeddings) else column[:OTHERS]
+            spent = cpu(lambda way=way, texts=texts: way.of(texts, LABELLED_CHARACTERS)) / len(texts)  # type: ignore[misc]
+            best[way] = min(best[way], spent)
+    ngrams, embeddings = best.values()
+    print(f"embeddings: {embeddings / ngrams:,.0f} times as long as n-grams")
+
+
 def compare_neural(documents: Sequence[str], texts: Sequence[str], model: Path, tokens: int) -> None:
     """The signals by a transformer beside those by n-grams, in turns, without what starting the program takes."""
     side = halves(pa.array(documents)).tolist()
@@ -168,10 +231,15 @@ def main() -> None:
     arguments.add_argument("--peer-documents", type=int, default=100, help="how many datatrove judges for its time")
     arguments.add_argument("--verdicts", type=int, default=600, help="how many datatrove judges for its verdict")
     arguments.add_argument("--families", action="store_true", help="only the families beside one another")
+    arguments.add_argument("--educational", action="store_true", help="only the quality classifier")
     arguments.add_argument("--neural", type=Path, help="only the signals by this model, beside perplexity")
     arguments.add_argument("--tokens", type=int, default=128, help="of each document, by this model")
     chosen = arguments.parse_args()
-    documents = documents_of(Path(os.environ["COSMO_SAMPLES"]))
+    samples = Path(os.environ["COSMO_SAMPLES"])
+    if chosen.educational:
+        compare_educational(samples)
+        return
+    documents = documents_of(samples)
     if chosen.families:
         compare_families(documents, chosen.documents)
         return

@@ -17,6 +17,7 @@ from cosmo_assets.recipe.diversity import Diversity
 from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_assets.recipe.selection import KeepD4, Selection, SignalBound
+from cosmo_assets.recipe.signals import Educational
 from cosmo_assets.recipe.sources import RealData, RealSource
 from cosmo_assets.recipe.sweep import Sweep, SweptSignal
 from cosmo_assets.recipe.topics import TopicTree
@@ -105,6 +106,18 @@ def test_what_a_part_of_a_recipe_changes_in_the_graph_is_golden_too(recipe: Reci
     if os.environ.get("COSMO_UPDATE_GOLDEN"):
         golden.write_text(found, encoding="utf-8")
     assert found == golden.read_text(encoding="utf-8"), "look at the diff; COSMO_UPDATE_GOLDEN=1 accepts it"
+
+
+def test_what_scores_by_embeddings_reads_the_embedding_model() -> None:
+    """And nothing else of the graph changes; labels are asked for as ever."""
+    both = SELECTING.model_copy(update={"real": MIXED.real})
+    by_embeddings = both.model_copy(update={"educational": Educational(features="embeddings")})
+    before, after = (picture(found)["assets"] for found in (both, by_embeddings))
+    changed = {key for key in after if before.get(key) != after[key]}
+    assert changed == {"quality_classifier", "seed_educational", "text_educational", "real_educational"}
+    for key in changed:
+        assert set(after[key]["deps"]) - set(before[key]["deps"]) == {"models/all-MiniLM-L6-v2"}
+        assert {**after[key], "deps": before[key]["deps"]} == before[key]
 
 
 def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:

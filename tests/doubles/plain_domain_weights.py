@@ -15,7 +15,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from cosmo_assets.proxy.batches import Batches, scheduled
-from cosmo_assets.proxy.spec import MODEL, SPEC, Doremi, Spec
+from cosmo_assets.proxy.spec import MODEL, SPEC, Doge, Doremi, Spec
 from cosmo_assets.proxy.train import config
 
 
@@ -38,6 +38,8 @@ def main(folder: Path) -> None:
     torch.manual_seed(spec.seed)
     torch.set_num_threads(1)
     model, batches = LlamaForCausalLM(config(spec)), Batches(spec)
+    if isinstance(by, Doge) and by.target:
+        targets = Batches.of_target(spec, by.target)
     if isinstance(by, Doremi):
         reference = LlamaForCausalLM.from_pretrained(by.reference / MODEL)
     matrices = [one for one in model.parameters() if one.ndim > 1]
@@ -62,7 +64,12 @@ def main(folder: Path) -> None:
             weights = multiplied(weights, [by.eta * one for one in signals])
             weights = [(1 - by.smoothing) * one + by.smoothing / len(domains) for one in weights]
         else:
-            gradients = {}
+            gradients: dict[object, list[torch.Tensor]] = {}
+            if by.target:
+                model.zero_grad()
+                held_out = [nats(model, torch.from_numpy(np.array(row))) for row in targets.of(step)[0]]
+                torch.cat(held_out).mean().backward()
+                gradients["target"] = [one.grad.clone() for one in model.parameters() if one.grad is not None]
             for domain in there:
                 mean = torch.cat([losses[place] for place in np.flatnonzero(of == domain)]).mean()
                 model.zero_grad()
@@ -71,7 +78,7 @@ def main(folder: Path) -> None:
             for domain in there:
                 signals[domain] = rate * sum(
                     float((ours * theirs).sum())
-                    for other in there
+                    for other in (["target"] if by.target else there)
                     if other != domain
                     for ours, theirs in zip(gradients[domain], gradients[other], strict=True)
                 )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -70,7 +71,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result
 
 def test_the_commands_of_the_page_end_well(trained: tuple[Path, list[Result], list[float]]) -> None:
     folder, results, written = trained
-    assert len(results) == 4
+    assert len(results) == 5
     for result in results:
         assert result.exit_code == 0, result.output
     assert len(list((folder / "proof").rglob(RESULT))) == 9
@@ -127,6 +128,30 @@ def test_doge_gives_the_noise_the_least_and_answers_the_mean_of_the_steps(
         assert [row["weight"] for row in after] == pytest.approx(doge_update(old, scores), abs=1e-9)
 
 
+def test_doge_gives_the_facts_nearly_all_where_facts_are_the_target(
+    trained: tuple[Path, list[Result], list[float]],
+) -> None:
+    """Those texts of which half are facts have the most without one."""
+    said = trained[1][4].output
+    components = yaml.safe_load(said[said.index("mixture:") :])["mixture"]["components"]
+    assert components["clean"]["weight"] > 0.8
+    assert components["noise"]["weight"] < components["half"]["weight"] < 0.2
+
+
+@pytest.mark.parametrize("name", ["noise", "learnable"])
+def test_the_domain_that_shares_with_the_target_wins(tmp_path: Path, name: str) -> None:
+    """Each in turn is the one: other texts of its kind are the target. The same target in another place is known."""
+    python, proxy = python_with_torch(), Proxy(steps=60, sequence=32)
+    shards = {kind: [write_shard(tmp_path / kind / "a.ds", found)] for kind, found in domains(1).items()}
+    target = [write_shard(tmp_path / "target" / "a.ds", domains(2, 300)[name])]
+    weights = doge(tmp_path / "weights", shards, proxy, python, target=target)
+    assert weights[name] > 0.6
+    assert sum(weights.values()) == pytest.approx(1)
+    moved = [write_shard(tmp_path / "elsewhere" / "a.ds", domains(2, 300)[name])]
+    assert doge(tmp_path / "weights", shards, proxy, python, target=moved) == weights
+    assert len(list((tmp_path / "weights" / "runs").iterdir())) == 1
+
+
 def test_seeds_differ_and_the_model_is_one_that_transformers_loads(
     trained: tuple[Path, list[Result], list[float]],
 ) -> None:
@@ -177,18 +202,22 @@ def test_a_killed_training_goes_on_and_comes_to_the_same_result(tmp_path: Path) 
             assert (ours[name] == theirs[name]).all()
 
 
-@pytest.mark.parametrize("method", [doremi, doge], ids=["doremi", "doge"])
+@pytest.mark.parametrize("aimed", [None, False, True], ids=["doremi", "doge", "doge towards a target"])
 def test_weights_are_those_of_the_method_written_out_and_the_same_after_a_kill(
-    tmp_path: Path, method: Callable[..., dict[str, float]]
+    tmp_path: Path, aimed: bool | None
 ) -> None:
     python = python_with_torch()
+    method: Callable[..., dict[str, float]] = doremi if aimed is None else doge
     shards = {
         name: [write_shard(tmp_path / name / "a.ds", documents[: 300 if name == "noise" else 30])]
         for name, documents in domains(1, 300).items()
     }
     # so small a batch often lacks a domain; a gradient that is clipped hides by what the loss was divided
     proxy = Proxy(d_model=32, layers=1, heads=2, sequence=16, batch=4, steps=30, warm_up=0.2, clip=100)
-    method(tmp_path / "weights", shards, proxy, python, **{"eta": 0.5} if method is doremi else {"mu": 0.02})
+    settings: dict[str, Any] = {"eta": 0.5} if method is doremi else {"mu": 0.02}
+    if aimed:
+        settings["target"] = [write_shard(tmp_path / "target" / "a.ds", domains(2, 40)["learnable"])]
+    method(tmp_path / "weights", shards, proxy, python, **settings)
     (run,) = (tmp_path / "weights" / "runs").glob("proxy-*")
     batches = Batches(Spec.model_validate_json((run / SPEC).read_text(encoding="utf-8")))
     drawn = np.concatenate([batches.of(step)[1] for step in range(300)])

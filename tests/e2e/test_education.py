@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from cosmo_resources.embedding.minilm import pipeline_embedder
 from tests.corpora import ONE_TEMPLATE, Corpus, seeds
 from tests.doubles.replay_server import ReplayServer, prose, replaying
 
@@ -91,3 +92,22 @@ def test_texts_with_planted_words_are_found_and_kept(tmp_path: Path, server: Rep
     assert len(server.calls) == calls + 1, "a document of the new seed"
     reused = [corpus.store.open("text_educational", bucket).manifest.run["reused_rows"] for bucket in ("b000", "b001")]
     assert sum(reused) == 90
+
+
+def test_the_same_by_embeddings_of_the_corpus(tmp_path: Path, server: ReplayServer) -> None:
+    """Seeds and generated texts are scored by what the pipeline's embedder makes of them."""
+    pages = seeds(60)
+    for number, page in enumerate(pages):
+        page["text"] = with_words(page["id"], number % 2 == 0, 70)
+    corpus = Corpus(tmp_path, templates=dict(ONE_TEMPLATE))
+    corpus.changes = {"signals": ["educational"], "educational": {"labels": 60, "features": "embeddings"}}
+    corpus.write(pages)
+    corpus.build(server.url)
+    card = corpus.store.open("quality_classifier").manifest
+    assert card.params == {"features": "all-MiniLM-L6-v2 " + pipeline_embedder().revision}
+    assert (card.summary["spearman"] > 0.7, card.summary["f1"] > 0.95) == (True, True)
+    scores, texts = corpus.rows("text_educational"), corpus.rows()
+    good = {key for key, row in texts.items() if any(word in row["text"] for word in MARKS)}
+    found = {key for key, row in scores.items() if row["probability"] >= 0.5}
+    assert (len(scores), 15 < len(good) < 45) == (60, True)
+    assert len(good & found) / len(good | found) > 0.9

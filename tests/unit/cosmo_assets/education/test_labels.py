@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from cosmo_assets.asking import Ahead
 from cosmo_assets.education import labels
 from cosmo_assets.education.checks import LABEL_CHECKS
 from cosmo_assets.ids import seed_id
@@ -203,3 +204,38 @@ def test_the_question_is_asked_in_the_protocol(desk: Callable[..., Desk]) -> Non
     at.label()
     assert len(at.server.json_calls("educational_label")) == 20
     assert json.dumps(at.server.calls[0]["response_format"]).count("teaching_value") == 2
+
+
+def test_a_plan_counts_the_requests_that_the_stage_sends(desk: Callable[..., Desk]) -> None:
+    """From all answers of use to none, and of what earlier versions answered nothing."""
+    at = desk(educational={"max_tokens": 100})
+    assert labels.ahead(at.workspace) == Ahead("educational_labels", "texts", 20, 0, 20, 40, 100)
+    at.texts(*range(12))
+    assert labels.ahead(at.workspace) == Ahead("educational_labels", "texts", 12, 0, 12, 24, 100)
+    at.texts(*range(40))
+    ahead = labels.ahead(at.workspace)
+    assert ahead == Ahead("educational_labels", "texts", 20, 0, 20, 40, 100)
+    assert ahead.tokens == 4000
+    at.label()
+    assert len(at.server.calls) == ahead.least
+    at.texts(*range(80))
+    assert labels.ahead(at.workspace) == Ahead("educational_labels", "texts", 20, 20, 0, 0, 100), "they are pinned"
+    at.changed(labels=30, max_tokens=100)
+    ahead = labels.ahead(at.workspace)
+    assert 0 < ahead.there < 20
+    at.label()
+    assert len(at.server.calls) == 20 + ahead.least == 20 + 30 - ahead.there
+
+    chatter = desk(value=lambda prompt: 9)
+    chatter.texts(*range(20))
+    most = labels.ahead(chatter.workspace).most
+    chatter.label()
+    assert len(chatter.server.calls) == most == 40
+
+
+def test_seeds_and_real_text_are_counted_together(desk: Callable[..., Desk]) -> None:
+    at = desk(educational={"labels": 40, "real": LETTERS})
+    at.texts(*range(10))
+    assert labels.ahead(at.workspace).count == 40, "who has not read the real text cannot know that there is less"
+    at.texts(*range(15), asset="real_documents")
+    assert labels.ahead(at.workspace).count == 25

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.cli.plan_tables import plan_tables
+from cosmo_assets.cli.plan_tables import asked_beside, plan_tables
 from cosmo_assets.prompts.checks import CHECKS
 from cosmo_assets.prompts.forecast import NOTHING_MEASURED, TABLE, Measured, expected, forecast, measured, speed
 from cosmo_assets.prompts.mixes import used_templates, uses_of
+from cosmo_assets.recipe.generation import RolloutUse
 from cosmo_assets.recipe.recipe import SHIPPED, Recipe, load_recipe
+from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.store import CorpusStore
 from tests.unit.cosmo_assets.prompts.stores import BODIES, build, described, prompts, put_seeds, seeds, write_templates
-from tests.unit.cosmo_assets.synthetic import put
+from tests.unit.cosmo_assets.synthetic import put, recipe
 
 PUBLISHED = {
     "web_samples_v1": 12_426_348,
@@ -58,6 +60,32 @@ def test_what_was_measured_goes_before_what_was_asked_for(tmp_path: Path) -> Non
     assert [(line.tokens_each, line.measured) for line in found.lines] == [(135.0, False), (400.0, True)]
     assert found.tokens == 2 * (1000 * 135 + 500 * 400)
     assert found.hours == found.tokens / 50 / 3600
+
+
+def test_a_draft_costs_as_much_as_the_answer_until_both_were_measured(tmp_path: Path) -> None:
+    """Measured figures hold every request of a document."""
+    found = foreseen(made_of(tmp_path, generation={"rollout": RolloutUse(name="revised")}), Measured({"letter": 400.0}))
+    assert [line.tokens_each for line in found.lines] == [2 * 135.0, 400.0]
+
+
+def test_what_the_model_is_asked_beside_is_planned(tmp_path: Path) -> None:
+    """Of 5 clusters two to five answers, each asked for up to 3 times; of 50 texts one."""
+    sections = {"signals": ["educational"], "educational": {"labels": 50, "attempts": 2, "max_tokens": 100}}
+    found = recipe(topics={"clustering": {"clusters": 5}}, budget={"tokens_per_second": 10}, **sections)
+    table = plan_tables(found, CorpusStore(tmp_path))[3]
+    assert [list(column.cells) for column in table.columns] == [
+        ["topic_labels", "educational_labels"],
+        ["clusters", "texts"],
+        ["0", "0"],
+        ["5", "50"],
+        ["10 to 75", "50 to 100"],
+        ["12,000", "10,000"],
+    ]
+    assert str(table.caption).endswith(": 0.6 device hours"), "22,000 tokens at 10 a second"
+    plain = plan_tables(recipe(topics={"clustering": {"clusters": 5}}), CorpusStore(tmp_path))[3]
+    assert list(plain.columns[0].cells) == ["topic_labels"]
+    shipped = {one.asset for one in asked_beside(Workspace(CorpusStore(tmp_path), load_recipe("cosmopedia-v2")))}
+    assert shipped == {"topic_tree", "topic_labels", "course_outlines"}
 
 
 def test_speed_is_measured_or_the_recipes_or_the_tables(tmp_path: Path) -> None:

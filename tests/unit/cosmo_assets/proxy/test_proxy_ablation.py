@@ -14,9 +14,10 @@ from cosmo_assets.cli.main import main
 from cosmo_assets.proxy.ablation import Ablation, verdicts
 from cosmo_assets.proxy.batches import FLOOR, Batches, scheduled
 from cosmo_assets.proxy.domains import doge, doremi
+from cosmo_assets.proxy.launch import identity
 from cosmo_assets.proxy.rows import Item
 from cosmo_assets.proxy.show import report, values
-from cosmo_assets.proxy.spec import RESULT, ROWS, SPEC, Proxy, Shard, Spec
+from cosmo_assets.proxy.spec import RESULT, ROWS, SPEC, Doge, Proxy, Shard, Spec
 from cosmo_assets.proxy.tokens import shards_of
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.files import exclusive
@@ -211,6 +212,45 @@ def test_domains_that_cannot_be_weighed_are_refused(tmp_path: Path) -> None:
         doge(tmp_path / "proof", {"one": one}, PROXY, sys.executable)
     with pytest.raises(CosmoError, match=r"short/a\.ds: the longest shard for 'reference' has 8 tokens"):
         doremi(tmp_path / "proof", {"one": one, "short": short}, PROXY, sys.executable)
+
+
+def test_a_target_is_held_out_long_enough_and_of_the_same_tokens(tmp_path: Path) -> None:
+    domains = {name: [write_shard(tmp_path / name / "a.ds", texts(0.0, seed, 50))] for seed, name in enumerate("ab")}
+    folder = tmp_path / "proof"
+    copy = [write_shard(tmp_path / "copy" / "a.ds", texts(0.0, 1, 50))]
+    with pytest.raises(CosmoError, match=r"copy/a\.ds: a domain has this shard of the target"):
+        doge(folder, domains, PROXY, sys.executable, target=copy)
+    short = [write_shard(tmp_path / "short" / "a.ds", texts(0.0, 9, 2))]
+    with pytest.raises(CosmoError, match=r"short/a\.ds: the longest shard for 'proxy' has 8 tokens"):
+        doge(folder, domains, PROXY, sys.executable, target=short)
+    other = [write_shard(tmp_path / "other" / "a.ds", ["x y"] * 20, {"x": 0, "y": 1, EOS: 2})]
+    with pytest.raises(CosmoError, match="are different tokenizers"):
+        doge(folder, domains, PROXY, sys.executable, target=other)
+
+
+def test_the_target_is_drawn_at_each_step_apart_from_the_domains(tmp_path: Path) -> None:
+    ablation = world(tmp_path)
+    spec = Spec.model_validate_json((ablation.runs["good", 0] / SPEC).read_text(encoding="utf-8"))
+    domains, target = Batches(spec), Batches.of_target(spec, spec.shards)
+    for step in range(3):
+        ours, theirs = domains.of(step)[0], target.of(step)[0]
+        assert ours.shape == theirs.shape
+        assert (ours != theirs).any(), "of the same shards other places"
+        assert (theirs == Batches.of_target(spec, spec.shards).of(step)[0]).all()
+
+
+def test_a_training_without_a_target_is_named_as_it_always_was(tmp_path: Path) -> None:
+    """By its digest; a target, but not where it lies, is part of that."""
+    spec = Spec.model_validate_json((world(tmp_path).runs["good", 0] / SPEC).read_text(encoding="utf-8"))
+
+    def named(**fields: Any) -> str:
+        return identity(spec.model_copy(update={"weighing": Doge(mu=0.01, **fields)}))
+
+    shard = {"path": tmp_path / "a.ds", "digest": "1"}
+    assert "target" not in Doge(mu=0.01).model_dump()
+    first = named(target=(Shard(**shard),))
+    assert first == named(target=(Shard(**{**shard, "path": tmp_path / "b.ds"}),))
+    assert len({first, named(), named(target=(Shard(**{**shard, "digest": "2"}),))}) == 3
 
 
 def test_the_rate_rises_and_falls_to_its_floor() -> None:

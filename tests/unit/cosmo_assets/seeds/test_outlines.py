@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from cosmo_assets.asking import Ahead
 from cosmo_assets.recipe.prompts import Outlines
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.recipe.sources import LicencePolicy
@@ -290,3 +291,35 @@ def test_a_recipe_that_asks_for_none_says_so(desk: Callable[..., Desk]) -> None:
     at.recipe = recipe()
     with pytest.raises(CosmoError, match="asks for no course outlines"):
         at.outline()
+
+
+def test_a_plan_counts_the_requests_that_the_stage_sends(desk: Callable[..., Desk]) -> None:
+    at = desk(changes={"max_tokens": 50})
+    ahead = outlines.ahead(at.workspace, wanted(at))
+    assert ahead == Ahead("course_outlines", "courses", 3, 0, 3, 6, 50)
+    at.outline()
+    assert len(at.server.calls) == ahead.least
+    at.courses({**COURSES, "Optics": "Light and lenses."})
+    assert outlines.ahead(at.workspace, wanted(at)) == Ahead("course_outlines", "courses", 4, 3, 1, 2, 50)
+    few = desk(units=lambda prompt: ["Heat and Work"])
+    most = outlines.ahead(few.workspace, wanted(few)).most
+    few.outline()
+    assert len(few.server.calls) == most == 6
+
+
+def test_before_the_seeds_are_read_a_plan_counts_the_courses_that_are_expected(tmp_path: Path) -> None:
+    source = {"reader": "jsonl", "path": "x", "licence": "CC0-1.0"}
+    sources = [
+        {"name": "pages", "kind": "web", "expected_seeds": 70, **source},
+        {"name": "catalogue", "kind": "course", "expected_seeds": 170, **source},
+        {"name": "another", "kind": "course", **source},
+    ]
+    mixes = {kind: {"templates": [{"template": "blogpost"}]} for kind in ("web", "course")}
+    told = recipe(sources=sources, prompts={"outlines": {"attempts": 4}, "mixes": mixes})
+    ahead = outlines.ahead(Workspace(CorpusStore(tmp_path), told), Outlines(attempts=4))
+    assert (ahead.count, ahead.least, ahead.most) == (20, 20, 80), "170 units, five to twelve of each course"
+
+
+def wanted(at: Desk) -> Outlines:
+    assert at.recipe.prompts.outlines is not None
+    return at.recipe.prompts.outlines

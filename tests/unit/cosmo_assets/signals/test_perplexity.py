@@ -19,6 +19,7 @@ from cosmo_assets.signals.checks import MODEL_CHECKS
 from cosmo_assets.signals.kneser_ney import train
 from cosmo_assets.signals.perplexity import Judges, halves, sample
 from cosmo_assets.stage import Workspace
+from cosmo_resources.embedding.minilm import pipeline_embedder
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.manifest import Manifest
 from cosmo_resources.storage.store import CorpusStore
@@ -43,7 +44,7 @@ def judged(folder: Path, written: Sequence[str], **fields: Any) -> dict[str, dic
     """The figures of seeds, by their text."""
     workspace = workspace_in(folder, written, **fields)
     perplexity.fit(workspace)
-    stage.build_seeds(workspace, "perplexity")
+    stage.build_seeds(workspace, "perplexity", pipeline_embedder)
     rows = workspace.store.open("seed_perplexity").table().to_pylist()
     return {text: next(row for row in rows if row["seed_id"] == seed_id("pages", text, text)) for text in written}
 

@@ -8,9 +8,10 @@ import pytest
 import yaml
 from aiohttp import web
 
+from cosmo_assets.asking import Ahead
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
-from cosmo_assets.topics.expansion import answer_schema, build, meaning, parse, reason_against, tidy, topic_id
+from cosmo_assets.topics.expansion import ahead, answer_schema, build, meaning, parse, reason_against, tidy, topic_id
 from cosmo_assets.topics.tree import Subcategory
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.inference.client import ClientOptions, CompletionClient
@@ -361,3 +362,25 @@ def test_a_tree_that_comes_back_is_known(tmp_path: Path, replay: ReplayServer) -
     manifest = expand(tmp_path, replay, {**TREE, "Dance": ["Ballet"]})
     assert replay.calls == []
     assert manifest.run["reused_rows"] == manifest.rows == 15
+
+
+def ahead_of(folder: Path, tree: Tree = TREE, **fields: Any) -> Ahead:
+    return ahead(Workspace(CorpusStore(folder / "store"), with_tree(folder, tree, **fields)))
+
+
+def test_a_plan_counts_the_requests_that_the_stage_sends(tmp_path: Path, replay: ReplayServer) -> None:
+    replay.subtopics = names
+    full = {**TREE, "Botany": [{"Trees": ["Oaks", "Elms", "Pines"]}]}
+    first = ahead_of(tmp_path, full, max_tokens=70)
+    assert first == Ahead("topic_tree", "subcategories", 4, 0, 4, 12, 70), "Trees lacks nothing"
+    expand(tmp_path, replay, full, max_tokens=70)
+    assert len(replay.calls) == first.least
+    grown = {**full, "Music": ["Singing", "Dance", "Instruments"]}
+    assert ahead_of(tmp_path, grown, max_tokens=70) == Ahead("topic_tree", "subcategories", 5, 4, 1, 3, 70)
+    assert ahead_of(tmp_path, full, max_tokens=71).there == 0
+    assert ahead_of(tmp_path, subtopics=0) == Ahead("topic_tree", "subcategories", 0, 0, 0, 0, 400)
+
+    replay.subtopics, replay.calls[:] = (lambda prompt, count: ["Singing"]), []
+    short = ahead_of(tmp_path, {"Music": ["Singing"]}, subtopics=2)
+    expand(tmp_path, replay, {"Music": ["Singing"]}, subtopics=2)
+    assert len(replay.calls) == short.most == 3

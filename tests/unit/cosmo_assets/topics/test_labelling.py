@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from aiohttp import web
 
+from cosmo_assets.asking import Ahead
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
 from cosmo_assets.topics import labelling
@@ -279,3 +280,44 @@ def test_small_models_are_asked_in_plain_text(desk: Callable[..., Desk]) -> None
     at = desk(made(form="text"), fault=catalogue)
     at.label()
     assert [(row["topic"], row["score"]) for row in at.rows()] == [("Tides", 4)] * 4
+
+
+def ahead_of(at: Desk) -> Ahead:
+    return labelling.ahead(at.workspace, tiny_tokenizer)
+
+
+def test_a_plan_counts_the_requests_that_the_stage_sends(desk: Callable[..., Desk]) -> None:
+    """Four clusters, one of which has a single question: from two votes each to five, each asked for three times."""
+    clusters = {**CLUSTERS, 3: ["All there is."]}
+    at = desk(clusters=clusters)
+    first = ahead_of(at)
+    assert first == Ahead("topic_labels", "clusters", 4, 0, 3 * 2 + 1, (3 * 5 + 1) * 3, 160)
+    at.label()
+    assert len(at.server.calls) == first.least
+    assert ahead_of(at) == Ahead("topic_labels", "clusters", 4, 4, 0, 0, 160)
+    at.recipe = made(votes=3)
+    assert (ahead_of(at).there, ahead_of(at).most) == (0, (3 * 3 + 1) * 3)
+    at.recipe = made()
+    at.fit({**clusters, 4: ["A text.", "Another one."]})
+    assert ahead_of(at).there == 0, "what of another fit may serve again is not looked into"
+    chatter = desk(clusters=clusters, score=lambda prompt: 99)
+    most = ahead_of(chatter).most
+    chatter.label()
+    assert len(chatter.server.calls) == most == 48
+
+
+def test_a_label_with_a_failed_vote_is_counted_again(desk: Callable[..., Desk]) -> None:
+    at = desk(made(attempts=1, votes=2), fault=failing("Coupon text 5"))
+    at.label()
+    assert (ahead_of(at).there, ahead_of(at).least) == (3, 2)
+    at.label()
+    assert (ahead_of(at).there, ahead_of(at).least) == (4, 0)
+
+
+def test_before_there_are_clusters_a_plan_counts_those_that_the_recipe_asks_for(tmp_path: Path) -> None:
+    store = CorpusStore(tmp_path)
+    found = labelling.ahead(Workspace(store, made()), tiny_tokenizer)
+    assert found == Ahead("topic_labels", "clusters", 4, 0, 8, 60, 160)
+    by_density = recipe(topics={"clustering": {"clusters": 4, "method": "hdbscan"}})
+    found = labelling.ahead(Workspace(store, by_density), tiny_tokenizer)
+    assert (found.count, found.most) == (None, 0)
