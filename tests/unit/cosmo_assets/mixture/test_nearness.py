@@ -93,6 +93,14 @@ WRONG = {
         '{"method": "law", "weights": {"web": {"value": 1.5, "low": 0, "high": 1}}}',
         "weights.web.value: Input should be less than or equal to 1",
     ),
+    "an interval upside down": (
+        '{"method": "law", "weights": {"web": {"value": 1, "low": 1, "high": 0.5}}}',
+        "weights.web: Value error, low 1 is above high 0.5",
+    ),
+    "a half": (
+        '{"method": "law", "weights": {"web": {"value": 0.5, "low": 0, "high": 1}}}',
+        "weights: Value error, the values sum to 0.5, not to 1",
+    ),
 }
 
 
