@@ -234,15 +234,16 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         for asset in MIXED_IN:
             for reader in REAL_READERS[name_of(asset)]:
                 inputs.setdefault(reader, []).append(asset.key)
-    for reader, section in ((name_of(selection), recipe.selection), (name_of(filtering_costs), recipe.sweep)):
+    read_by = ((selection, recipe.selection), (filtering_costs, recipe.sweep), (proxy_runs, recipe.proof))
+    for of_signals, section in read_by:
         if section is None:
             continue
         families = {"quality": generation_quality, **TEXT_SIGNALS}
         read = [families[family] for family in section.families]
         if has_real(recipe):
             read += [REAL_SIGNALS[family] for family in section.families if family in REAL_SIGNALS]
-            read.append(real_eligible)
-        inputs.setdefault(reader, []).extend(asset.key for asset in read)
+            read += [real_eligible] if of_signals is not proxy_runs else []
+        inputs.setdefault(name_of(of_signals), []).extend(asset.key for asset in read)
     inputs.setdefault(SIGNALS_READER, []).extend(asset.key for asset in signals_of(recipe))
     if recipe.mixture.factors.quality:
         inputs.setdefault(name_of(mixture), []).append(generation_quality.key)

@@ -14,7 +14,7 @@ from cosmo_assets.build import build_defs, on_request_of, steps_of
 from cosmo_assets.proxy import stage
 from cosmo_assets.proxy.ablation import verdicts
 from cosmo_assets.proxy.checks import EVALUATION_CHECKS, RUNS_CHECKS
-from cosmo_assets.proxy.parts import CORPUS, REST, arms_of, part_names, write_parts
+from cosmo_assets.proxy.parts import CORPUS, REST, arms_of, by_facet, part_names, write_parts
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization.shards import map_shard
 from cosmo_resources.deployments import deployment
@@ -58,13 +58,15 @@ def documents(path: Path) -> list[tuple[int, ...]]:
     return [tuple(map_shard(path)[first:last].tolist()) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-@pytest.mark.parametrize("names", [["lesson", "story"], ["story"]], ids=["all parts", "one part and the rest"])
+@pytest.mark.parametrize("names", [["story", "lesson"], ["story"]], ids=["all parts", "one part and the rest"])
 def test_a_part_has_the_documents_of_its_template_and_no_other(
     built: tuple[Corpus, ReplayServer], names: list[str], tmp_path: Path
 ) -> None:
     store = built[0].store
     shards, lineage = store.open("tokenized_shards"), store.open("token_lineage")
-    parts, spans = write_parts(tmp_path / "parts", shards, lineage, "template", names)
+    parting = by_facet(lineage, "template", len(names))
+    assert parting.names == names, "the larger one first"
+    parts, spans = write_parts(tmp_path / "parts", shards, lineage, parting)
     rows = lineage.table().to_pylist()
     assert spans == len(rows) > 40
     assert len(list(shards.folder.glob("*.ds"))) > 1, "several shards"
@@ -79,15 +81,16 @@ def test_a_part_has_the_documents_of_its_template_and_no_other(
 def test_an_arm_is_the_corpus_without_a_part_or_a_part_alone(built: tuple[Corpus, ReplayServer]) -> None:
     parts = {name: Path(name) for name in ("a", "b", REST)}
     without = stage.section_of(asked(built[0]).recipe)
-    assert arms_of(parts, without) == {
+    held = {"a": {"a"}, "b": {"b"}}
+    assert arms_of(parts, held, without) == {
         CORPUS: [Path("a"), Path("b"), Path(REST)],
         "without a": [Path("b"), Path(REST)],
         "without b": [Path("a"), Path(REST)],
     }
     only = without.model_copy(update={"arms": "only"})
-    assert arms_of(parts, only) == {CORPUS: [*parts.values()], "only a": [Path("a")], "only b": [Path("b")]}
+    assert arms_of(parts, held, only) == {CORPUS: [*parts.values()], "only a": [Path("a")], "only b": [Path("b")]}
     with pytest.raises(CosmoError, match="same template, a"):
-        arms_of({"a": Path("a")}, without)
+        arms_of({"a": Path("a")}, {"a": {"a"}}, without)
 
 
 def test_a_build_that_was_cut_short_goes_on_and_the_arms_are_compared(
