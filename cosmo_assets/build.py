@@ -99,7 +99,8 @@ MEASURED: tuple[dg.AssetsDefinition, ...] = (corpus_diversity,)
 """Those that a recipe with diversity has as well; `DIVERSITY_READER` waits for their checks."""
 
 PROVEN: tuple[dg.AssetsDefinition, ...] = (proxy_runs, proxy_evaluation)
-"""Those that a recipe with a proof has as well, behind `PROOF_READS`: on request only."""
+"""Those that a recipe with a proof has as well, behind `PROOF_READS`: on request only; `PROOF_READER` shows them, where
+they are built."""
 
 MIXED_IN: tuple[dg.AssetsDefinition, ...] = (real_documents, real_eligible)
 """Those that a recipe with real.sources has as well; `REAL_READERS` read them."""
@@ -110,7 +111,7 @@ SIGNALS_OF_SEEDS_BEFORE = "seed_embeddings"
 TREE_READER, OUTLINES_READER, EMBEDDINGS_READER = "seed_topics", "prompt_table", "duplicate_clusters"
 SELECTION_READER = "mixture"
 DIVERSITY_READER = "tokenized_shards"
-PROOF_READS = "token_lineage"
+PROOF_READS, PROOF_READER = "token_lineage", "corpus_report"
 SWEEP_READER = SIGNALS_READER = "corpus_report"
 ALSO_READ = {
     OUTLINES_READER: ("template_pilots",),
@@ -245,6 +246,8 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
             read += [real_eligible] if of_signals is not proxy_runs else []
         inputs.setdefault(name_of(of_signals), []).extend(asset.key for asset in read)
     inputs.setdefault(SIGNALS_READER, []).extend(asset.key for asset in signals_of(recipe))
+    if recipe.proof is not None:
+        inputs.setdefault(PROOF_READER, []).append(proxy_evaluation.key)
     if recipe.mixture.factors.quality:
         inputs.setdefault(name_of(mixture), []).append(generation_quality.key)
 

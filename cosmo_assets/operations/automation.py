@@ -44,12 +44,15 @@ FOLLOWING: Mapping[str, tuple[str, ...]] = {
     },
     "selection": ("deduplicated",),
     "mixture": ("deduplicated",),
-    "corpus_report": ("token_lineage",),
+    "corpus_report": ("token_lineage", "proxy_evaluation"),
 }
 """Assets that follow by themselves, and the inputs that they follow: cheap, on processors, and asking no model. Inputs
 whose change would redo every bucket are not among them (`benchmark_index`), nor are those that change before others
 which belong to them have followed, nor signals by transformers, which may take a GPU."""
 
+
+MAY_BE_MISSING = "proxy_evaluation"
+"""What no follower waits for: somebody has to ask for it."""
 
 INSTEAD: Mapping[str, str] = {"mixture": "selection"}
 """What is followed instead, where a recipe has it: it stands between."""
@@ -62,12 +65,15 @@ def following(spec: dg.AssetSpec) -> dg.AssetSpec:
     inputs, between = FOLLOWING.get(name), INSTEAD.get(name)
     if inputs is None:
         return spec
-    if between in {dep.asset_key.to_user_string() for dep in spec.deps}:
-        inputs = (str(between),)
+    there = {dep.asset_key.to_user_string() for dep in spec.deps}
+    inputs = (str(between),) if between in there else tuple(name for name in inputs if name in there)
+    missing = dg.AutomationCondition.any_deps_missing()
+    if MAY_BE_MISSING in there:
+        missing = missing.ignore(dg.AssetSelection.assets(MAY_BE_MISSING))
     changed = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     condition = (
         changed.allow(dg.AssetSelection.assets(*inputs)).since_last_handled()
-        & ~dg.AutomationCondition.any_deps_missing()
+        & ~missing
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
     )
