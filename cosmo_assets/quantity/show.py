@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from cosmo_assets.charts import curve, human
+from cosmo_assets.charts import curve, human, stacked
 from cosmo_assets.quantity.budget import Budget
 from cosmo_assets.quantity.laws import KAPLAN_GROWTH, PRESETS, kaplan_least_tokens, kaplan_loss
 from cosmo_assets.quantity.multiplicity import Multiplicity
@@ -37,7 +37,9 @@ def budget_tables(found: Budget) -> list[Table]:
     """The training with the tokens there are and with more, what is worth generating, of which topics, and documents
     that are seen too often."""
     parts = [_trainings(found), _generation(found)]
-    if found.topics:
+    if found.domains:
+        parts.append(_domains(found))
+    elif found.topics:
         parts.append(_topics(found))
     if found.seen:
         parts.append(_seen(found.seen))
@@ -68,6 +70,14 @@ def budget_values(found: Budget) -> dict[str, Any]:
             "speed": found.speed.source if found.speed else None,
         },
         "topics": shares,
+        "domains": {
+            lack.domain.name: {
+                **lack.domain.model_dump(exclude={"name"}),
+                "unique": lack.there,
+                "generate": {"value": lack.tokens, "low": lack.least, "high": lack.most},
+            }
+            for lack in found.lacks
+        },
         "seen": {"mean": seen.mean, "most": seen.most, "above": seen.above, "harmful": seen.harmful} if seen else None,
         "kaplan2020": {
             "loss": kaplan_loss(found.now.parameters, found.now.effective),
@@ -94,6 +104,12 @@ def budget_chart(found: Budget) -> str:
     places = [exp(low + (high - low) * step / (POINTS - 1)) for step in range(POINTS)]
     points = [(place, found.trained(place).loss) for place in places]
     return curve(f"Predicted loss by unique tokens ({found.preset})", points, marks, unit="unique tokens")
+
+
+def domains_chart(found: Budget) -> str:
+    """What each domain has and lacks, as SVG."""
+    rows = [(lack.domain.name, {"there": lack.there, "to generate": lack.tokens}) for lack in found.lacks]
+    return stacked("Unique tokens by domain", rows, unit="tokens")
 
 
 def _values(training: Training, found: Budget, *, unlimited: bool = False) -> dict[str, float]:
@@ -172,6 +188,22 @@ def _topics(found: Budget) -> Table:
         table.add_row(escape(topic), human(share, "%"), f"{there:,}", human(has, "%"), f"{tokens:,}")
     more = f"; {len(listed) - LISTED} topics more" if len(listed) > LISTED else ""
     table.title, table.caption = "of which topics", f"share: of the prompts, times the mixture's factor{more}"
+    return table
+
+
+def _domains(found: Budget) -> Table:
+    lacks = found.lacks
+    table = Table("domain", "best share", "unique tokens", "to generate", "by the share's interval")
+    for lack in lacks[:LISTED]:
+        share = f"{human(lack.domain.optimum, '%')} ({human(lack.domain.low, '%')} to {human(lack.domain.high, '%')})"
+        name, interval = escape(lack.domain.name), f"{lack.least:,} to {lack.most:,}"
+        table.add_row(name, share, f"{lack.there:,}", f"{lack.tokens:,}", interval)
+    more = f"; {len(lacks) - LISTED} domains more" if len(lacks) > LISTED else ""
+    table.title = "of which domains"
+    table.caption = (
+        f"{sum(lack.tokens for lack in lacks):,} tokens in all, for each domain to have its best share of the unique "
+        f"tokens that are enough; what one has beyond that serves no other{more}"
+    )
     return table
 
 
