@@ -46,7 +46,8 @@ def test_with_what_is_lacking_each_has_its_share_and_no_token_too_many(
 def test_a_budget_gives_each_lacking_domain_the_epochs_of_enough() -> None:
     """In the training with enough unique tokens, each domain that lacked some is repeated as the whole is."""
     trained = training_of("epoch2024", {"tokens": 1e9})
-    stock = Stock(230_000_000, "a test", by_topic={"a": 10**7, "b": 2 * 10**7, "c": 2 * 10**8})
+    of_topics = {"a": 10**7, "b": 2 * 10**7, "c": 2 * 10**8}
+    stock = Stock(230_000_000, "a test", by_topic=of_topics, by_source={"a": 1, "b": 1, "c": 1})
     found = budget("epoch2024", trained, stock, share=0.005, speed=None, price=0, domains=DOMAINS)
     enough = enough_unique(trained, 0.005)
     assert found.enough.unique == pytest.approx(enough)
