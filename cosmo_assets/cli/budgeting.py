@@ -33,7 +33,7 @@ from cosmo_resources.errors import CosmoError
 @click.option(
     "--weights",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Best shares of topics or sources, as JSON: what is lacking of each, instead of topics by their prompts.",
+    help="Best shares of topics or sources, as `cosmo weights --json` says them: what each lacks.",
 )
 @click.option(
     "--chart",
@@ -60,12 +60,12 @@ def budget(
     from cosmo_assets.prompts.forecast import measured, speed
     from cosmo_assets.quantity.budget import budget as answer
     from cosmo_assets.quantity.budget import said, training_of
-    from cosmo_assets.quantity.domains import read_domains
+    from cosmo_assets.quantity.domains import read_weights
     from cosmo_assets.quantity.show import budget_chart, budget_tables, budget_values, domains_chart, law_line
     from cosmo_assets.quantity.stock import Stock, stock
 
     trained = training_of(preset, asked)
-    domains = read_domains(weights) if weights else ()
+    shares = read_weights(weights) if weights else None
     if chart is not None and not chart.absolute().parent.is_dir():
         raise CosmoError(f"--chart: there is no folder {chart.parent}", remedy="make it, or name another file")
     _, recipe, store = open_corpus()
@@ -75,9 +75,9 @@ def budget(
         there = Stock(expected, "expected answers, as `cosmo plan --mixture` counts them, nothing dropped")
     price = recipe.budget.gpu_hour_price
     fast = speed(recipe, measured(recipe, store))
-    found = answer(preset, trained, there, share=loss_share, speed=fast, price=price, domains=domains)
+    found = answer(preset, trained, there, share=loss_share, speed=fast, price=price, weights=shares)
     if chart is not None:
-        chart.write_text((domains_chart if domains else budget_chart)(found), encoding="utf-8")
+        chart.write_text((domains_chart if shares else budget_chart)(found), encoding="utf-8")
     if as_json:
         print_json(budget_values(found))
         return

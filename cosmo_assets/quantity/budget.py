@@ -5,12 +5,12 @@ corpus (`stock`), tables and charts (`show`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import ceil, inf, isfinite
 
 from cosmo_assets.prompts.forecast import Speed
-from cosmo_assets.quantity.domains import Domain, Lack, lacks, tokens_of
+from cosmo_assets.quantity.domains import Lack, Weight, lacks, tokens_of
 from cosmo_assets.quantity.filling import fill
 from cosmo_assets.quantity.laws import PRESETS
 from cosmo_assets.quantity.multiplicity import Multiplicity, multiplicity
@@ -36,8 +36,8 @@ class Budget:
     """The training with so many unique tokens."""
     speed: Speed | None
     price: float
-    domains: tuple[Domain, ...] = ()
-    """Of which something may be lacking, with their best shares; without them, `topics` says which are."""
+    weights: Mapping[str, Weight] = field(default_factory=dict)
+    """The best share of each domain; without any, `topics` says of what something is lacking."""
 
     @cached_property
     def new(self) -> Training:
@@ -82,16 +82,16 @@ class Budget:
         return fill(self.stock.by_topic, self.stock.shares, self.missing) if self.stock.shares else {}
 
     @cached_property
-    def lacks(self) -> list[Lack]:
+    def lacks(self) -> dict[str, Lack]:
         """What each domain lacks of its best share of enough unique tokens.
 
         Raises:
-            CosmoError: one of them is no topic of the corpus, nor all of them sources.
+            CosmoError: they are neither all topics of the corpus nor all its sources.
         """
-        if not self.domains:
-            return []
-        there = tokens_of(self.domains, self.stock.by_topic, self.stock.by_source)
-        return lacks(self.domains, there, enough_unique(self.trained, self.share))
+        if not self.weights:
+            return {}
+        there = tokens_of(self.weights, self.stock.by_topic, self.stock.by_source)
+        return lacks(self.weights, there, enough_unique(self.trained, self.share))
 
     @property
     def seen(self) -> Multiplicity | None:
@@ -160,7 +160,7 @@ def budget(
     share: float,
     speed: Speed | None,
     price: float,
-    domains: tuple[Domain, ...] = (),
+    weights: Mapping[str, Weight] | None = None,
 ) -> Budget:
     """The answer for a training (`training_of`) with these tokens.
 
@@ -174,7 +174,7 @@ def budget(
             remedy="say with --tokens-available how many unique tokens there are, give the sources of the recipe "
             "expected_seeds, or run `cosmo run`",
         )
-    return Budget(preset, share, stock, trained, speed, price, domains)
+    return Budget(preset, share, stock, trained, speed, price, weights or {})
 
 
 def _above_zero(name: str, value: float) -> None:

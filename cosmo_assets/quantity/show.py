@@ -37,7 +37,7 @@ def budget_tables(found: Budget) -> list[Table]:
     """The training with the tokens there are and with more, what is worth generating, of which topics, and documents
     that are seen too often."""
     parts = [_trainings(found), _generation(found)]
-    if found.domains:
+    if found.weights:
         parts.append(_domains(found))
     elif found.topics:
         parts.append(_topics(found))
@@ -71,12 +71,12 @@ def budget_values(found: Budget) -> dict[str, Any]:
         },
         "topics": shares,
         "domains": {
-            lack.domain.name: {
-                **lack.domain.model_dump(exclude={"name"}),
+            name: {
+                **lack.weight.model_dump(),
                 "unique": lack.there,
                 "generate": {"value": lack.tokens, "low": lack.least, "high": lack.most},
             }
-            for lack in found.lacks
+            for name, lack in found.lacks.items()
         },
         "seen": {"mean": seen.mean, "most": seen.most, "above": seen.above, "harmful": seen.harmful} if seen else None,
         "kaplan2020": {
@@ -108,7 +108,7 @@ def budget_chart(found: Budget) -> str:
 
 def domains_chart(found: Budget) -> str:
     """What each domain has and lacks, as SVG."""
-    rows = [(lack.domain.name, {"there": lack.there, "to generate": lack.tokens}) for lack in found.lacks]
+    rows = [(name, {"there": lack.there, "to generate": lack.tokens}) for name, lack in found.lacks.items()]
     return stacked("Unique tokens by domain", rows, unit="tokens")
 
 
@@ -194,15 +194,16 @@ def _topics(found: Budget) -> Table:
 def _domains(found: Budget) -> Table:
     lacks = found.lacks
     table = Table("domain", "best share", "unique tokens", "to generate", "by the share's interval")
-    for lack in lacks[:LISTED]:
-        share = f"{human(lack.domain.optimum, '%')} ({human(lack.domain.low, '%')} to {human(lack.domain.high, '%')})"
-        name, interval = escape(lack.domain.name), f"{lack.least:,} to {lack.most:,}"
-        table.add_row(name, share, f"{lack.there:,}", f"{lack.tokens:,}", interval)
+    for name, lack in [*lacks.items()][:LISTED]:
+        weight = lack.weight
+        share = f"{human(weight.value, '%')} ({human(weight.low, '%')} to {human(weight.high, '%')})"
+        table.add_row(escape(name), share, f"{lack.there:,}", f"{lack.tokens:,}", f"{lack.least:,} to {lack.most:,}")
     more = f"; {len(lacks) - LISTED} domains more" if len(lacks) > LISTED else ""
     table.title = "of which domains"
+    total = sum(lack.tokens for lack in lacks.values())
     table.caption = (
-        f"{sum(lack.tokens for lack in lacks):,} tokens in all, for each domain to have its best share of the unique "
-        f"tokens that are enough; what one has beyond that serves no other{more}"
+        f"{total:,} tokens in all, for each domain to have its best share of the unique tokens that are enough; what "
+        f"one has beyond that serves no other{more}"
     )
     return table
 

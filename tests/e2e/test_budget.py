@@ -44,8 +44,8 @@ def corpus(built: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Co
     for name, value in built.environment("http://localhost:1/v1").items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    rows = [{"name": name, "optimum": share, "low": share / 2, "high": share} for name, share in WEIGHTS.items()]
-    Path("weights.json").write_text(json.dumps({"domains": rows}), encoding="utf-8")
+    rows = {name: {"value": share, "low": share / 2, "high": share} for name, share in WEIGHTS.items()}
+    Path("weights.json").write_text(json.dumps({"weights": rows}), encoding="utf-8")
     return built
 
 
