@@ -100,7 +100,8 @@ MEASURED: tuple[dg.AssetsDefinition, ...] = (corpus_diversity,)
 """Those that a recipe with diversity has as well; `DIVERSITY_READER` waits for their checks."""
 
 PROVEN: tuple[dg.AssetsDefinition, ...] = (proxy_runs, proxy_evaluation)
-"""Those that a recipe with a proof has as well, behind `PROOF_READS`: on request only."""
+"""Those that a recipe with a proof has as well, behind `PROOF_READS`: on request only; `PROOF_READER` shows them, where
+they are built."""
 
 MIXED_IN: tuple[dg.AssetsDefinition, ...] = (real_documents, real_eligible)
 """Those that a recipe with real.sources has as well; `REAL_READERS` read them."""
@@ -113,7 +114,7 @@ SELECTION_READER = "mixture"
 DIVERSITY_READER = "tokenized_shards"
 EDUCATED = ("quality_classifier", "seed_educational", "text_educational", "real_educational")
 """What reads the embedding model where the recipe's `educational.features` are embeddings."""
-PROOF_READS = "token_lineage"
+PROOF_READS, PROOF_READER = "token_lineage", "corpus_report"
 SWEEP_READER = SIGNALS_READER = "corpus_report"
 ALSO_READ = {
     OUTLINES_READER: ("template_pilots",),
@@ -249,16 +250,19 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         for asset in MIXED_IN:
             for reader in REAL_READERS[name_of(asset)]:
                 inputs.setdefault(reader, []).append(asset.key)
-    for reader, section in ((name_of(selection), recipe.selection), (name_of(filtering_costs), recipe.sweep)):
+    read_by = ((selection, recipe.selection), (filtering_costs, recipe.sweep), (proxy_runs, recipe.proof))
+    for of_signals, section in read_by:
         if section is None:
             continue
         families = {"quality": generation_quality, **TEXT_SIGNALS}
         read = [families[family] for family in section.families]
         if has_real(recipe):
             read += [REAL_SIGNALS[family] for family in section.families if family in REAL_SIGNALS]
-            read.append(real_eligible)
-        inputs.setdefault(reader, []).extend(asset.key for asset in read)
+            read += [real_eligible] if of_signals is not proxy_runs else []
+        inputs.setdefault(name_of(of_signals), []).extend(asset.key for asset in read)
     inputs.setdefault(SIGNALS_READER, []).extend(asset.key for asset in signals_of(recipe))
+    if recipe.proof is not None:
+        inputs.setdefault(PROOF_READER, []).append(proxy_evaluation.key)
     if recipe.mixture.factors.quality:
         inputs.setdefault(name_of(mixture), []).append(generation_quality.key)
 

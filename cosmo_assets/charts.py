@@ -92,6 +92,36 @@ def ranges(
     return _svg(title, bottom, [*body, *_more(len(rows), len(shown), left, start)] if shown else [])
 
 
+def forest(title: str, rows: Sequence[tuple[str, float, float, float]], sides: tuple[str, str]) -> str:
+    """Differences with their intervals about a line at zero: (label, value, low, high); the first 24 rows. `sides` say
+    what lies on the left of the line and on the right. An interval that holds 0 is grey."""
+    shown = rows[:MAX_ROWS]
+    values = [f"{value:+.3g} ({low:+.3g} to {high:+.3g})" for _, value, low, high in shown]
+    left, right = _columns([label for label, *_ in shown], values, widest=250)
+    least, most = min([0.0, *(low for _, _, low, _ in shown)]), max([0.0, *(high for *_, high in shown)])
+    scale, start = (right - left) / ((most - least) or 1), 24
+
+    def x(value: float) -> float:
+        return left + (value - least) * scale
+
+    zero, bottom = x(0), _top(len(shown)) + start
+    names = (
+        ("\N{LEFTWARDS ARROW} " + sides[0], _PAD, "start"),
+        (sides[1] + " \N{RIGHTWARDS ARROW}", _WIDTH - _PAD, "end"),
+    )
+    body = [_text(_fit(name, 290), at, 52, _MUTED, anchor=anchor) for name, at, anchor in names]
+    body.append(f'<path d="M{_n(zero)} {_top(0) + start - 4}V{bottom}" stroke="{_MUTED}" stroke-dasharray="3 3"/>')
+    for number, ((label, value, low, high), text) in enumerate(zip(shown, values, strict=True)):
+        top, colour = _top(number) + start, _GREY if low <= 0 <= high else _PALETTE[0]
+        body += [
+            _label(label, left, top, widest=250),
+            _rect(x(low), top + 6, max(x(high) - x(low), 1.0), colour, f"{label}: {text}", height=3),
+            _rect(x(value) - 4, top + 3.5, 8, colour, f"{label}: {text}", height=8, radius=4),
+            _text(text, right + 8, top + 12, _INK),
+        ]
+    return _svg(title, bottom, [*body, *_more(len(rows), len(shown), left, start)] if shown else [])
+
+
 def funnel(title: str, steps: Sequence[tuple[str, int]]) -> str:
     """What is left after each step, from top to bottom: centred bars, joined where they narrow, with the number that is
     left, its share of the first step's, and how many the step cost; the first 24 steps."""
@@ -464,9 +494,9 @@ def _two_lines(name: str) -> list[str]:
     return [_fit(first, 140, _NAME), _fit(second, 140, _NAME)]
 
 
-def _columns(labels: Sequence[str], values: Sequence[str]) -> tuple[int, int]:
+def _columns(labels: Sequence[str], values: Sequence[str], *, widest: int = 210) -> tuple[int, int]:
     """Where bars begin and where the longest may end: the labels and the values need the rest."""
-    left = _PAD + min(max(map(_pixels, labels), default=0), 210) + 10
+    left = _PAD + min(max(map(_pixels, labels), default=0), widest) + 10
     return math.ceil(left), math.floor(_WIDTH - _PAD - 8 - max(map(_pixels, values), default=0))
 
 
@@ -480,8 +510,8 @@ def _more(total: int, shown: int, left: float, start: int = 0) -> list[str]:
     return [_text(f"and {total - shown:,} more", left, _top(shown) + start + 12, _MUTED)]
 
 
-def _label(text: str, right: float, top: float) -> str:
-    return _text(_fit(text, 210), right - 10, top + 12, _INK, anchor="end")
+def _label(text: str, right: float, top: float, *, widest: int = 210) -> str:
+    return _text(_fit(text, widest), right - 10, top + 12, _INK, anchor="end")
 
 
 def _rect(x: float, y: float, width: float, fill: str, note: str, *, height: float = _BAR, radius: float = 2) -> str:

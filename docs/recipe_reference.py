@@ -406,9 +406,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "is relative to the recipe's file",
         "held_out": "Shards that the corpus does not have, by the name of their domain: a corpus, a folder or a "
         "`.ds` file",
-        "by": "What parts the corpus: `source`, `template` or `topic`",
+        "by": "What parts the corpus: `source`, `template`, `topic` or `filters`",
+        "filters": "With `by: filters`: bounds on signals; what each one drops is a part, and has an arm",
         "arms": "Whether an arm is the corpus `without` a part, or that part alone (`only`)",
-        "largest": "Parts that have an arm, the largest first",
+        "largest": "Parts that have an arm, the largest first; of filters, all have",
         "seeds": "Trainings of each arm",
         "proxy": "Size and training of the models",
     },

@@ -31,13 +31,21 @@ from cosmo_resources.errors import CosmoError
     help="The part of the loss that repetition may cost before more is worth generating.",
 )
 @click.option(
-    "--chart", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the loss into this .svg file."
+    "--weights",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Best shares of topics or sources, as `cosmo weights --json` says them: what each lacks.",
+)
+@click.option(
+    "--chart",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also draw the loss into this .svg file; with --weights, what each domain has and lacks.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 def budget(
     preset: str,
     tokens_available: float | None,
     loss_share: float,
+    weights: Path | None,
     chart: Path | None,
     as_json: bool,
     **asked: float | None,
@@ -52,10 +60,12 @@ def budget(
     from cosmo_assets.prompts.forecast import measured, speed
     from cosmo_assets.quantity.budget import budget as answer
     from cosmo_assets.quantity.budget import said, training_of
-    from cosmo_assets.quantity.show import budget_chart, budget_tables, budget_values, law_line
+    from cosmo_assets.quantity.domains import read_weights
+    from cosmo_assets.quantity.show import budget_chart, budget_tables, budget_values, domains_chart, law_line
     from cosmo_assets.quantity.stock import Stock, stock
 
     trained = training_of(preset, asked)
+    shares = read_weights(weights) if weights else None
     if chart is not None and not chart.absolute().parent.is_dir():
         raise CosmoError(f"--chart: there is no folder {chart.parent}", remedy="make it, or name another file")
     _, recipe, store = open_corpus()
@@ -65,9 +75,9 @@ def budget(
         there = Stock(expected, "expected answers, as `cosmo plan --mixture` counts them, nothing dropped")
     price = recipe.budget.gpu_hour_price
     fast = speed(recipe, measured(recipe, store))
-    found = answer(preset, trained, there, share=loss_share, speed=fast, price=price)
+    found = answer(preset, trained, there, share=loss_share, speed=fast, price=price, weights=shares)
     if chart is not None:
-        chart.write_text(budget_chart(found), encoding="utf-8")
+        chart.write_text((domains_chart if shares else budget_chart)(found), encoding="utf-8")
     if as_json:
         print_json(budget_values(found))
         return

@@ -30,6 +30,9 @@ READ = (
 )
 """The assets whose rows say why a document is in a corpus or not."""
 
+BESIDE = "proxy_evaluation"
+"""What the report reads and the corpus is not made from: it may be of earlier shards."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -51,7 +54,7 @@ class Version:
 
 
 def walk(store: CorpusStore, manifest: Manifest) -> Version:
-    """All inputs of a dataset, and theirs.
+    """All inputs of a dataset, and theirs, but for the proof.
 
     Raises:
         CosmoError: one that a comparison reads is gone or damaged.
@@ -66,7 +69,7 @@ def walk(store: CorpusStore, manifest: Manifest) -> Version:
         refs[ref.asset, ref.bucket] = ref.version
         if (dataset := _opened(store, ref)) is not None:
             datasets[ref.asset].append(dataset)
-            todo += dataset.manifest.inputs
+            todo += [made_of for made_of in dataset.manifest.inputs if made_of.asset != BESIDE]
     return Version({asset: sorted(found, key=_bucket) for asset, found in datasets.items()}, refs)
 
 

@@ -44,7 +44,7 @@ FOLLOWING: Mapping[str, tuple[str, ...]] = {
     },
     "selection": ("deduplicated",),
     "mixture": ("deduplicated",),
-    "corpus_report": ("token_lineage",),
+    "corpus_report": ("token_lineage", "proxy_evaluation"),
 }
 """Assets that follow by themselves, and the inputs that they follow: cheap, on processors, and asking no model. Inputs
 whose change would redo every bucket are not among them (`benchmark_index`), nor are those that change before others
@@ -53,6 +53,8 @@ which belong to them have followed, nor signals by transformers, which may take 
 
 NOT_WITH: Mapping[str, str] = {"selection": "text_embeddings"}
 """What does not follow where it reads this: comparing all documents is not cheap, and embeddings do not follow."""
+MAY_BE_MISSING = "proxy_evaluation"
+"""What no follower waits for: somebody has to ask for it."""
 
 INSTEAD: Mapping[str, str] = {"mixture": "selection"}
 """What is followed instead, where a recipe has it: it stands between."""
@@ -66,12 +68,14 @@ def following(spec: dg.AssetSpec) -> dg.AssetSpec:
     read = {dep.asset_key.to_user_string() for dep in spec.deps}
     if inputs is None or NOT_WITH.get(name) in read:
         return spec
-    if between in read:
-        inputs = (str(between),)
+    inputs = (str(between),) if between in read else tuple(name for name in inputs if name in read)
+    missing = dg.AutomationCondition.any_deps_missing()
+    if MAY_BE_MISSING in read:
+        missing = missing.ignore(dg.AssetSelection.assets(MAY_BE_MISSING))
     changed = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     condition = (
         changed.allow(dg.AssetSelection.assets(*inputs)).since_last_handled()
-        & ~dg.AutomationCondition.any_deps_missing()
+        & ~missing
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
     )

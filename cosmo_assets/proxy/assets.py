@@ -5,15 +5,13 @@ Belongs here: their definitions and what they show. Does not belong here: traini
 
 import os
 import sys
-from typing import Any
 
 import dagster as dg
 
-from cosmo_assets.charts import ranges
 from cosmo_assets.lineage.assets import token_lineage
 from cosmo_assets.proxy import stage
 from cosmo_assets.proxy.checks import EVALUATION_CHECKS, RUNS_CHECKS
-from cosmo_assets.proxy.parts import CORPUS
+from cosmo_assets.proxy.show import differences_chart
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_assets.tokenization.assets import tokenized_shards
@@ -58,23 +56,6 @@ def proxy_evaluation(
     summary = manifest.summary
     scores = [{"measure": name, **summary["scores"][name]} for name in summary["measures"]]
     tables = {"scores": scores, "decisions": columns(summary["verdicts"], *VERDICT)}
-    return materialized(manifest, recipe, EVALUATION_CHECKS, Show({"arms": chart(summary)}, tables))
-
-
-def chart(summary: dict[str, Any]) -> str:
-    """The first measure of each arm, with the interval of its difference from the whole corpus."""
-    first = summary["measures"][0]
-    whole = summary["scores"][first][CORPUS]
-    rows = [
-        (
-            one["other"],
-            summary["scores"][first][one["other"]],
-            max(whole - one["high"], 0.0),
-            max(whole - one["low"], 0.0),
-            whole,
-        )
-        for one in summary["verdicts"]
-        if one["measure"] == first and one["arm"] == CORPUS
-    ]
-    names = ("this arm", "95 % interval of the difference", "the whole corpus")
-    return ranges(f"{first[0].upper()}{first[1:]}, by arm", rows, names)
+    first, lower = summary["measures"][0], store.create().open(stage.RUNS).manifest.summary["lower_is_better"]
+    chart = differences_chart(summary, first, lower_is_better=lower[first])
+    return materialized(manifest, recipe, EVALUATION_CHECKS, Show({"arms": chart}, tables))

@@ -1,16 +1,18 @@
-"""An ablation as tables for a terminal, as plain values, and as a report in Markdown.
+"""An ablation as tables for a terminal, as plain values, as a report in Markdown and as charts.
 
 Belongs here: what of it is shown, and how it is named. Does not belong here: options and exit codes
 (`cosmo_assets.cli`), the comparison (`ablation`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from cosmo_assets.charts import forest
 from cosmo_assets.proxy.ablation import Ablation, Measure, Verdict
+from cosmo_assets.proxy.parts import CORPUS
 
 SCORES = (
     "The mean of each arm over items (or documents) and seeds. Fewer bits per byte are better, so is more accuracy."
@@ -19,6 +21,7 @@ DECISIONS = (
     "Each arm against another: the difference of the means, within what 95 % of resamples lie, and whether the arm is "
     "better. Undecided: the interval holds 0; that is no proof that both are alike. Decide by the first measure."
 )
+_OTHER_WAY = {"better": "worse", "worse": "better", "undecided": "undecided"}
 _HEADERS = ("measure", "arm", "other", "arm - other", "95 % interval", "the arm is")
 
 
@@ -86,6 +89,35 @@ def report(ablation: Ablation, measures: Sequence[Measure], found: Sequence[Verd
             "",
             *_markdown(_HEADERS, [_cells(one) for one in found]),
         ]
+    )
+
+
+def from_corpus(summary: Mapping[str, Any], measure: str) -> list[dict[str, Any]]:
+    """What `proxy_evaluation` says of each arm compared with the whole corpus: arm, score, difference (of the arm from
+    the corpus), low, high, arm_is."""
+    scores = summary["scores"][measure]
+    return [
+        {
+            "arm": one["other"],
+            "score": scores[one["other"]],
+            "difference": 0.0 - one["difference"],
+            "low": 0.0 - one["high"],
+            "high": 0.0 - one["low"],
+            "arm_is": _OTHER_WAY[one["arm_is"]],
+        }
+        for one in summary["verdicts"]
+        if one["measure"] == measure and one["arm"] == CORPUS
+    ]
+
+
+def differences_chart(summary: Mapping[str, Any], measure: str, *, lower_is_better: bool) -> str:
+    """The difference of each arm from the whole corpus by a measure, with its interval."""
+    compared = from_corpus(summary, measure)
+    rows = [(row["arm"].partition(" ")[2], row["difference"], row["low"], row["high"]) for row in compared]
+    kind = compared[0]["arm"].partition(" ")[0]
+    less, more = ("better", "worse") if lower_is_better else ("worse", "better")
+    return forest(
+        f"{kind.capitalize()} …, minus the whole corpus: {measure}", rows, (f"that is {less}", f"that is {more}")
     )
 
 

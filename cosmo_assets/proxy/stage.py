@@ -16,13 +16,15 @@ import numpy as np
 import pyarrow as pa
 
 from cosmo_assets.proxy.ablation import Ablation, Measure, Verdict, verdicts
-from cosmo_assets.proxy.parts import arms_of, part_names, write_parts
+from cosmo_assets.proxy.filters import by_filters
+from cosmo_assets.proxy.parts import arms_of, by_facet, write_parts
 from cosmo_assets.proxy.rows import read_items
 from cosmo_assets.proxy.spec import RESULT
 from cosmo_assets.proxy.tokens import shards_of
 from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas.corpus import PROXY_EVALUATION, PROXY_RUNS
+from cosmo_assets.selection.signals import Signals
 from cosmo_assets.stage import Workspace
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import file_digest
@@ -42,21 +44,26 @@ def build_runs(workspace: Workspace, python: str) -> Manifest:
     Cost: the trainings, (1 + parts) x seeds; the tokens of the corpus, written once. Memory: of the tokens of a shard.
 
     Raises:
-        CosmoError: a file of the section is missing or wrong; the corpus has one part only; the interpreter lacks torch
-            or transformers; a training failed.
+        CosmoError: a file of the section is missing or wrong; the corpus has one part only; a filter drops all of it or
+            none; the interpreter lacks torch or transformers; a training failed.
     """
     store, section = workspace.store, section_of(workspace.recipe)
     shards, lineage = store.open("tokenized_shards"), store.open("token_lineage")
+    signals = Signals.open(store, workspace.recipe, section.families)
     asked = workspace.recipe.paths(section.items, field="proof.items")
     held_out = {name: _held_out(workspace.recipe, name, path) for name, path in section.held_out.items()}
 
     def produce(writer: DatasetWriter) -> None:
         folder = store.work(RUNS)
         shutil.rmtree(folder / "parts", ignore_errors=True)  # of a build that was killed
-        names = part_names(lineage.manifest.summary["by"][section.by], section.largest)
-        parts, spans = write_parts(folder / "parts", shards, lineage, section.by, names)
+        if section.by == "filters":
+            parting = by_filters(lineage, signals, section.filters)
+        else:
+            parting = by_facet(lineage, section.by, section.largest)
+        parts, spans = write_parts(folder / "parts", shards, lineage, parting)
+        arms = arms_of(parts, parting.held, section)
         items = [item for path in asked for item in read_items(path)]
-        ablation = Ablation.prepare(folder, arms_of(parts, section), items, held_out, section.proxy, section.seeds)
+        ablation = Ablation.prepare(folder, arms, items, held_out, section.proxy, section.seeds)
         ablation.train(python, lambda done, total: workspace.progress(done, total, "steps"))
         measures = ablation.measures()
         for measure in measures:
@@ -76,7 +83,7 @@ def build_runs(workspace: Workspace, python: str) -> Manifest:
         RUNS,
         produce,
         stage_version=STAGE_VERSION,
-        inputs=(shards.ref(), lineage.ref()),
+        inputs=(shards.ref(), lineage.ref(), *signals.inputs),
         params={
             **section.model_dump(mode="json", exclude={"items", "held_out"}),
             "items": [file_digest(path) for path in asked],

@@ -5,11 +5,12 @@ corpus (`stock`), tables and charts (`show`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import ceil, inf, isfinite
 
 from cosmo_assets.prompts.forecast import Speed
+from cosmo_assets.quantity.domains import Lack, Weight, lacks, tokens_of
 from cosmo_assets.quantity.filling import fill
 from cosmo_assets.quantity.laws import PRESETS
 from cosmo_assets.quantity.multiplicity import Multiplicity, multiplicity
@@ -35,6 +36,8 @@ class Budget:
     """The training with so many unique tokens."""
     speed: Speed | None
     price: float
+    weights: Mapping[str, Weight] = field(default_factory=dict)
+    """The best share of each domain; without any, `topics` says of what something is lacking."""
 
     @cached_property
     def new(self) -> Training:
@@ -77,6 +80,18 @@ class Budget:
     def topics(self) -> dict[str, int]:
         """The missing tokens by topic; empty where no topics are known."""
         return fill(self.stock.by_topic, self.stock.shares, self.missing) if self.stock.shares else {}
+
+    @cached_property
+    def lacks(self) -> dict[str, Lack]:
+        """What each domain lacks of its best share of enough unique tokens.
+
+        Raises:
+            CosmoError: they are neither all topics of the corpus nor all its sources.
+        """
+        if not self.weights:
+            return {}
+        there = tokens_of(self.weights, self.stock.by_topic, self.stock.by_source)
+        return lacks(self.weights, there, enough_unique(self.trained, self.share))
 
     @property
     def seen(self) -> Multiplicity | None:
@@ -145,6 +160,7 @@ def budget(
     share: float,
     speed: Speed | None,
     price: float,
+    weights: Mapping[str, Weight] | None = None,
 ) -> Budget:
     """The answer for a training (`training_of`) with these tokens.
 
@@ -158,7 +174,7 @@ def budget(
             remedy="say with --tokens-available how many unique tokens there are, give the sources of the recipe "
             "expected_seeds, or run `cosmo run`",
         )
-    return Budget(preset, share, stock, trained, speed, price)
+    return Budget(preset, share, stock, trained, speed, price, weights or {})
 
 
 def _above_zero(name: str, value: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from cosmo_assets.charts import curve, human
+from cosmo_assets.charts import curve, human, stacked
 from cosmo_assets.quantity.budget import Budget
 from cosmo_assets.quantity.laws import KAPLAN_GROWTH, PRESETS, kaplan_least_tokens, kaplan_loss
 from cosmo_assets.quantity.multiplicity import Multiplicity
@@ -37,7 +37,9 @@ def budget_tables(found: Budget) -> list[Table]:
     """The training with the tokens there are and with more, what is worth generating, of which topics, and documents
     that are seen too often."""
     parts = [_trainings(found), _generation(found)]
-    if found.topics:
+    if found.weights:
+        parts.append(_domains(found))
+    elif found.topics:
         parts.append(_topics(found))
     if found.seen:
         parts.append(_seen(found.seen))
@@ -68,6 +70,14 @@ def budget_values(found: Budget) -> dict[str, Any]:
             "speed": found.speed.source if found.speed else None,
         },
         "topics": shares,
+        "domains": {
+            name: {
+                **lack.weight.model_dump(),
+                "unique": lack.there,
+                "generate": {"value": lack.tokens, "low": lack.least, "high": lack.most},
+            }
+            for name, lack in found.lacks.items()
+        },
         "seen": {"mean": seen.mean, "most": seen.most, "above": seen.above, "harmful": seen.harmful} if seen else None,
         "kaplan2020": {
             "loss": kaplan_loss(found.now.parameters, found.now.effective),
@@ -94,6 +104,12 @@ def budget_chart(found: Budget) -> str:
     places = [exp(low + (high - low) * step / (POINTS - 1)) for step in range(POINTS)]
     points = [(place, found.trained(place).loss) for place in places]
     return curve(f"Predicted loss by unique tokens ({found.preset})", points, marks, unit="unique tokens")
+
+
+def domains_chart(found: Budget) -> str:
+    """What each domain has and lacks, as SVG."""
+    rows = [(name, {"there": lack.there, "to generate": lack.tokens}) for name, lack in found.lacks.items()]
+    return stacked("Unique tokens by domain", rows, unit="tokens")
 
 
 def _values(training: Training, found: Budget, *, unlimited: bool = False) -> dict[str, float]:
@@ -172,6 +188,23 @@ def _topics(found: Budget) -> Table:
         table.add_row(escape(topic), human(share, "%"), f"{there:,}", human(has, "%"), f"{tokens:,}")
     more = f"; {len(listed) - LISTED} topics more" if len(listed) > LISTED else ""
     table.title, table.caption = "of which topics", f"share: of the prompts, times the mixture's factor{more}"
+    return table
+
+
+def _domains(found: Budget) -> Table:
+    lacks = found.lacks
+    table = Table("domain", "best share", "unique tokens", "to generate", "by the share's interval")
+    for name, lack in [*lacks.items()][:LISTED]:
+        weight = lack.weight
+        share = f"{human(weight.value, '%')} ({human(weight.low, '%')} to {human(weight.high, '%')})"
+        table.add_row(escape(name), share, f"{lack.there:,}", f"{lack.tokens:,}", f"{lack.least:,} to {lack.most:,}")
+    more = f"; {len(lacks) - LISTED} domains more" if len(lacks) > LISTED else ""
+    table.title = "of which domains"
+    total = sum(lack.tokens for lack in lacks.values())
+    table.caption = (
+        f"{total:,} tokens in all, for each domain to have its best share of the unique tokens that are enough; what "
+        f"one has beyond that serves no other{more}"
+    )
     return table
 
 

@@ -31,6 +31,8 @@ class Stock:
     """What each of these topics should have: its share of the prompts, times the mixture's factor for it."""
     kept: float | None = None
     """The part of the generated tokens that was left after the last filter; None where nothing was filtered yet."""
+    by_source: Mapping[str, int] = field(default_factory=dict)
+    """Unique tokens of all documents; empty before there is a token index."""
 
     @property
     def corpus(self) -> int:
@@ -54,14 +56,17 @@ def stock(store: CorpusStore, recipe: Recipe) -> Stock | None:
 def _of_lineage(lineage: Dataset, store: CorpusStore, recipe: Recipe) -> Stock:
     spans = (
         pl.scan_parquet(lineage.paths())
-        .group_by("copy", pl.col("topic").fill_null(NO_TOPIC), pl.col("prompt_id").is_null().alias("real"))
+        .group_by("copy", pl.col("topic").fill_null(NO_TOPIC), "source", pl.col("prompt_id").is_null().alias("real"))
         .agg((pl.col("end") - pl.col("start")).sum().alias("tokens"))
         .collect()
     )
     at_least = dict(spans.group_by("copy").agg(pl.col("tokens").sum()).sort("copy").iter_rows())
     by_copies = {copy + 1: tokens - at_least.get(copy + 1, 0) for copy, tokens in at_least.items()}
-    generated = spans.filter((pl.col("copy") == 0) & ~pl.col("real")).sort("topic")
-    by_topic = dict(generated.select("topic", "tokens").iter_rows())
+    once = spans.filter(pl.col("copy") == 0)
+    by_topic, by_source = (
+        dict(found.group_by(facet).agg(pl.col("tokens").sum()).sort(facet).iter_rows())
+        for facet, found in (("topic", once.filter(~pl.col("real"))), ("source", once))
+    )
     prompts = pl.scan_parquet(store.open("prompt_table").paths()).group_by(pl.col("topic").fill_null(NO_TOPIC))
     asked = dict(prompts.len().collect().iter_rows())
     factor = recipe.mixture.factors.topic
@@ -69,7 +74,7 @@ def _of_lineage(lineage: Dataset, store: CorpusStore, recipe: Recipe) -> Stock:
     total = sum(wanted.values())
     shares = {topic: count / total for topic, count in wanted.items() if count}
     unique = sum(by_copies.values())
-    return Stock(unique, "the token index of the corpus", by_copies, by_topic, shares, _kept(store, recipe))
+    return Stock(unique, "the token index of the corpus", by_copies, by_topic, shares, _kept(store, recipe), by_source)
 
 
 def _kept(store: CorpusStore, recipe: Recipe) -> float | None:

@@ -92,12 +92,11 @@ class Recipe(Section):
                     raise ValueError(f"prompts.mixes.{name}: {source} is no source of kind {mix.kind}")
         if "neural" in self.signals and self.neural is None:
             raise ValueError("neural: signals name this family; say by which models: neural: {models: [FOLDER]}")
-        read = self.selection.families if self.selection else ()
-        if missing_signals := [family for family in read if family not in ("quality", *self.signals)]:
-            raise ValueError(f"signals: selection reads those of {missing_signals[0]}; name it here")
-        swept = self.sweep.families if self.sweep else ()
-        if missing_signals := [family for family in swept if family not in ("quality", *self.signals)]:
-            raise ValueError(f"signals: sweep reads those of {missing_signals[0]}; name it here")
+        for reader in ("selection", "sweep", "proof"):
+            section = getattr(self, reader)
+            read = section.families if section else ()
+            if missing_signals := [family for family in read if family not in ("quality", *self.signals)]:
+                raise ValueError(f"signals: {reader} reads those of {missing_signals[0]}; name it here")
         met: dict[tuple[str, str], str] = {}
         for name, mix in self.prompts.mixes.items():
             of_kind = [source.name for source in self.sources if source.kind == mix.kind]

@@ -56,6 +56,13 @@ class SignalBound(Section):
             raise ValueError(f"{self.signal}: low {self.low:g} is above high {self.high:g}")
         return self
 
+    @property
+    def outside(self) -> str:
+        """What the signal of a text is that does not stay, in words."""
+        below = [f"below {self.low:g}"] if self.low is not None else []
+        above = [f"above {self.high:g}"] if self.high is not None else []
+        return f"{self.signal} {' or '.join([*below, *above])}"
+
 
 class KeepRanks(Section):
     """Texts whose rank by a signal lies between two shares of all: the best tenth from .9 to 1, the middle half from

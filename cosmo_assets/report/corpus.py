@@ -48,6 +48,10 @@ OPTIONAL: Mapping[str, Callable[[Recipe], object]] = {
 }
 """Those that it reads as well where the recipe has a section for them."""
 
+WHERE_BUILT: Mapping[str, Callable[[Recipe], object]] = {"proxy_evaluation": lambda recipe: recipe.proof}
+"""Those that it reads as well where the recipe has a section for them and somebody has built them: its next build has
+them as inputs, and one before they are built is what it would be without the section."""
+
 BUCKETED = ("generations", "generation_quality", "decontaminated", "text_signatures", "deduplicated")
 """The assets that the report reads: those with one dataset, and those with one per bucket."""
 
@@ -191,6 +195,8 @@ def read_corpus(workspace: Workspace) -> Corpus:
     buckets = [bucket_name(index) for index in range(workspace.recipe.buckets)]
     names = (*WHOLE, *(OF_REAL if has_real(workspace.recipe) else ()), *optional(workspace.recipe))
     whole = {asset: {ALL: store.open(asset)} for asset in names}
+    asked = [name for name, section in WHERE_BUILT.items() if section(workspace.recipe) is not None]
+    whole |= {asset: {ALL: found} for asset in asked if (found := store.current(asset)) is not None}
     by_bucket = (*BUCKETED, *(SIGNAL_ASSETS[family] for family in workspace.recipe.signals))
     bucketed = {asset: {bucket: store.open(asset, bucket) for bucket in buckets} for asset in by_bucket}
     return Corpus(workspace, whole | bucketed)

@@ -1,4 +1,4 @@
-"""The parts of the report that only some corpora have: signals, the selection, what filtering costs, diversity.
+"""The parts of the report that only some corpora have: signals, the selection, what filtering costs, diversity, proof.
 
 Belongs here: their tables and charts, and the sentence above them, where the recipe asks for what they show. Does not
 belong here: the parts of every corpus (`figures`, `examples`), reading (`corpus`), HTML (`html`).
@@ -9,7 +9,9 @@ from typing import Any
 
 from cosmo_assets.diversity import stage as diversity_stage
 from cosmo_assets.ids import bucket_name
+from cosmo_assets.proxy.stage import EVALUATION
 from cosmo_assets.recipe.selection import SIGNAL_ASSETS
+from cosmo_assets.report import proof
 from cosmo_assets.report.corpus import Corpus, Section
 from cosmo_assets.report.html import Share, Table
 from cosmo_assets.selection import costs
@@ -22,7 +24,8 @@ def parts(corpus: Corpus, *, compared: bool) -> list[Section]:
     is said of the accepted version: which one that is, is no part of the versions that the report reads."""
     families = [_signals(corpus, family) for family in corpus.workspace.recipe.signals]
     found = [part(corpus) for asset, part in PARTS.items() if asset in corpus.datasets]
-    return [*families, *found, *([_diversity(corpus, compared)] if diversity_stage.ASSET in corpus.datasets else [])]
+    found += [_diversity(corpus, compared)] if diversity_stage.ASSET in corpus.datasets else []
+    return [*families, *found, *([proof.part(corpus)] if EVALUATION in corpus.datasets else [])]
 
 
 def _signals(corpus: Corpus, family: str) -> Section:

@@ -17,8 +17,9 @@ from cosmo_assets.diversity.vectors import vectors_of
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import ELIGIBLE, REAL, has_real
 from cosmo_assets.recipe.recipe import Recipe
-from cosmo_assets.recipe.selection import REAL_SIGNALS, SIGNAL_ASSETS, Keep, Selection
+from cosmo_assets.recipe.selection import Keep, Selection
 from cosmo_assets.schemas.signals import SELECTION
+from cosmo_assets.selection.signals import Signals
 from cosmo_assets.selection.thinning import STAYS, reasons_of, thinned
 from cosmo_assets.selection.verdicts import Limit, first_broken, limits_of
 from cosmo_assets.stage import Workspace
@@ -76,12 +77,12 @@ def chart(manifest: Manifest) -> str:
 
 @dataclass(frozen=True)
 class Read:
-    """The datasets that are read, by bucket: verdicts of deduplication, tokens, by family the signals, and embeddings
-    where they are wanted. Real documents stand in `REAL`, with the signals that there are of them, and no embedding."""
+    """The datasets that are read, by bucket: verdicts of deduplication, tokens, the signals, and embeddings where they
+    are wanted. Real documents stand in `REAL`; of them there are no embeddings."""
 
     verdicts: Mapping[str, Dataset]
     generations: Mapping[str, Dataset]
-    signals: Mapping[str, Mapping[str, Dataset]]
+    signals: Signals
     embeddings: Mapping[str, Dataset]
     real: Dataset | None = None
 
@@ -90,20 +91,15 @@ class Read:
         def of(asset: str) -> dict[str, Dataset]:
             return {name: store.open(asset, name) for name in map(bucket_name, range(recipe.buckets))}
 
-        signals = {family: of(SIGNAL_ASSETS[family]) for family in families}
+        real = store.open(ELIGIBLE) if has_real(recipe) else None
         vectors = of("text_embeddings") if embeddings else {}
-        if not has_real(recipe):
-            return cls(of("deduplicated"), of("generations"), signals, vectors)
-        for family in families:
-            if family in REAL_SIGNALS:
-                signals[family][REAL] = store.open(REAL_SIGNALS[family])
-        return cls(of("deduplicated"), of("generations"), signals, vectors, store.open(ELIGIBLE))
+        return cls(of("deduplicated"), of("generations"), Signals.open(store, recipe, families), vectors, real)
 
     @property
     def inputs(self) -> tuple[InputRef, ...]:
-        groups = (self.verdicts, self.generations, *self.signals.values())
-        also = (*([self.real] if self.real else []), *self.embeddings.values())
-        return (*(dataset.ref() for group in groups for dataset in group.values()), *(one.ref() for one in also))
+        before = (*self.verdicts.values(), *self.generations.values())
+        after = (*([self.real] if self.real else []), *self.embeddings.values())
+        return (*(one.ref() for one in before), *self.signals.inputs, *(one.ref() for one in after))
 
     @property
     def buckets(self) -> list[str]:
@@ -120,22 +116,7 @@ class Read:
         Raises:
             CosmoError: some have no signals: they are of other generations.
         """
-        found, wanted = self._left(bucket), [signal.split(".") for signal in dict.fromkeys(signals)]
-        for family, datasets in self.signals.items():
-            columns = [column for owner, column in wanted if owner == family]
-            if bucket not in datasets:
-                none = (pl.lit(None, pl.Float64).alias(f"{family}.{column}") for column in columns)
-                found = found.with_columns(none)
-                continue
-            figures = _frame(datasets[bucket], ["doc_id", *columns])
-            if lost := found.join(figures, on="doc_id", how="anti").height:
-                raise CosmoError(
-                    f"{lost} documents of bucket {bucket} have no row in {SIGNAL_ASSETS[family]}",
-                    remedy="it is of other generations: run `cosmo run` to the end",
-                )
-            named = figures.rename({column: f"{family}.{column}" for column in columns})
-            found = found.join(named, on="doc_id", how="left", maintain_order="left")
-        return found
+        return self.signals.of(self._left(bucket), bucket, signals)
 
     def _left(self, bucket: str) -> pl.DataFrame:
         """The documents of a bucket that may be selected: doc_id, tokens."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cosmo_assets.recipe.selection import Selection
+from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_assets.signals.rule_sets import RULE_SETS
 
 
@@ -40,8 +40,12 @@ def limits_of(selection: Selection) -> tuple[Limit, ...]:
         for name in selection.sets
         for bound in RULE_SETS[name]
     ]
-    own = [Limit(bound.signal, bound.signal, bound.low, bound.high) for bound in selection.bounds]
-    return (*published, *own)
+    return (*published, *map(limit_of, selection.bounds))
+
+
+def limit_of(bound: SignalBound) -> Limit:
+    """A bound of the recipe as a limit."""
+    return Limit(bound.signal, bound.signal, bound.low, bound.high)
 
 
 def first_broken(limits: Sequence[Limit]) -> pl.Expr:

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 from cosmo_assets.automation import QUIET
 from cosmo_assets.build import ON_REQUEST, assets_of, build_defs, name_of
 from cosmo_assets.operations.automation import EXPECTED_TAG, FOLLOWING, NEXT_BUCKET, NIGHT_TAG
+from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_assets.recipe.selection import Selection, SignalBound
 from cosmo_resources.deployments import deployment, settings
@@ -230,9 +231,9 @@ class Reports:
         tags = {"dagster/data_version": version}
         self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=bucket, tags=tags))
 
-    def everything(self, buckets: int) -> None:
+    def everything(self, buckets: int, *, but: Sequence[str] = ()) -> None:
         graph = self.definitions.resolve_asset_graph()
-        for key in graph.materializable_asset_keys:
+        for key in graph.materializable_asset_keys - {dg.AssetKey(name) for name in but}:
             partitioned = graph.get(key).partitions_def is not None
             for index in range(buckets) if partitioned else (None,):
                 self.report(key.to_user_string(), None if index is None else f"b{index:03d}")
@@ -280,6 +281,21 @@ def test_a_selection_stands_between_deduplication_and_mixture() -> None:
     assert reports.evaluate() == {("selection", None)}
     reports.report("selection", None, "2")
     assert reports.evaluate() == {("mixture", None)}
+
+
+def test_the_report_follows_a_proof_and_does_not_wait_for_one() -> None:
+    """Nobody has built the proof: the report follows the token index all the same."""
+    proven = load_recipe("demo").model_copy(update={"proof": Proof(items="items.jsonl")})
+    reports = Reports(1, proven)
+    reports.everything(1, but=("proxy_runs", "proxy_evaluation"))
+    assert reports.evaluate() == set()
+    reports.report("token_lineage", None, "2")
+    assert reports.evaluate() == {("corpus_report", None)}
+    reports.report("corpus_report", None, "2")
+    reports.report("proxy_runs", None, "1")
+    assert reports.evaluate() == set()
+    reports.report("proxy_evaluation", None, "1")
+    assert reports.evaluate() == {("corpus_report", None)}
 
 
 def test_an_evaluation_of_256_buckets_is_fast() -> None:

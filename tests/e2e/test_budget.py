@@ -36,11 +36,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
         yield corpus
 
 
+WEIGHTS = {"Hills": 0.7, "Towns": 0.3}
+
+
 @pytest.fixture
 def corpus(built: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     for name, value in built.environment("http://localhost:1/v1").items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
+    rows = {name: {"value": share, "low": share / 2, "high": share} for name, share in WEIGHTS.items()}
+    Path("weights.json").write_text(json.dumps({"weights": rows}), encoding="utf-8")
     return built
 
 
@@ -63,24 +68,29 @@ def there(corpus: Corpus) -> Stock:
 def test_the_tokens_are_those_of_the_token_index(corpus: Corpus) -> None:
     sizes: dict[str, list[int]] = defaultdict(list)
     topics: dict[str, str] = {}
+    sources: dict[str, str] = {}
     real = set()
     for span in corpus.store.open("token_lineage").table().to_pylist():
         sizes[span["doc_id"]].append(span["end"] - span["start"])
         topics[span["doc_id"]] = span["topic"] or NO_TOPIC
+        sources[span["doc_id"]] = span["source"]
         if span["prompt_id"] is None:
             real.add(span["doc_id"])
     assert real
     copies: Counter[int] = Counter()
     by_topic: Counter[str] = Counter()
+    by_source: Counter[str] = Counter()
     for document, lengths in sizes.items():
         assert len(set(lengths)) == 1
         copies[len(lengths)] += lengths[0]
+        by_source[sources[document]] += lengths[0]
         if document not in real:
             by_topic[topics[document]] += lengths[0]
     found = there(corpus)
     assert {2, 3} <= set(copies)
     assert {times: tokens for times, tokens in found.by_copies.items() if tokens} == copies
     assert found.by_topic == by_topic
+    assert found.by_source == by_source
     assert found.unique == sum(copies.values())
     assert found.corpus == corpus.store.open("token_lineage").manifest.summary["tokens"]
 
@@ -137,6 +147,28 @@ def test_before_there_is_a_token_index_the_mixture_counts(corpus: Corpus, monkey
     assert found.kept == there(corpus).kept
 
 
+def test_what_proxies_learnt_says_of_which_topics(corpus: Corpus) -> None:
+    found = answer("--tokens", "1e6", "--weights", "weights.json")
+    unique = there(corpus).by_topic
+    assert {name: of["unique"] for name, of in found["domains"].items()} == {name: unique[name] for name in WEIGHTS}
+    enough = found["enough"]["unique"]
+    assert enough > sum(unique.values())
+    for name, share in WEIGHTS.items():
+        wanted = found["domains"][name]["generate"]
+        assert wanted["value"] == wanted["high"] == pytest.approx(max(0, share * enough - unique[name]), abs=1)
+        assert wanted["low"] == pytest.approx(max(0, share / 2 * enough - unique[name]), abs=1)
+    shown = " ".join(cosmo("budget", "--tokens", "1e6", "--weights", "weights.json").split())
+    assert "of which domains" in shown
+    assert "of which topics" not in shown
+    cosmo("budget", "--tokens", "1e6", "--weights", "weights.json", "--chart", "domains.svg")
+    assert "Unique tokens by domain" in Path("domains.svg").read_text(encoding="utf-8")
+    refused = CliRunner().invoke(
+        main, ["budget", "--tokens", "1e6", "--tokens-available", "1e5", "--weights", "weights.json"]
+    )
+    assert refused.exit_code
+    assert "'Hills' is not among the domains of the corpus: none known" in " ".join(refused.output.split())
+
+
 COMMANDS = [
     line for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) for line in block.splitlines()
 ]
@@ -153,7 +185,7 @@ def test_a_command_of_the_page_does_what_it_says(corpus: Corpus, tmp_path: Path,
 
 
 def test_the_page_has_commands_and_the_constants_that_are_used() -> None:
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
     rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", PAGE, re.MULTILINE)
     assert [name for name, _ in rows] == list(PRESETS)
     for name, cells in rows:

@@ -1,6 +1,8 @@
 """The proof of a corpus as assets: its parts, arms that differ, builds that are killed, and real trainings."""
 
+import html
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +13,13 @@ import numpy as np
 import pytest
 
 from cosmo_assets.build import build_defs, on_request_of, steps_of
+from cosmo_assets.comparison.versions import walk
 from cosmo_assets.proxy import stage
 from cosmo_assets.proxy.ablation import verdicts
 from cosmo_assets.proxy.checks import EVALUATION_CHECKS, RUNS_CHECKS
-from cosmo_assets.proxy.parts import CORPUS, REST, arms_of, part_names, write_parts
+from cosmo_assets.proxy.parts import CORPUS, REST, arms_of, by_facet, part_names, write_parts
+from cosmo_assets.report.html import figure
+from cosmo_assets.report.report import PAGE
 from cosmo_assets.stage import Workspace
 from cosmo_assets.tokenization.shards import map_shard
 from cosmo_resources.deployments import deployment
@@ -58,13 +63,15 @@ def documents(path: Path) -> list[tuple[int, ...]]:
     return [tuple(map_shard(path)[first:last].tolist()) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-@pytest.mark.parametrize("names", [["lesson", "story"], ["story"]], ids=["all parts", "one part and the rest"])
+@pytest.mark.parametrize("names", [["story", "lesson"], ["story"]], ids=["all parts", "one part and the rest"])
 def test_a_part_has_the_documents_of_its_template_and_no_other(
     built: tuple[Corpus, ReplayServer], names: list[str], tmp_path: Path
 ) -> None:
     store = built[0].store
     shards, lineage = store.open("tokenized_shards"), store.open("token_lineage")
-    parts, spans = write_parts(tmp_path / "parts", shards, lineage, "template", names)
+    parting = by_facet(lineage, "template", len(names))
+    assert parting.names == names, "the larger one first"
+    parts, spans = write_parts(tmp_path / "parts", shards, lineage, parting)
     rows = lineage.table().to_pylist()
     assert spans == len(rows) > 40
     assert len(list(shards.folder.glob("*.ds"))) > 1, "several shards"
@@ -79,15 +86,16 @@ def test_a_part_has_the_documents_of_its_template_and_no_other(
 def test_an_arm_is_the_corpus_without_a_part_or_a_part_alone(built: tuple[Corpus, ReplayServer]) -> None:
     parts = {name: Path(name) for name in ("a", "b", REST)}
     without = stage.section_of(asked(built[0]).recipe)
-    assert arms_of(parts, without) == {
+    held = {"a": {"a"}, "b": {"b"}}
+    assert arms_of(parts, held, without) == {
         CORPUS: [Path("a"), Path("b"), Path(REST)],
         "without a": [Path("b"), Path(REST)],
         "without b": [Path("a"), Path(REST)],
     }
     only = without.model_copy(update={"arms": "only"})
-    assert arms_of(parts, only) == {CORPUS: [*parts.values()], "only a": [Path("a")], "only b": [Path("b")]}
+    assert arms_of(parts, held, only) == {CORPUS: [*parts.values()], "only a": [Path("a")], "only b": [Path("b")]}
     with pytest.raises(CosmoError, match="same template, a"):
-        arms_of({"a": Path("a")}, without)
+        arms_of({"a": Path("a")}, {"a": {"a"}}, without)
 
 
 def test_a_build_that_was_cut_short_goes_on_and_the_arms_are_compared(
@@ -167,6 +175,67 @@ def test_without_torch_the_error_says_which_interpreter_to_name(
     with pytest.raises(CosmoError, match="cannot be started") as error:
         stage.build_runs(workspace, str(missing))
     assert "COSMO_PROXY_PYTHON" in str(error.value)
+
+
+def test_the_report_shows_a_proof_once_somebody_has_built_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then it is the report of a recipe without the section; after it the next build has it, and builds nothing
+    else. When the corpus is another one, the report says that the proof is not of it; and a comparison of versions is
+    not misled by what the proof was made of."""
+
+    def versions() -> dict[str, str]:
+        return corpus.versions_of_everything()
+
+    def page() -> str:
+        return (corpus.store.open("corpus_report").folder / PAGE).read_text(encoding="utf-8")
+
+    monkeypatch.setenv("COSMO_PROXY_PYTHON", str(untrained(tmp_path)))
+    corpus = Corpus(tmp_path / "corpus", shard_rows=64).write(seeds(24))
+    (corpus.folder / "items.jsonl").write_text("\n".join(map(json.dumps, ITEMS)), encoding="utf-8")
+    with replaying() as server:
+        corpus.build(server.url)
+        plain, first = versions(), page()
+        asked(corpus, held_out={}).build(server.url)
+        assert versions() == plain, "to the byte"
+        assert page() == first
+        corpus.build(server.url, ["proxy_runs", "proxy_evaluation"])
+        assert versions()["corpus_report/all"] == plain["corpus_report/all"]
+        corpus.build(server.url)
+        proven = versions()
+        changed = {name for name in proven if proven[name] != plain.get(name)}
+        assert changed == {"proxy_runs/all", "proxy_evaluation/all", "corpus_report/all"}
+        corpus.build(server.url)
+        assert versions() == proven, "a second time there is nothing to do"
+
+        report, evaluation = corpus.store.open("corpus_report"), corpus.store.open("proxy_evaluation")
+        assert evaluation.ref() in report.manifest.inputs
+        sections = [re.findall(r'<h2 id="([^"]+)">', text) for text in (first, page())]
+        at = sections[0].index("mixture")
+        assert sections[1] == [*sections[0][:at], "proof", *sections[0][at:]]
+        shown = page().split('<h2 id="proof">')[1].split("<h2")[0]
+        assert shown.count("<svg") == 3, "a chart for each measure"
+        rows = [
+            [html.unescape(cell) for cell in re.findall(r"<td[^>]*>([^<]*)", row)] for row in shown.split("<tr>")[2:]
+        ]
+        scores = evaluation.manifest.summary["scores"]["answers: bits per byte"]
+        assert rows[0][:3] == ["answers: bits per byte", "the whole corpus", figure(scores[CORPUS])]
+        (one,) = (row for row in evaluation.table().to_pylist()[:3] if row["other"] == "without story")
+        assert (one["arm"], one["arm_is"]) == (CORPUS, "better")
+        assert rows[2 if rows[2][1] == "without story" else 1] == [
+            "answers: bits per byte", "without story", figure(scores["without story"]), figure(-one["difference"]),
+            figure(-one["high"]), figure(-one["low"]), "worse",
+        ]  # fmt: skip
+        figures = {(row["section"], row["name"]): row["value"] for row in report.table().to_pylist()}
+        assert figures["proof", "answers: bits per byte.corpus"] == scores[CORPUS]
+        shards = corpus.store.open("tokenized_shards").manifest.version
+        assert f"Of version {shards[:12]} of the shards." in shown
+        assert 'class="warn"' not in page()
+
+        corpus.write(seeds(30)).build(server.url)
+    other = corpus.store.open("tokenized_shards").manifest.version
+    assert other != shards
+    warned = page().split('<h2 id="proof">')[1].split("<h2")[0]
+    assert f"of version {shards[:12]} of the shards, not of the current one, {other[:12]}" in warned
+    assert walk(corpus.store, corpus.store.open("corpus_report").manifest).shards.manifest.version == other
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from cosmo_assets.composition.optimum import BEST, DRAWS
 from cosmo_assets.composition.runs import read_runs
 from cosmo_assets.composition.trees import LEAST_RUNS
 from cosmo_assets.composition.validation import FOLDS, REPEATS
+from cosmo_assets.quantity.domains import read_weights
 from tests.corpora import ROOT
 
 PAGE = (ROOT / "docs" / "composition.md").read_text(encoding="utf-8")
@@ -55,6 +56,8 @@ def test_a_command_of_the_page_does_what_it_says(folder: Path, line: str) -> Non
         values = json.loads(found.output)
         weights = {domain: of["value"] for domain, of in values["weights"].items()}
         assert set(values["laws"]) == {"news", "code"}
+        (folder / "answer.json").write_text(found.output, encoding="utf-8")
+        assert {name: of.value for name, of in read_weights(folder / "answer.json").items()} == weights, "for a budget"
     else:
         fragment = found.output[found.output.index("mixture:") :]
         weights = {name: of["weight"] for name, of in yaml.safe_load(fragment)["mixture"]["components"].items()}

@@ -12,6 +12,7 @@ from cosmo_assets.charts import (
     bars,
     curve,
     fits_metadata,
+    forest,
     funnel,
     histogram,
     histograms,
@@ -33,6 +34,7 @@ CHARTS: dict[str, Draw] = {
     "histogram": lambda title, label: histogram(title, [(0, 3), (25, 0), (100, 7)], unit=label),
     "histograms": lambda title, label: histograms(title, [(label, [(0, 3), (0.25, 0), (0.5, 7)]), ("b", [])]),
     "ranges": lambda title, label: ranges(title, [(label, 0.5, 0.3, 0.9, 0.4)], (label, "interval", "mark"), unit="%"),
+    "forest": lambda title, label: forest(title, [(label, 0.5, -0.3, 0.9), ("b", -1, -2, -0.5)], (label, "more")),
     "stacked": lambda title, label: stacked(title, [(label, {"kept": 10, label: 3}), ("next", {})]),
     "curve": lambda title, label: curve(title, [(1e3, 3.5), (2e6, 2.25)], [(label, 1e4, 3)], unit=label),
     "multiples": lambda title, label: multiples(title, [label], [(label, [{label: [(0.1, 2), (1, 5)], "b": []}])]),
@@ -69,6 +71,7 @@ def test_a_chart_is_well_formed_accessible_and_the_same_again(name: str) -> None
         histogram("t", []),
         histograms("t", []),
         ranges("t", [], ("a", "b", "c")),
+        forest("t", [], ("a", "b")),
         stacked("t", []),
         curve("t", [], []),
         atlas("t", [], []),
@@ -89,6 +92,21 @@ def test_an_interval_and_a_mark_stand_where_their_values_are() -> None:
     (line, *_) = etree.fromstring(svg.encode()).iter(f"{SVG}path")
     start, end = map(float, re.findall(r"^M([\d.]+) [\d.]+H([\d.]+)", line.get("d"))[0])
     assert (start, end) == pytest.approx((left + half / 2, left + 2 * half), abs=0.2)
+
+
+def test_a_difference_stands_beside_the_line_at_zero() -> None:
+    svg = forest("t", [("a", -0.5, -1.0, 0.25), ("b", 0.75, 0.5, 1.0)], ("less", "more"))
+    assert {"-0.5 (-1 to +0.25)", "+0.75 (+0.5 to +1)", "← less", "more →"} <= set(texts(svg))
+    root = etree.fromstring(svg.encode())
+    line = float(re.findall(r"^M([\d.]+)", next(root.iter(f"{SVG}path")).get("d"))[0])
+    marks = [rect for rect in root.iter(f"{SVG}rect") if len(rect)]
+    spans = [(float(rect.get("x")), float(rect.get("x")) + float(rect.get("width"))) for rect in marks]
+    one = (spans[2][1] - line) / 1.0
+    assert spans[0] == pytest.approx((line - one, line + 0.25 * one), abs=0.2)
+    assert sum(spans[1]) / 2 == pytest.approx(line - 0.5 * one, abs=0.2)
+    assert spans[2] == pytest.approx((line + 0.5 * one, line + one), abs=0.2)
+    assert sum(spans[3]) / 2 == pytest.approx(line + 0.75 * one, abs=0.2)
+    assert [mark.get("fill") == "#BBBBBB" for mark in marks] == [True, True, False, False], "the first holds 0"
 
 
 @pytest.mark.parametrize(
