@@ -57,15 +57,15 @@ def budget(
     long as there is none, those that `cosmo plan --mixture` expects. Figures are extrapolations by published laws.
     """
     from cosmo_assets.cli.plan_tables import expected_supplies
+    from cosmo_assets.composition.answer import read_answer
     from cosmo_assets.prompts.forecast import measured, speed
     from cosmo_assets.quantity.budget import budget as answer
     from cosmo_assets.quantity.budget import said, training_of
-    from cosmo_assets.quantity.domains import read_weights
     from cosmo_assets.quantity.show import budget_chart, budget_tables, budget_values, domains_chart, law_line
     from cosmo_assets.quantity.stock import Stock, stock
 
     trained = training_of(preset, asked)
-    shares = read_weights(weights) if weights else None
+    shares = read_answer(weights).weights if weights else None
     if chart is not None and not chart.absolute().parent.is_dir():
         raise CosmoError(f"--chart: there is no folder {chart.parent}", remedy="make it, or name another file")
     _, recipe, store = open_corpus()

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import ceil, inf, isfinite
 
+from cosmo_assets.composition.answer import Weight
 from cosmo_assets.prompts.forecast import Speed
-from cosmo_assets.quantity.domains import Lack, Weight, lacks, tokens_of
+from cosmo_assets.quantity.domains import Lack, lacks, tokens_of
 from cosmo_assets.quantity.filling import fill
 from cosmo_assets.quantity.laws import PRESETS
 from cosmo_assets.quantity.multiplicity import Multiplicity, multiplicity

@@ -1,39 +1,15 @@
 """What a corpus lacks of each domain, where trainings of small models say in which shares its domains are best.
 
-Belongs here: the file of these shares, the arithmetic. Does not belong here: how shares are found
-(`cosmo_assets.composition`), how many tokens are enough in all (`repetition`).
+Belongs here: the arithmetic. Does not belong here: the shares and their file (`cosmo_assets.composition`), how many
+tokens are enough in all (`repetition`).
 """
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
-from typing import Annotated
 
-import pydantic
-
+from cosmo_assets.composition.answer import Weight
 from cosmo_resources.errors import CosmoError
-
-SUM_OFF = 0.001
-"""By so much the shares may miss 1: they may be rounded."""
-AGAIN = "write it again: cosmo weights RUNS --json > FILE"
-
-Share = Annotated[float, pydantic.Field(ge=0, le=1 + SUM_OFF)]
-
-
-class Weight(pydantic.BaseModel):
-    """The best share of a domain in a training, with its 95 % interval."""
-
-    model_config = pydantic.ConfigDict(extra="ignore", frozen=True)
-
-    value: Share
-    low: Share
-    high: Share
-
-
-class _Answer(pydantic.BaseModel):
-    weights: dict[str, Weight] = pydantic.Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -46,26 +22,6 @@ class Lack:
     tokens: int
     least: int
     most: int
-
-
-def read_weights(path: Path) -> dict[str, Weight]:
-    """The best share of each domain, as `cosmo weights --json` writes them.
-
-    Raises:
-        CosmoError: the file cannot be read, a field is missing or wrong, or the shares do not sum to 1.
-    """
-    try:
-        found = _Answer.model_validate(json.loads(path.read_text(encoding="utf-8"))).weights
-    except OSError as error:
-        raise CosmoError(f"{path} cannot be read: {error}", remedy=AGAIN) from error
-    except pydantic.ValidationError as error:
-        wrong = error.errors()[0]
-        raise CosmoError(f"{path}, {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", remedy=AGAIN) from error
-    except ValueError as error:
-        raise CosmoError(f"{path}: no JSON ({error})", remedy=AGAIN) from error
-    if abs((total := sum(weight.value for weight in found.values())) - 1) > SUM_OFF:
-        raise CosmoError(f"{path}: the weights sum to {total:g}, not to 1", remedy=AGAIN)
-    return found
 
 
 def tokens_of(domains: Collection[str], *facets: Mapping[str, int]) -> dict[str, int]:

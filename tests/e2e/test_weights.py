@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 from cosmo_assets.cli.main import main
 from cosmo_assets.composition.advice import COVERED, ENOUGH_RUNS, REFITS
+from cosmo_assets.composition.answer import read_answer
 from cosmo_assets.composition.optimum import BEST, DRAWS
 from cosmo_assets.composition.runs import read_runs
 from cosmo_assets.composition.trees import LEAST_RUNS
 from cosmo_assets.composition.validation import FOLDS, REPEATS
-from cosmo_assets.quantity.domains import read_weights
 from tests.corpora import ROOT
 
 PAGE = (ROOT / "docs" / "composition.md").read_text(encoding="utf-8")
@@ -57,7 +57,9 @@ def test_a_command_of_the_page_does_what_it_says(folder: Path, line: str) -> Non
         weights = {domain: of["value"] for domain, of in values["weights"].items()}
         assert set(values["laws"]) == {"news", "code"}
         (folder / "answer.json").write_text(found.output, encoding="utf-8")
-        assert {name: of.value for name, of in read_weights(folder / "answer.json").items()} == weights, "for a budget"
+        assert {name: of.value for name, of in read_answer(folder / "answer.json").weights.items()} == weights, (
+            "for a budget"
+        )
     else:
         fragment = found.output[found.output.index("mixture:") :]
         weights = {name: of["weight"] for name, of in yaml.safe_load(fragment)["mixture"]["components"].items()}

@@ -1,4 +1,4 @@
-"""The mixture beside the weights of least predicted loss: shares, what is near, files that are none."""
+"""The mixture beside the weights of least predicted loss: shares, what is near, which file."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cosmo_assets.composition.answer import Answer, read_answer
+from cosmo_assets.composition.answer import Answer
 from cosmo_assets.mixture.checks import CHECKS
 from cosmo_assets.mixture.nearness import TOLERANCE, Beside, beside, charts, optimum_of
 from cosmo_resources.errors import CosmoError
@@ -80,39 +80,6 @@ def test_the_charts_have_all_three_mixtures_and_the_intervals() -> None:
         assert said in bars
     assert "books: 70% (60% to 80%)" in intervals
     assert "corpus: 75%" in intervals
-
-
-WRONG = {
-    "no JSON": ("{", "no JSON"),
-    "a list": ("[]", "the file"),
-    "another file": ('{"a": 1}', "method: Field required"),
-    "no weights": ('{"method": null, "weights": null}', "said nothing about weights"),
-    "empty": ('{"method": "law", "weights": {}}', "weights: "),
-    "no interval": ('{"method": "law", "weights": {"web": {"value": 1}}}', "weights.web.low: Field required"),
-    "no share": (
-        '{"method": "law", "weights": {"web": {"value": 1.5, "low": 0, "high": 1}}}',
-        "weights.web.value: Input should be less than or equal to 1",
-    ),
-    "an interval upside down": (
-        '{"method": "law", "weights": {"web": {"value": 1, "low": 1, "high": 0.5}}}',
-        "weights.web: Value error, low 1 is above high 0.5",
-    ),
-    "a half": (
-        '{"method": "law", "weights": {"web": {"value": 0.5, "low": 0, "high": 1}}}',
-        "weights: Value error, the values sum to 0.5, not to 1",
-    ),
-}
-
-
-@pytest.mark.parametrize(("text", "said"), WRONG.values(), ids=list(WRONG))
-def test_a_file_that_is_no_answer_is_named_with_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "weights.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(CosmoError) as caught:
-        read_answer(path)
-    assert str(path) in str(caught.value)
-    assert said in str(caught.value)
-    assert ("composition.md" if said.startswith("said") else "cosmo weights") in caught.value.remedy
 
 
 def test_a_file_that_is_not_there_or_several_are_an_error_that_names_the_field(tmp_path: Path) -> None:

@@ -1,14 +1,12 @@
-"""What is lacking of each domain by its best share: the arithmetic, and the file of shares."""
-
-import json
-from pathlib import Path
+"""What is lacking of each domain by its best share: the arithmetic."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cosmo_assets.composition.answer import Weight
 from cosmo_assets.quantity.budget import budget, training_of
-from cosmo_assets.quantity.domains import Weight, lacks, read_weights, tokens_of
+from cosmo_assets.quantity.domains import lacks, tokens_of
 from cosmo_assets.quantity.repetition import enough_unique
 from cosmo_assets.quantity.show import budget_values, domains_chart
 from cosmo_assets.quantity.stock import Stock
@@ -78,30 +76,3 @@ def test_domains_are_topics_or_sources_of_the_corpus() -> None:
         tokens_of(WEIGHTS, {"x": 1}, {"a": 5, "b": 6})
     with pytest.raises(CosmoError, match="'a' is not among the domains of the corpus: none known"):
         tokens_of(WEIGHTS, {}, {})
-
-
-def test_the_file_is_an_answer_of_cosmo_weights(tmp_path: Path) -> None:
-    rows = {name: {**weight.model_dump(), "runs_mean": 0.4, "at_most": 1} for name, weight in WEIGHTS.items()}
-    (tmp_path / "weights.json").write_text(json.dumps({"method": "law", "weights": rows}), encoding="utf-8")
-    assert read_weights(tmp_path / "weights.json") == WEIGHTS
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("weights", "no JSON"),
-        ('{"weights": {}}', "weights: Dictionary should have at least 1 item"),
-        ('{"weights": null}', "weights: Input should be a valid dictionary"),
-        ('{"method": "law"}', "weights: Field required"),
-        ('{"weights": {"a": {"value": 1, "low": 1}}}', "weights.a.high: Field required"),
-        ('{"weights": {"a": {"value": 2, "low": 1, "high": 1}}}', "weights.a.value: .* less than or equal"),
-        ('{"weights": {"a": {"value": 0.9, "low": 0, "high": 1}}}', "the weights sum to 0.9, not to 1"),
-    ],
-)
-def test_a_file_that_says_no_shares_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "weights.json").write_text(text, encoding="utf-8")
-    with pytest.raises(CosmoError, match=f"weights.json.*{said}") as raised:
-        read_weights(tmp_path / "weights.json")
-    assert "cosmo weights RUNS --json" in raised.value.remedy
-    with pytest.raises(CosmoError, match="cannot be read"):
-        read_weights(tmp_path / "nothing.json")
