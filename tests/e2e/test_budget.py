@@ -45,7 +45,7 @@ def corpus(built: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Co
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     rows = {name: {"value": share, "low": share / 2, "high": share} for name, share in WEIGHTS.items()}
-    Path("weights.json").write_text(json.dumps({"weights": rows}), encoding="utf-8")
+    Path("weights.json").write_text(json.dumps({"method": "law", "weights": rows}), encoding="utf-8")
     return built
 
 
