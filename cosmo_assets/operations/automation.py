@@ -53,6 +53,7 @@ which belong to them have followed, nor signals by transformers, which may take 
 
 NOT_WITH: Mapping[str, str] = {"selection": "text_embeddings"}
 """What does not follow where it reads this: comparing all documents is not cheap, and embeddings do not follow."""
+
 MAY_BE_MISSING = "proxy_evaluation"
 """What no follower waits for: somebody has to ask for it."""
 
