@@ -15,7 +15,7 @@ import dagster as dg
 
 from cosmo_assets import drift
 from cosmo_assets.agreement import ASKED
-from cosmo_assets.charts import markdown
+from cosmo_assets.charts.metadata import markdown
 from cosmo_assets.figures import figures_of
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.schemas.columns import description, origins

@@ -11,7 +11,8 @@ import yaml
 from rich.markup import escape
 from rich.table import Table
 
-from cosmo_assets.charts import human, ranges
+from cosmo_assets.charts.bars import ranges
+from cosmo_assets.charts.drawing import human
 from cosmo_assets.composition.advice import Advice, Best
 from cosmo_assets.composition.validation import Interval
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from cosmo_assets.charts import bars
+from cosmo_assets.charts.bars import bars
 from cosmo_assets.decontamination import seeds, stage
 from cosmo_assets.decontamination.checks import CHECKS, INDEX_CHECKS, SEED_CHECKS
 from cosmo_assets.decontamination.tally import removed_since, split_table

@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 
 from cosmo_assets import stage_program
-from cosmo_assets.charts import bars, histogram
+from cosmo_assets.charts.bars import bars
+from cosmo_assets.charts.curves import histogram
 from cosmo_assets.decontamination.assets import decontaminated
 from cosmo_assets.deduplication import clusters, embeddings, signatures, verdicts
 from cosmo_assets.deduplication.checks import CLUSTER_CHECKS, EMBEDDING_CHECKS, SIGNATURE_CHECKS, VERDICT_CHECKS

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from cosmo_assets.charts import ranges
+from cosmo_assets.charts.bars import ranges
 from cosmo_assets.diversity.gate import Mean, Measured, Tally, Verdict, decide, measured
 from cosmo_assets.diversity.probing import MEASURE, Probe
 from cosmo_assets.diversity.vectors import embedded, rows_of

@@ -7,7 +7,8 @@ the scores of all texts (`cosmo_assets.signals`).
 import dagster as dg
 from pydantic import Field
 
-from cosmo_assets.charts import histogram, stacked
+from cosmo_assets.charts.bars import stacked
+from cosmo_assets.charts.curves import histogram
 from cosmo_assets.education import classifier, labels
 from cosmo_assets.education.checks import CLASSIFIER_CHECKS, LABEL_CHECKS
 from cosmo_assets.education.questions import BEST

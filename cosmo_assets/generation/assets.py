@@ -5,7 +5,8 @@ Belongs here: its definition and what it shows. Does not belong here: the work (
 
 import dagster as dg
 
-from cosmo_assets.charts import bars, histogram
+from cosmo_assets.charts.bars import bars
+from cosmo_assets.charts.curves import histogram
 from cosmo_assets.generation import generate
 from cosmo_assets.generation.checks import CHECKS
 from cosmo_assets.generation.marks import MARKS

@@ -5,7 +5,7 @@ Belongs here: its definition and what it shows. Does not belong here: building o
 
 import dagster as dg
 
-from cosmo_assets.charts import bars
+from cosmo_assets.charts.bars import bars
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.lineage import index
 from cosmo_assets.lineage.checks import CHECKS

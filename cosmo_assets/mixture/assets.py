@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from cosmo_assets.charts import stacked
+from cosmo_assets.charts.bars import stacked
 from cosmo_assets.deduplication.assets import deduplicated
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.mixture import stage

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cosmo_assets.charts import ranges, stacked
+from cosmo_assets.charts.bars import ranges, stacked
 from cosmo_assets.composition.answer import Answer, read_answer
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_resources.errors import CosmoError

@@ -8,7 +8,7 @@ from collections import Counter
 
 import dagster as dg
 
-from cosmo_assets.charts import bars
+from cosmo_assets.charts.bars import bars
 from cosmo_assets.prompts import seed_extracts as extracts
 from cosmo_assets.prompts import table
 from cosmo_assets.prompts.checks import CHECKS, EXTRACT_CHECKS

@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from cosmo_assets.charts import forest
+from cosmo_assets.charts.bars import forest
 from cosmo_assets.proxy.ablation import Ablation, Measure, Verdict
 from cosmo_assets.proxy.parts import CORPUS
 

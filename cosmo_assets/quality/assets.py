@@ -5,7 +5,7 @@ Belongs here: its definition and what it shows. Does not belong here: measures a
 
 import dagster as dg
 
-from cosmo_assets.charts import histogram
+from cosmo_assets.charts.curves import histogram
 from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.quality import stage

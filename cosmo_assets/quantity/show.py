@@ -10,7 +10,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from cosmo_assets.charts import curve, human, stacked
+from cosmo_assets.charts.bars import stacked
+from cosmo_assets.charts.curves import curve
+from cosmo_assets.charts.drawing import human
 from cosmo_assets.quantity.budget import Budget
 from cosmo_assets.quantity.laws import KAPLAN_GROWTH, PRESETS, kaplan_least_tokens, kaplan_loss
 from cosmo_assets.quantity.multiplicity import Multiplicity

@@ -6,7 +6,7 @@ Belongs here: their definitions and what they show. Does not belong here: readin
 
 import dagster as dg
 
-from cosmo_assets.charts import stacked
+from cosmo_assets.charts.bars import stacked
 from cosmo_assets.decontamination.assets import benchmark_index, sides_of
 from cosmo_assets.real import eligible
 from cosmo_assets.real.checks import CHECKS, READ_CHECKS

@@ -6,7 +6,7 @@ Belongs here: definitions and what they show. Does not belong here: writing them
 import dagster as dg
 from pydantic import Field
 
-from cosmo_assets.charts import bars
+from cosmo_assets.charts.bars import bars
 from cosmo_assets.comparison.changes import changes
 from cosmo_assets.decontamination.assets import benchmark_index, contaminated_seeds, decontaminated
 from cosmo_assets.deduplication.assets import deduplicated, duplicate_clusters, text_signatures

@@ -10,7 +10,9 @@ import polars as pl
 import pyarrow as pa
 import yaml
 
-from cosmo_assets.charts import bars, histogram, human
+from cosmo_assets.charts.bars import bars
+from cosmo_assets.charts.curves import histogram
+from cosmo_assets.charts.drawing import human
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.report.figures import falling, settings
 from cosmo_assets.schemas.columns import description

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from cosmo_assets.charts import bars
+from cosmo_assets.charts.bars import bars
 from cosmo_assets.decontamination.cases import MAX_CASES, rank
 from cosmo_assets.decontamination.tally import Splits, found_items, split_table
 from cosmo_assets.lineage.trace import Trace, trace

@@ -10,7 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from cosmo_assets.charts import bars, histogram, human, stacked
+from cosmo_assets.charts.bars import bars, stacked
+from cosmo_assets.charts.curves import histogram
+from cosmo_assets.charts.drawing import human
 from cosmo_assets.mixture.nearness import Beside, beside, charts, optimum_of
 from cosmo_assets.real.texts import DOCUMENTS
 from cosmo_assets.recipe.recipe import Recipe

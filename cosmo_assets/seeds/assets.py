@@ -7,7 +7,8 @@ from collections import Counter
 
 import dagster as dg
 
-from cosmo_assets.charts import bars, funnel, histogram, stacked
+from cosmo_assets.charts.bars import bars, funnel, stacked
+from cosmo_assets.charts.curves import histogram
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, corpus_asset, materialized, workspace
 from cosmo_assets.seeds import documents, outlines

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cosmo_assets.charts import multiples
+from cosmo_assets.charts.curves import multiples
 from cosmo_assets.diversity.measures import vendi
 from cosmo_assets.diversity.vectors import embedded, rows_of
 from cosmo_assets.ids import numbers_of, uniforms

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cosmo_assets.charts import bars
+from cosmo_assets.charts.bars import bars
 from cosmo_assets.diversity.vectors import vectors_of
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.real.texts import ELIGIBLE, REAL, has_real

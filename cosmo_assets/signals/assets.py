@@ -6,7 +6,7 @@ Belongs here: their definitions and what they show. Does not belong here: what m
 import dagster as dg
 from pydantic import Field
 
-from cosmo_assets.charts import bars
+from cosmo_assets.charts.bars import bars
 from cosmo_assets.decontamination.assets import decontaminated
 from cosmo_assets.education.assets import educational_labels, quality_classifier
 from cosmo_assets.generation.assets import generations

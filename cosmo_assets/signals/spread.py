@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cosmo_assets.charts import histograms
+from cosmo_assets.charts.curves import histograms
 from cosmo_assets.schemas.columns import numeric_columns
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)

@@ -12,7 +12,8 @@ import dagster as dg
 from pydantic import Field
 
 from cosmo_assets import stage_program
-from cosmo_assets.charts import bars, histogram, stacked
+from cosmo_assets.charts.bars import bars, stacked
+from cosmo_assets.charts.curves import histogram
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import MAX_TABLE_ROWS, Result, Show, columns, corpus_asset, materialized, workspace
 from cosmo_assets.seeds.assets import seed_documents

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cosmo_assets.charts import MAX_ATLAS_POINTS, Region, atlas, colours_apart, fits_metadata
+from cosmo_assets.charts.atlas import MAX_ATLAS_POINTS, Region, atlas, colours_apart
+from cosmo_assets.charts.metadata import fits_metadata
 from cosmo_assets.ids import uniform
 from cosmo_assets.recipe.topics import TopicMap
 from cosmo_assets.schemas.columns import EMBEDDING_DIMENSION

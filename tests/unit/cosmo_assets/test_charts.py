@@ -6,22 +6,11 @@ from itertools import pairwise
 import pytest
 from lxml import etree
 
-from cosmo_assets.charts import (
-    Region,
-    atlas,
-    bars,
-    curve,
-    fits_metadata,
-    forest,
-    funnel,
-    histogram,
-    histograms,
-    human,
-    markdown,
-    multiples,
-    ranges,
-    stacked,
-)
+from cosmo_assets.charts.atlas import Region, atlas
+from cosmo_assets.charts.bars import bars, forest, funnel, ranges, stacked
+from cosmo_assets.charts.curves import curve, histogram, histograms, multiples
+from cosmo_assets.charts.drawing import human
+from cosmo_assets.charts.metadata import fits_metadata, markdown
 from cosmo_assets.signals.catalogue import STATISTICS
 
 HOSTILE = '<script>alert("1")</script> & ]( \x00\x1b `x` *y*'

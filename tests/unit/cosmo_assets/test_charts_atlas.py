@@ -5,15 +5,9 @@ import re
 
 from lxml import etree
 
-from cosmo_assets.charts import (
-    MAX_ATLAS_POINTS,
-    MAX_NAMES,
-    Region,
-    atlas,
-    bars,
-    colours_apart,
-    fits_metadata,
-)
+from cosmo_assets.charts.atlas import MAX_ATLAS_POINTS, MAX_NAMES, Region, atlas, colours_apart
+from cosmo_assets.charts.bars import bars
+from cosmo_assets.charts.metadata import fits_metadata
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<script>alert("1")</script> & ]( \x00\x1b `x` *y*'

@@ -8,7 +8,7 @@ import lxml.html
 import numpy as np
 import pytest
 
-from cosmo_assets.charts import fits_metadata
+from cosmo_assets.charts.metadata import fits_metadata
 from cosmo_assets.ids import seed_id
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.stage import Workspace
