@@ -12,7 +12,7 @@ from cosmo_assets.composition.dsir import BUCKETS, Features, choose, divergence,
 from cosmo_assets.ids import gumbels, hexadecimal, numbers_of, uniforms
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest
-from tests.doubles import plain_dsir
+from tests.doubles import dsir_package, plain_dsir
 
 SHARES = {"a": 0.6, "b": 0.3, "c": 0.1}
 EACH, WORDS = 1000, 40
@@ -46,6 +46,20 @@ def mixed_target() -> Features:
 
 def by_domain(chosen: np.ndarray) -> list[int]:
     return [int(part.sum()) for part in np.split(chosen, len(SHARES))]
+
+
+def test_log_ratios_and_log_weights_are_those_of_the_authors_package() -> None:
+    answers = dsir_package.answers()
+    raw, target = features_of(dsir_package.RAW), features_of(dsir_package.TARGET)
+    ratios = log_ratio(target.shares(), raw.shares())
+    assert (len(ratios), np.count_nonzero(ratios)) == (BUCKETS, answers["not_zero"])
+    listed = {int(number): value for number, value in answers["buckets"].items()}
+    assert len(listed) > 10
+    assert ratios[list(listed)] == pytest.approx([*listed.values()], rel=1e-12)
+    assert ratios.sum() == pytest.approx(answers["sum"], rel=1e-12)
+    assert (ratios**2).sum() == pytest.approx(answers["sum_of_squares"], rel=1e-12)
+    assert raw.sums(ratios) == pytest.approx(answers["log_weights"], rel=1e-12, abs=1e-12)
+    assert raw.words.tolist() == answers["words"]
 
 
 def test_one_word_documents_are_resampled_to_the_shares_of_the_target() -> None:
