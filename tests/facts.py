@@ -26,6 +26,12 @@ def truth() -> list[str]:
     return [f"relation{n % RELATIONS} subject{n} value{value}" for n, value in enumerate(values)]
 
 
+def wrong() -> list[str]:
+    """The same subjects, each with the value of the next one."""
+    facts = [fact.rpartition(" ") for fact in truth()]
+    return [f"{fact[0]} {other[2]}" for fact, other in zip(facts, [*facts[1:], facts[0]], strict=True)]
+
+
 def items() -> list[dict[str, object]]:
     """A question about each fact: the first two words; the choices are values."""
     random, found = np.random.default_rng(8), []
@@ -37,11 +43,12 @@ def items() -> list[dict[str, object]]:
     return found
 
 
-def texts(noise: float, seed: int, count: int = 3000) -> list[str]:
-    """Statements; so large a share of them is three words that state nothing."""
-    random, facts = np.random.default_rng(seed), truth()
+def texts(noise: float, seed: int, count: int = 3000, facts: Sequence[str] = ()) -> list[str]:
+    """Statements of these facts, by default of the true ones; so large a share of them is three words that state
+    nothing."""
+    random, stated = np.random.default_rng(seed), facts or truth()
     return [
-        " ".join(random.choice(WORDS, 3)) if random.random() < noise else facts[random.integers(len(facts))]
+        " ".join(random.choice(WORDS, 3)) if random.random() < noise else stated[random.integers(len(stated))]
         for _ in range(count)
     ]
 

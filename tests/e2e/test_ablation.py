@@ -29,7 +29,7 @@ from cosmo_assets.proxy.spec import CHECKPOINT, MODEL, RESULT, ROWS, SPEC, Proxy
 from cosmo_assets.proxy.updates import doge_update, doremi_update
 from tests.corpora import ROOT
 from tests.engines import python_with_torch
-from tests.facts import domains, items, texts, write_shard
+from tests.facts import domains, items, texts, write_shard, wrong
 
 PAGE = (ROOT / "docs" / "proxy.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -47,11 +47,12 @@ PRIMARY = ("answers: bits per byte", "held-out facts: bits per byte")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result], list[float]]:
-    """Facts, half of them, and none as arms; the commands of the page one after the other, with their results and when
-    the trainings ended."""
+    """Facts, half of them, and none as arms; the commands of the page one after the other, and the second with wrong
+    facts as a fourth arm, with their results and when the trainings ended."""
     python, folder = python_with_torch(), tmp_path_factory.mktemp("proxy")
     for seed, (name, noise) in enumerate(ARMS.items()):
         write_shard(folder / name / "shard-00000.ds", texts(noise, seed))
+    write_shard(folder / "wrong" / "shard-00000.ds", texts(0.0, len(ARMS), facts=wrong()))
     write_shard(folder / "held-out" / "shard-00000.ds", texts(0.0, 99, 300))
     for name, documents in domains(1).items():
         write_shard(folder / "domains" / name / "shard-00000.ds", documents)
@@ -61,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result
         patch.chdir(folder)
         patch.setenv("COSMO_PROXY_PYTHON", python)
         patch.setenv("OMP_NUM_THREADS", "1")
-        for line in COMMANDS:
+        for line in (*COMMANDS, f"{COMMANDS[1]} --arm wrong=wrong"):
             program, *arguments = shlex.split(line, comments=True)
             assert program == "cosmo"
             results.append(CliRunner().invoke(main, arguments))
@@ -74,7 +75,7 @@ def test_the_commands_of_the_page_end_well(trained: tuple[Path, list[Result], li
     assert len(results) == 5
     for result in results:
         assert result.exit_code == 0, result.output
-    assert len(list((folder / "proof").rglob(RESULT))) == 9
+    assert len(list((folder / "proof").rglob(RESULT))) == 12
     assert written[0] == written[1], "a finished training was repeated"
 
 
@@ -94,6 +95,21 @@ def test_clean_facts_are_better_than_half_noise_and_that_than_noise(
     assert decided["answers: accuracy", "clean", "noise"]["arm_is"] == "better"
 
 
+def test_wrong_facts_are_worse_than_right_ones_and_their_answers_are_chance(
+    trained: tuple[Path, list[Result], list[float]],
+) -> None:
+    found = json.loads(trained[1][-1].output)
+    decided = {(one["measure"], one["arm"], one["other"]): one for one in found["verdicts"]}
+    for measure in PRIMARY:
+        one = decided[measure, "clean", "wrong"]
+        assert one["arm_is"] == "better", one
+        assert one["high"] < 0
+    assert decided[PRIMARY[0], "noise", "wrong"]["arm_is"] == "better", "to be sure of it is worse than to know nothing"
+    assert decided["answers: accuracy", "clean", "wrong"]["arm_is"] == "better"
+    # a quarter, but none where the wrong value is one of the three others: to three standard deviations of 40 questions
+    assert found["scores"]["answers: accuracy"]["wrong"] == pytest.approx(0.23, abs=0.2)
+
+
 def test_doremi_gives_most_to_what_is_still_learnt_and_answers_the_mean_of_the_steps(
     trained: tuple[Path, list[Result], list[float]],
 ) -> None:
@@ -105,6 +121,7 @@ def test_doremi_gives_most_to_what_is_still_learnt_and_answers_the_mean_of_the_s
         weights = [row["weight"] for row in history if row["domain"] == name]
         assert of["weight"] == pytest.approx(np.mean(weights), abs=1e-6)
     assert components["trivial"]["weight"] < 0.2
+    assert components["noise"]["weight"] < 1 / 3
     assert components["learnable"]["weight"] > 0.5
     for before, after in pairwise([history[start : start + 3] for start in range(0, len(history), 3)]):
         old, excess = (np.array([row[name] for row in rows]) for rows, name in ((before, "weight"), (after, "excess")))

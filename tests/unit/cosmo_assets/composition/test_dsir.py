@@ -163,6 +163,14 @@ def test_short_documents_are_not_chosen_and_too_few_are_an_error() -> None:
         choose(ids(10), texts, {"t": features_of(["x y"])}, {"t": 6}, least_words=3)
 
 
+def test_by_default_documents_of_a_hundred_words_are_chosen_and_shorter_ones_are_not() -> None:
+    texts = features_of(["x " * 99] * 5 + ["x " * 100] * 5)
+    found = choose(ids(10), texts, {"t": features_of(["x x"])}, {"t": 5})
+    assert found.numbers.tolist() == [-1] * 5 + [0] * 5
+    with pytest.raises(CosmoError, match=r"6 documents are asked for, 5 have 100 words"):
+        choose(ids(10), texts, {"t": features_of(["x x"])}, {"t": 6})
+
+
 def test_the_effective_sample_size_is_that_of_the_weights() -> None:
     texts = features_of(["x", "x", "y"])
     found = choose(ids(3), texts, {"t": features_of(["x", "y", "y", "y"])}, {"t": 1}, least_words=1)

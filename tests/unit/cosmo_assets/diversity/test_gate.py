@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import fisher_exact
+from scipy.stats import binom, fisher_exact
 
 from cosmo_assets.diversity.gate import LISTED, MEANS, PHRASES, Mean, Measured, Tally, decide
 from cosmo_assets.diversity.measures import openers, words_in
@@ -40,6 +40,21 @@ def test_a_hundred_clean_builds_turn_it_red_at_most_at_the_nominal_rate(clean: l
         chances = [next(v.chance for v in decide(now, before, RATE) if v.measure == name) for before, now in pairs]
         for bound in (0.1, 0.5):  # neither too small nor too large: uniform, to three standard deviations
             assert abs(np.mean(np.array(chances) <= bound) - bound) < 3 * np.sqrt(bound * (1 - bound) / CLEAN), name
+
+
+def test_builds_that_share_common_openers_turn_it_red_at_most_at_the_nominal_rate() -> None:
+    """Their shares differ from build to build by chance alone, those of the phrases behind them as well."""
+    builds = [build(seed, 400).of_common_beginnings(seed).measured(block=40) for seed in range(CLEAN + 1)]
+    assert all(found.tallies[name].value > 0.2 for found in builds for name in PHRASES)
+    pairs = list(pairwise(builds))
+    assert sum(bool(worse(now, before)) for before, now in pairs) <= CLEAN * RATE
+    often = 0.2
+    margin = 3 * np.sqrt(CLEAN * often * (1 - often))
+    assert sum(bool(worse(now, before, often)) for before, now in pairs) <= CLEAN * often + margin
+    chances = [next(v.chance for v in decide(now, before, RATE) if v.measure == "opener") for before, now in pairs]
+    for bound in (0.1, 0.5):  # at most uniform, and not so cautious that it would see nothing
+        share = np.mean(np.array(chances) <= bound)
+        assert bound / 3 < share < bound + 3 * np.sqrt(bound * (1 - bound) / CLEAN)
 
 
 @pytest.mark.parametrize("name", SPREAD)
@@ -190,3 +205,12 @@ def test_halves_of_real_answers_are_of_one_kind_until_one_collapses(samples: Pat
         reds += bool(worse(halves[1].measured(block=200), before))
         assert {"opener", "phrase"} <= worse(halves[1].beginning_alike(0.02).measured(block=200), before)
     assert reds <= 1  # of five at a rate of .01: two would be one chance in a thousand
+
+
+def test_halves_of_real_answers_turn_it_red_as_seldom_as_the_rate_says(samples: Path) -> None:
+    texts, rate, reds = real_texts(samples), 0.05, 0
+    for seed in range(40):
+        drawn = np.random.default_rng([2, seed]).permutation(len(texts))[:2000]
+        before, now = (of_real([texts[at] for at in part]).measured(100) for part in np.array_split(drawn, 2))
+        reds += bool(worse(now, before, rate))
+    assert reds <= binom.ppf(0.99, 40, rate)

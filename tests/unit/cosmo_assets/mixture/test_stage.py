@@ -90,6 +90,17 @@ def test_a_mixture_that_did_not_count_copies_passes(corpus: Corpus) -> None:
     assert multiplicity_of(old, corpus.space.recipe) == (True, {"counted": "no: build it again"})
 
 
+@pytest.mark.parametrize(("most", "passes"), [(4.0, True), (4.01, False)])
+def test_a_source_that_is_repeated_more_than_four_times_warns(corpus: Corpus, most: float, passes: bool) -> None:
+    (check,) = [check for check in CHECKS if check.name == "epochs"]
+    assert not check.blocking
+    manifest, _ = corpus.build()
+    first, *others = manifest.summary["components"]
+    summary = {**manifest.summary, "components": [{**first, "most_epochs": most}, *others]}
+    found = check.test(manifest.model_copy(update={"summary": summary}), corpus.space.recipe)
+    assert found == (passes, {"most epochs": most, "limit": 4.0})
+
+
 FACTORS = {
     "topic": {"topic 1": 0.0},
     "audience": {"children": 2.0},

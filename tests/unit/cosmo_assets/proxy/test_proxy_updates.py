@@ -15,7 +15,7 @@ EXCESSES = st.lists(st.floats(-5, 5), min_size=3, max_size=3).map(np.array)
 
 
 def test_a_step_of_doremi_is_that_of_the_paper() -> None:
-    found = doremi_update(THIRDS, np.array([0.5, 0.2, -0.1]), eta=1, smoothing=1e-3)
+    found = doremi_update(THIRDS, np.array([0.5, 0.2, -0.1]))  # the published step size 1 and smoothing .001
     assert found == pytest.approx([0.42591984, 0.31561557, 0.2584646], abs=1e-8)
 
 
@@ -47,10 +47,10 @@ def test_the_excess_is_the_mean_over_a_domains_tokens_and_an_absent_one_keeps_it
 def test_doge_favours_domains_whose_gradients_agree() -> None:
     scores = doge_scores(GRADIENTS, 5e-4)
     assert scores == pytest.approx([4e-4, 4e-4, 0], abs=1e-12)
-    weights = doge_update(THIRDS, scores, mu=0.01)
+    weights = doge_update(THIRDS, scores)  # the published mu .01
     assert weights == pytest.approx([0.33775, 0.33775, 0.32450], abs=1e-5)
     for _ in range(499):
-        weights = doge_update(weights, scores, mu=0.01)
+        weights = doge_update(weights, scores)
     assert weights == pytest.approx([0.5, 0.5, 0], abs=1e-5)
 
 
