@@ -1,9 +1,14 @@
 """Six changes that resuming systems get wrong, each counted at the server and compared with a build from scratch."""
 
+import os
 import random
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from cosmo_assets.build import UP_TO_PROMPTS
+from cosmo_resources.storage.manifest import Manifest
 from tests.corpora import (
     ONE_TEMPLATE,
     TEMPLATES,
@@ -17,6 +22,42 @@ from tests.corpora import (
 from tests.doubles.replay_server import ReplayServer, replaying
 
 IN_FLIGHT = 4
+
+BEFORE_SIGNALS = (
+    "generations",
+    "generation_quality",
+    "decontaminated",
+    "text_signatures",
+    "duplicate_clusters",
+    "deduplicated",
+)
+SIGNALS = {
+    "signals": ["statistics", "toxicity", "perplexity"],
+    "selection": {
+        "bounds": [{"signal": "toxicity.score", "high": 0.9}],
+        "keep": {"rule": "ranks", "signal": "perplexity.perplexity", "low": 0.0, "high": 0.8},
+    },
+    "sweep": {"signals": [{"signal": "statistics.mean_word_length"}], "sample": 8, "block": 4},
+    "diversity": {"block": 4},
+}
+KILLED_IN = (
+    ("language_model", "all"),
+    ("text_perplexity", "b000"),
+    ("text_statistics", "b001"),
+    ("filtering_costs", "all"),
+    ("selection", "all"),
+    ("corpus_diversity", "all"),
+)
+"""In the order of the run."""
+SLOW_DISK = """
+import os, time
+fsync = os.fsync
+def slow(descriptor):
+    time.sleep(0.05)
+    fsync(descriptor)
+os.fsync = slow
+"""
+"""What Python runs as it starts: a stage of a few rows takes long enough to be killed inside it."""
 
 
 def asked(replay: ReplayServer) -> list[str]:
@@ -151,3 +192,53 @@ def test_killed_at_random_moments_of_the_whole_run_ends_the_same(tmp_path: Path)
     assert len(set(prompts)) == 40, "a prompt was never asked"
     assert len(prompts) <= 40 + 5 * 2 * IN_FLIGHT, "more was asked again than was in flight"
     check_against_scratch(corpus, tmp_path / "scratch")
+
+
+@pytest.mark.slow
+def test_killed_inside_each_stage_of_signals_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_DISK, encoding="utf-8")
+    corpus = Corpus(tmp_path / "corpus", changes=SIGNALS).write(seeds(40))
+    stages = {asset for asset, _ in KILLED_IN} | {"text_toxicity", "withdrawals", "mixture"}
+    arguments = [option for asset in sorted(stages) for option in ("--asset", asset)]
+    with replaying() as server:
+        corpus.build(server.url, [*UP_TO_PROMPTS, *BEFORE_SIGNALS])
+        calls, finished = len(server.calls), built(corpus)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+        for place in KILLED_IN:
+            process = corpus.command(server.url, "run", *arguments)
+            work = corpus.store.work(*place)
+            wait_until(lambda work=work: any(work.glob("build-*")), process=process, seconds=120)
+            kill_group(process)
+            assert any(work.glob("build-*")), "it was over before it was killed"
+            assert place not in built(corpus)
+            assert finished.items() <= built(corpus).items(), "what was finished was made again"
+            finished = built(corpus)
+        corpus.build(server.url)
+        assert len(server.calls) == calls, "nothing is asked again"
+    assert finished.items() <= built(corpus).items()
+    assert {("text_perplexity", "b000"), ("text_statistics", "b000"), ("mixture", "all")} <= finished.keys()
+    assert not list(corpus.data.rglob("build-*")), "what was begun is swept away"
+    check_against_scratch(corpus, tmp_path / "scratch")
+    assert checksums(corpus) == checksums(Corpus(tmp_path / "scratch"))
+
+
+def built(corpus: Corpus) -> dict[tuple[str, str], int]:
+    """When something was last written in the working folder of each dataset that there is: making one again that comes
+    out the same leaves no other trace."""
+    return {place: corpus.store.work(*place).stat().st_mtime_ns for place in manifests(corpus)}
+
+
+def checksums(corpus: Corpus) -> dict[tuple[str, str], list[str]]:
+    """Of the bytes of all files of each dataset; those of generations hold when each answer came."""
+    return {
+        place: [entry.checksum for entry in manifest.files]
+        for place, manifest in manifests(corpus).items()
+        if place[0] != "generations"
+    }
+
+
+def manifests(corpus: Corpus) -> dict[tuple[str, str], Manifest]:
+    store = corpus.store
+    places = [(asset, bucket) for asset in store.assets() for bucket in store.buckets(asset)]
+    found = {place: store.current(*place) for place in places}
+    return {place: dataset.manifest for place, dataset in found.items() if dataset is not None}
