@@ -33,7 +33,7 @@ from cosmo_assets.real.assets import real_documents, real_eligible
 from cosmo_assets.real.texts import has_real
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.report.assets import corpus_export, corpus_report, push_to_hub
-from cosmo_assets.reporting import BUCKETED, OWNERS
+from cosmo_assets.reporting import BUCKETED, OWNERS, reading
 from cosmo_assets.seeds.assets import course_outlines, seed_documents
 from cosmo_assets.selection.assets import filtering_costs, selection
 from cosmo_assets.sensors import GENERATE, dead_runs, needed_for_seeds, orphans, watch
@@ -267,10 +267,11 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         inputs.setdefault(name_of(mixture), []).append(generation_quality.key)
 
     def placed(spec: dg.AssetSpec) -> dg.AssetSpec:
-        spec = following(spec.merge_attributes(deps=inputs.get(spec.key.to_user_string(), [])))
+        spec = following(spec)
         return spec.replace_attributes(partitions_def=partitions) if BUCKETED in spec.tags else spec
 
-    assets = [asset.map_asset_specs(placed) for asset in assets_of(recipe)]
+    of_corpus = assets_of(recipe)
+    assets = [reading(asset, inputs.get(name_of(asset), ())).map_asset_specs(placed) for asset in of_corpus]
     (up_to_prompts, _), (per_bucket, _), *_ = steps_of(recipe)
     seeding = [asset for asset in assets if name_of(asset) in up_to_prompts]
     new_seeds, new_seed_files = watch(seeding)

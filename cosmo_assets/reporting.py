@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
@@ -97,6 +98,9 @@ CONSERVATION = Check(
 )
 
 
+_MADE: dict[dg.AssetsDefinition, Callable[[Sequence[dg.AssetKey]], dg.AssetsDefinition]] = {}
+"""How every definition is made, given what it reads beside what it always reads."""
+
 CHECKS_OF: dict[str, tuple[Check, ...]] = {}
 """The checks of every asset by its name, as `corpus_asset` defined it."""
 
@@ -122,26 +126,44 @@ def corpus_asset(
         column.name: [dg.TableColumnDep(dg.AssetKey(origin), from_column) for origin, from_column in origins(column)]
         for column in schema
     }
-    decorator: Any = dg.asset(
-        name=name,
-        description=about,
-        deps=deps,
-        group_name=group,
-        kinds=kinds,
-        owners=OWNERS,
-        code_version=stage_version,
-        pool=pool,
-        tags={BUCKETED: "true"} if bucketed else {},
-        metadata={
-            "dagster/column_schema": dg.TableSchema(columns),
-            "dagster/column_lineage": dg.TableColumnLineage({key: found for key, found in lineage.items() if found}),
-        },
-        check_specs=[
-            dg.AssetCheckSpec(check.name, asset=name, description=check.description, blocking=check.blocking)
-            for check in CHECKS_OF[name]
-        ],
-    )
-    return cast("Callable[[Callable[..., Result]], dg.AssetsDefinition]", decorator)
+    known = {dg.AssetDep.from_coercible(dep).asset_key for dep in deps}
+
+    def made(function: Callable[..., Result], also: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+        decorator: Any = dg.asset(
+            name=name,
+            description=about,
+            deps=[*deps, *(dep for dep in dict.fromkeys(also) if dep not in known)],
+            group_name=group,
+            kinds=kinds,
+            owners=OWNERS,
+            code_version=stage_version,
+            pool=pool,
+            tags={BUCKETED: "true"} if bucketed else {},
+            metadata={
+                "dagster/column_schema": dg.TableSchema(columns),
+                "dagster/column_lineage": dg.TableColumnLineage(
+                    {key: found for key, found in lineage.items() if found}
+                ),
+            },
+            check_specs=[
+                dg.AssetCheckSpec(check.name, asset=name, description=check.description, blocking=check.blocking)
+                for check in CHECKS_OF[name]
+            ],
+        )
+        return cast("dg.AssetsDefinition", decorator(function))
+
+    def decorated(function: Callable[..., Result]) -> dg.AssetsDefinition:
+        asset = made(function, ())
+        _MADE[asset] = partial(made, function)
+        return asset
+
+    return decorated
+
+
+def reading(asset: dg.AssetsDefinition, also: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """An asset that `corpus_asset` made, as one that reads others as well. It waits for them in a run, and for their
+    blocking checks: dependencies that are only added to the spec of an asset do neither."""
+    return _MADE[asset](also)
 
 
 def workspace(context: dg.AssetExecutionContext, store: StoreResource, recipe: Recipe) -> Workspace:

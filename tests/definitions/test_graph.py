@@ -130,6 +130,16 @@ def test_every_asset_has_a_table_and_a_place_in_the_order_of_runs() -> None:
         assert sorted([*placed, *on_request_of(recipe)]) == sorted(names)
 
 
+def test_an_asset_waits_in_a_run_for_all_that_it_reads() -> None:
+    """What the spec alone names is no input of the step: it orders nothing, and its checks hold nothing back."""
+    definitions = build_defs(COMPARING, deployment(settings({}), COMPARING.name))
+    made = [asset for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    assert {asset.key for asset in made} == {asset.key for asset in ALL_ASSETS}
+    for asset in made:
+        (spec,) = asset.specs
+        assert {dep.asset_key for dep in spec.deps} == set(asset.keys_by_input_name.values()), asset.key
+
+
 @pytest.mark.parametrize("asset", ALL_ASSETS, ids=lambda asset: asset.key.to_user_string())
 def test_every_asset_says_what_it_is(asset: dg.AssetsDefinition) -> None:
     (spec,) = asset.specs

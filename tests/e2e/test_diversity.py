@@ -50,6 +50,21 @@ def asked(corpus: Corpus, model: Model, revision: str, *, alike: float = 0.0, **
     return corpus.write()
 
 
+def built_in_a_queued_run(corpus: Corpus, url: str, assets: list[str]) -> set[str]:
+    """What is materialized in one run that, as a queued one, goes on with what a failed check does not hold back."""
+    definitions = build_defs(corpus.recipe, deployment(corpus.settings(url), corpus.recipe.name))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            list(definitions.assets or []),  # type: ignore[arg-type]
+            selection=assets,
+            instance=instance,
+            resources=dict(definitions.resources or {}),
+            raise_on_error=False,
+        )
+    assert not result.success
+    return {event.asset_key.to_user_string() for event in result.get_asset_materialization_events() if event.asset_key}
+
+
 def test_a_collapse_stops_the_corpus_before_its_shards(tmp_path: Path) -> None:
     model, corpus = Model(), Corpus(tmp_path, shard_rows=64, templates=dict(ONE_TEMPLATE))
     asked(corpus, model, "1").write(seeds(160))
@@ -78,6 +93,7 @@ def test_a_collapse_stops_the_corpus_before_its_shards(tmp_path: Path) -> None:
         assert stage.last_accepted(corpus.store, corpus.recipe)["of"] == f"version {first.version}"
 
         end = ["corpus_diversity", "tokenized_shards"]
+        assert built_in_a_queued_run(corpus, server.url, end) == {"corpus_diversity"}
         with pytest.raises(CosmoError, match="diversity"):
             corpus.build(server.url, end)
         asked(corpus, model, "2", alike=0.3, accepted=[second.version]).build(server.url, end)
