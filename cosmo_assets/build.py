@@ -250,6 +250,8 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         for asset in MIXED_IN:
             for reader in REAL_READERS[name_of(asset)]:
                 inputs.setdefault(reader, []).append(asset.key)
+        if recipe.selection is not None and recipe.selection.reads_texts:
+            inputs.setdefault(name_of(selection), []).append(real_documents.key)
     read_by = ((selection, recipe.selection), (filtering_costs, recipe.sweep), (proxy_runs, recipe.proof))
     for of_signals, section in read_by:
         if section is None:

@@ -314,7 +314,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Selection": {
         "sets": "Published sets of bounds, in order; they need the signals `statistics`",
         "bounds": "Bounds of single signals, after those of the sets",
-        "keep": "A rule over all texts within the bounds: `ranks`, `pareto`, `gumbel`, `d4` or `d2`; null: all of them",
+        "keep": "A rule over all texts within the bounds: `ranks`, `pareto`, `gumbel`, `d4`, `d2` or `dsir`; null: all "
+        "of them",
     },
     "KeepRanks": {
         "rule": "Texts of a range of ranks",
@@ -338,6 +339,19 @@ MEANINGS: dict[str, dict[str, str]] = {
         "neighbours": "Nearest texts to which a text adds its difficulty, and takes from once it is chosen",
         "gamma": "How fast the latter falls with distance: near 0 it takes from all of them alike, far above 1 only "
         "from those that are nearly the same",
+    },
+    "KeepDsir": {
+        "rule": "Texts that look like targets, real ones included, so many for each "
+        "([Composition](composition.md#documents-that-look-like-a-target))",
+        "targets": "What is looked for, by name; targets are served in this order, and no text is chosen twice",
+        "least_words": "Texts of fewer words do not stay",
+        "smoothing": "What is added to the count of each n-gram's bucket in a target",
+        "seed": "Seed of the draw",
+    },
+    "DsirTarget": {
+        "path": "JSON Lines, plain or compressed, each with a `text`; may be a glob, starts at the recipe's file",
+        "documents": "How many texts are chosen for this target; either this or `fraction`",
+        "fraction": "The same, as a share of all texts within the bounds",
     },
     "KeepPareto": {
         "rule": "Texts drawn with the chance (2 - signal)^-alpha",

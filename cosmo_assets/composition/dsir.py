@@ -10,9 +10,10 @@ changes what is chosen.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +31,14 @@ LEAST_WORDS = 100
 EPSILON = 1e-8
 """What is added to a share before its logarithm is taken."""
 _WORD = re.compile(r"\w+|[^\w\s]+")
+_BLOCK = 1 << 22
+"""N-grams that are counted at a time, about."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """The n-grams of texts as buckets: those of text i stand from `bounds[i]` to `bounds[i + 1]`."""
+    """The n-grams of texts as buckets: those of text i stand from `bounds[i]` to `bounds[i + 1]`. They may lie in a
+    file (`spooled`): whatever is counted is read in blocks."""
 
     buckets: npt.NDArray[np.int32]
     bounds: Counts
@@ -50,15 +54,26 @@ class Features:
     def shares(self, chosen: npt.NDArray[np.bool_] | None = None, smoothing: float = 0.0) -> Array:
         """The share of each bucket in the n-grams of all texts, or of the chosen; `smoothing` (Laplace) is added to the
         count of every bucket. All are 0 where there is no n-gram."""
-        buckets = self.buckets if chosen is None else self.buckets[np.repeat(chosen, np.diff(self.bounds))]
-        counts = np.bincount(buckets, minlength=self.size) + smoothing
+        counts = np.full(self.size, smoothing)
+        for first, last, buckets, lengths in self._blocks():
+            kept = buckets if chosen is None else buckets[np.repeat(chosen[first:last], lengths)]
+            counts += np.bincount(kept, minlength=self.size)
         return np.asarray(counts / max(counts.sum(), EPSILON))
 
     def sums(self, values: Array) -> Array:
         """For each text, the sum of a value by bucket over its n-grams."""
-        lengths = np.diff(self.bounds)
-        owners = np.repeat(np.arange(len(lengths)), lengths)
-        return np.asarray(np.bincount(owners, values[self.buckets], minlength=len(lengths)))
+        sums = np.zeros(len(self.bounds) - 1)
+        for first, last, buckets, lengths in self._blocks():
+            owners = np.repeat(np.arange(last - first), lengths)
+            sums[first:last] = np.bincount(owners, values[buckets], minlength=last - first)
+        return sums
+
+    def _blocks(self) -> Iterator[tuple[int, int, npt.NDArray[np.int32], Counts]]:
+        """Texts from a number to a number, with their buckets and how many each has."""
+        full = np.searchsorted(self.bounds, np.arange(_BLOCK, self.bounds[-1], _BLOCK))
+        for first, last in pairwise(np.unique([0, *full, len(self.bounds) - 1]).tolist()):
+            start, *_, end = bounds = self.bounds[first : last + 1]
+            yield first, last, self.buckets[start:end], np.diff(bounds)
 
 
 @dataclass(frozen=True)
@@ -87,14 +102,21 @@ class Chosen:
 
 def features_of(texts: Iterable[str], size: int = BUCKETS) -> Features:
     """Words and pairs of words of texts. Cost: linear in the words; memory 4 bytes for each and each pair."""
-    found, ends = [np.empty(0, np.int32)], [0]
-    for text in texts:
-        words = _WORD.findall(text.lower())
-        hashes = [_bucket(word, size) for word in words]
-        hashes += [_bucket(f"{one} {other}", size) for one, other in pairwise(words)]
-        found.append(np.array(hashes, np.int32))
-        ends.append(ends[-1] + len(hashes))
-    return Features(np.concatenate(found), np.array(ends, np.int64), size)
+    found = [np.empty(0, np.int32), *(_hashes(text, size) for text in texts)]
+    return Features(np.concatenate(found), np.cumsum([len(one) for one in found]), size)
+
+
+def spooled(texts: Iterable[str], path: Path, size: int = BUCKETS) -> Features:
+    """The same in a new file, 4 bytes for each word and each pair; memory 8 bytes for each text. The file must be there
+    as long as the features are used."""
+    ends = [0]
+    with path.open("wb") as file:
+        for text in texts:
+            hashes = _hashes(text, size)
+            file.write(hashes.tobytes())
+            ends.append(ends[-1] + len(hashes))
+    buckets = np.memmap(path, np.int32, "r") if ends[-1] else np.empty(0, np.int32)
+    return Features(buckets, np.array(ends, np.int64), size)
 
 
 def log_ratio(target: Array, raw: Array) -> Array:
@@ -156,7 +178,7 @@ def choose(
         noise = np.where(free, gumbels(numbers, "dsir", name, str(seed)), -np.inf)
         best = _largest(weights + noise, numbers, quotas[name])
         random = _largest(noise, numbers, quotas[name])
-        relative = np.exp(weights[free] - weights[free].max(initial=-np.inf))
+        relative = np.exp(np.sort(weights[free] - weights[free].max(initial=-np.inf)))
         effective = float(relative.sum() ** 2 / (relative**2).sum()) if free.any() else 0.0
         before, after = (divergence(wanted, raw.shares(chosen)) for chosen in (random, best))
         choices.append(Choice(name, quotas[name], effective, before, after))
@@ -171,6 +193,13 @@ def _largest(values: Array, numbers: Numbers, count: int) -> npt.NDArray[np.bool
     chosen = np.zeros(len(values), bool)
     chosen[np.lexsort((numbers, -values))[:count]] = True
     return chosen
+
+
+def _hashes(text: str, size: int) -> npt.NDArray[np.int32]:
+    """The buckets of a text's words, then those of its pairs."""
+    words = _WORD.findall(text.lower())
+    pairs = [f"{one} {other}" for one, other in pairwise(words)]
+    return np.array([_bucket(gram, size) for gram in words + pairs], np.int32)
 
 
 def _bucket(gram: str, size: int) -> int:

@@ -124,7 +124,42 @@ class KeepD2(Section):
     gamma: Annotated[float, Field(gt=0)] = 1.0
 
 
-Keep = Annotated[KeepRanks | KeepPareto | KeepGumbel | KeepD4 | KeepD2, Field(discriminator="rule")]
+class DsirTarget(Section):
+    """Texts that one wants more of, and how many documents are chosen for their likeness to them. `path` is relative to
+    the recipe's file and may be a glob; `${NAME}` is taken from the environment."""
+
+    path: str
+    documents: Count | None = None
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of the texts within all bounds."""
+
+    @pydantic.model_validator(mode="after")
+    def _has_a_quota(self) -> Self:
+        if (self.documents is None) == (self.fraction is None):
+            raise ValueError("name documents or fraction, one of them")
+        return self
+
+
+class KeepDsir(Section):
+    """Texts that look like targets, DSIR's rule: drawn by importance weights over hashed n-grams, so many for each
+    target, in order. Texts of fewer words do not stay."""
+
+    rule: Literal["dsir"]
+    signal: ClassVar[None] = None
+    targets: Annotated[dict[Annotated[str, Field(pattern=r"^\w[\w.-]*$")], DsirTarget], Field(min_length=1)]
+    least_words: Annotated[int, Field(ge=0)] = 100
+    smoothing: Annotated[float, Field(ge=0)] = 0.0
+    seed: int = 0
+
+    @pydantic.model_validator(mode="after")
+    def _is_no_more_than_all(self) -> Self:
+        whole = sum(target.fraction or 0 for target in self.targets.values())
+        if whole > 1 + 1e-9:
+            raise ValueError(f"targets: their fractions sum to {whole:g}, more than all")
+        return self
+
+
+Keep = Annotated[KeepRanks | KeepPareto | KeepGumbel | KeepD4 | KeepD2 | KeepDsir, Field(discriminator="rule")]
 
 
 class Selection(Section):
@@ -157,3 +192,8 @@ class Selection(Section):
     def reads_embeddings(self) -> bool:
         """Whether the rule over all texts compares them by their embeddings."""
         return isinstance(self.keep, KeepD4 | KeepD2)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the rule over all texts reads the texts themselves."""
+        return isinstance(self.keep, KeepDsir)

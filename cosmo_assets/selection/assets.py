@@ -10,7 +10,7 @@ from cosmo_assets.generation.assets import generations
 from cosmo_assets.prompts.assets import prompt_table
 from cosmo_assets.recipe.recipe import Recipe
 from cosmo_assets.reporting import Result, Show, columns, corpus_asset, materialized, workspace
-from cosmo_assets.selection import costs, stage
+from cosmo_assets.selection import costs, likeness, stage
 from cosmo_assets.selection.checks import CHECKS, COSTS_CHECKS
 from cosmo_resources.resources import EmbedderResource, StoreResource
 
@@ -27,14 +27,17 @@ def selection(context: dg.AssetExecutionContext, store: StoreResource, recipe: d
     """Which documents may stand in the corpus by their signals, and the first limit that each other one breaks. The
     mixture leaves these out; no text and no signal is removed."""
     manifest = stage.build(workspace(context, store, recipe))
-    limits = manifest.summary["limits"]
+    limits, targets = manifest.summary["limits"], manifest.summary.get("targets", [])
     return materialized(
         manifest,
         recipe,
         CHECKS,
         Show(
             {"dropped": stage.chart(manifest)},
-            {"limits": columns(limits, "reason", "signal", "low", "high", "breaks", "drops", "tokens")},
+            {
+                "limits": columns(limits, "reason", "signal", "low", "high", "breaks", "drops", "tokens"),
+                **({"targets": columns(targets, *likeness.COLUMNS)} if targets else {}),
+            },
         ),
     )
 

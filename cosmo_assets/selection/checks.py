@@ -19,6 +19,11 @@ def _most_toxic(recipe: Recipe) -> float | None:
     )
 
 
+def _short_of(manifest: Manifest, _: Recipe) -> Verdict:
+    rows = [row for row in manifest.summary.get("targets", []) if row["documents"] < row["asked"]]
+    return not rows, {row["target"]: f"{row['documents']} of {row['asked']}" for row in rows}
+
+
 CHECKS = (
     share_at_most(
         "unselected",
@@ -28,6 +33,11 @@ CHECKS = (
         "max_unselected",
     ),
     identity_disparity(_most_toxic),
+    Check(
+        "quotas",
+        "Each target of DSIR has as many documents as the recipe asks for: too few long enough were there otherwise.",
+        _short_of,
+    ),
 )
 
 

@@ -1,7 +1,7 @@
 """Thinning: of the documents within all limits, those that a rule over all of them keeps.
 
 Belongs here: a recipe's rule as a choice among documents. Does not belong here: the rules themselves (`keeping`, and
-`cosmo_assets.diversity.pruning`), or limits (`verdicts`).
+`cosmo_assets.diversity.pruning`), the rule that reads texts (`likeness`), or limits (`verdicts`).
 """
 
 from math import isqrt
@@ -11,9 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cosmo_assets.diversity.pruning import d2, d4
-from cosmo_assets.recipe.selection import Keep, KeepD2, KeepD4, KeepGumbel, KeepPareto, KeepRanks
+from cosmo_assets.recipe.selection import Keep, KeepD2, KeepD4, KeepDsir, KeepGumbel, KeepPareto, KeepRanks
+from cosmo_assets.selection import likeness
 from cosmo_assets.selection.keeping import Kept, Reals, gumbel, midranks, pareto, standardized, within_ranks
 from cosmo_assets.topics.features import Vectors
+
+WithoutTexts = KeepRanks | KeepPareto | KeepGumbel | KeepD4 | KeepD2
+"""Rules that need no text: a score, vectors, or both."""
 
 STAYS = -1
 """What stands for the reason of a document that stays."""
@@ -21,10 +25,16 @@ STAYS = -1
 
 def reasons_of(rule: Keep) -> tuple[str, ...]:
     """What is said of documents that do not stay."""
-    return ("d4 duplicate", "d4 prototype") if isinstance(rule, KeepD4) else (f"{rule.rule} by {rule.signal}",)
+    match rule:
+        case KeepD4():
+            return ("d4 duplicate", "d4 prototype")
+        case KeepDsir():
+            return likeness.REASONS
+        case _:
+            return (f"{rule.rule} by {rule.signal}",)
 
 
-def thinned(rule: Keep, documents: pa.Array, scores: Reals, vectors: Vectors) -> npt.NDArray[np.int64]:
+def thinned(rule: WithoutTexts, documents: pa.Array, scores: Reals, vectors: Vectors) -> npt.NDArray[np.int64]:
     """For each document the number of the reason, of `reasons_of`, for which it goes; `STAYS` for those that stay.
 
     `scores` has the rule's signal of each; one without it, NaN, stays, as with limits. `vectors` has the unit vectors

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmo_assets.composition.dsir import BUCKETS, Features, choose, divergence, features_of, log_ratio, quotas_of
+from cosmo_assets.composition import dsir
+from cosmo_assets.composition.dsir import (
+    BUCKETS,
+    Features,
+    choose,
+    divergence,
+    features_of,
+    log_ratio,
+    quotas_of,
+    spooled,
+)
 from cosmo_assets.ids import gumbels, hexadecimal, numbers_of, uniforms
 from cosmo_resources.errors import CosmoError
 from cosmo_resources.storage.digest import digest
@@ -195,3 +205,21 @@ def test_targets_that_want_the_same_documents_share_them() -> None:
 
 def test_of_equal_remainders_the_first_name_gets_the_document() -> None:
     assert quotas_of({"b": 1, "a": 1}, 3) == {"b": 1, "a": 2}
+
+
+@given(st.lists(st.text("ab ", max_size=12), max_size=12), st.integers(1, 9))
+def test_features_in_a_file_and_counted_in_blocks_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], block: int
+) -> None:
+    there = features_of(texts, 50)
+    file = spooled(iter(texts), tmp_path_factory.mktemp("spool") / "features", 50)
+    values, chosen = np.random.default_rng(0).normal(size=50), np.arange(len(texts)) % 2 == 0
+    whole = there.shares(chosen), there.sums(values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dsir, "_BLOCK", block)
+        parts = file.shares(chosen), file.sums(values)
+    assert parts[0].tolist() == whole[0].tolist()
+    assert parts[1].tolist() == whole[1].tolist()
+    assert file.words.tolist() == there.words.tolist() == [len(text.split()) for text in texts]
+    assert isinstance(file.buckets, np.memmap) or not len(file.buckets)
+    assert (file.buckets == there.buckets).all()

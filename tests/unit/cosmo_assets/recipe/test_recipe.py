@@ -151,6 +151,22 @@ def test_the_real_sample_has_all_its_files(monkeypatch: pytest.MonkeyPatch, samp
             {"keep": {"rule": "d2", "signal": "age.years", "fraction": 0.5}},
             r"selection reads those of age; name it here",
         ),
+        ("selection", {"keep": {"rule": "dsir", "targets": {}}}, r"keep\.dsir\.targets: .*at least 1"),
+        (
+            "selection",
+            {"keep": {"rule": "dsir", "targets": {"a": {"path": "a.jsonl"}}}},
+            r"targets\.a: .*name documents or fraction, one of them",
+        ),
+        (
+            "selection",
+            {"keep": {"rule": "dsir", "targets": {"a": {"path": "a.jsonl", "documents": 1, "fraction": 0.5}}}},
+            r"targets\.a: .*name documents or fraction, one of them",
+        ),
+        (
+            "selection",
+            {"keep": {"rule": "dsir", "targets": {name: {"path": "a.jsonl", "fraction": 0.6} for name in "ab"}}},
+            r"keep\.dsir: .*targets: their fractions sum to 1\.2, more than all",
+        ),
     ],
 )
 def test_a_wrong_field_is_named_with_what_is_wrong(tmp_path: Path, place: str, value: Any, named: str) -> None:
