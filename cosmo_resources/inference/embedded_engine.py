@@ -200,9 +200,10 @@ class Engine:
 
     def _finish(self, job: Job, handle: GenerationHandle) -> None:
         status = handle.get_status()
-        if status == og.GenerationStatus.CANCEL:
-            self.counts["cancelled"] += 1
-        elif status == og.GenerationStatus.IGNORED:
+        ignored = status == og.GenerationStatus.IGNORED
+        if status == og.GenerationStatus.CANCEL or (ignored and job.future.cancelled()):
+            self.counts["cancelled"] += 1  # ignored: the engine's word where all that ran was cancelled
+        elif ignored:
             self.counts["failed"] += 1
             job.settle(ApiError(500, "the key-value cache cannot hold the request: raise --cache-gb"))
         else:
