@@ -30,7 +30,10 @@ from cosmo_resources.storage.store import CorpusStore
 from tests.unit.cosmo_assets.synthetic import recipe
 
 def build(folder):
-    return build_texts(Workspace(CorpusStore(Path(folder)), recipe()), "statistics", "b000").rows
+    def embedder():
+        raise AssertionError("statistics need no embeddings")
+
+    return build_texts(Workspace(CorpusStore(Path(folder)), recipe()), "statistics", "b000", embedder).rows
 
 def peak(folder):
     Path("/proc/self/clear_refs").write_text("5")  # the peak is measured from here
