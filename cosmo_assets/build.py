@@ -263,6 +263,8 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
             read += [real_eligible] if of_signals is not proxy_runs else []
         inputs.setdefault(name_of(of_signals), []).extend(asset.key for asset in read)
     inputs.setdefault(SIGNALS_READER, []).extend(asset.key for asset in signals_of(recipe))
+    if recipe.age is not None and has_real(recipe):
+        inputs[SIGNALS_READER].append(REAL_SIGNALS["age"].key)
     if recipe.proof is not None:
         inputs.setdefault(PROOF_READER, []).append(proxy_evaluation.key)
     if recipe.mixture.factors.quality:

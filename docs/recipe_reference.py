@@ -45,6 +45,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "perplexity": "The language model of the signals `perplexity`",
         "educational": "The labels by which the signals `educational` are learned",
         "neural": "The transformers of the signals `neural`, which need it; null: none",
+        "age": "The year that the report holds the signals `age` against, which it needs; null: none",
         "selection": "Which texts may stand in the corpus by their signals",
         "sweep": "What filtering by signals would cost ([Filtering](filtering.md#what-it-costs)); null: not asked",
         "mixture": "Shares of the sources in the corpus",
@@ -386,6 +387,11 @@ MEANINGS: dict[str, dict[str, str]] = {
     "Perplexity": {
         "words": "Words of reference text that it is fitted on, about: a sample of the real text, or of the seeds",
         "order": "Words of its longest n-grams",
+    },
+    "Age": {
+        "evaluated": "The year of what models are tested on",
+        "older": "Years: the share of the texts that are older is shown",
+        "half_life": "Years after which a text weighs half",
     },
     "Neural": {
         "models": "Folders of causal language models as transformers saves them, each with its tokenizer.json, "

@@ -24,7 +24,7 @@ from cosmo_assets.recipe.mixture import Mixture, Tokenization
 from cosmo_assets.recipe.prompts import Prompts
 from cosmo_assets.recipe.proof import Proof
 from cosmo_assets.recipe.selection import Selection, SignalFamily
-from cosmo_assets.recipe.signals import Educational, Neural, Perplexity
+from cosmo_assets.recipe.signals import Age, Educational, Neural, Perplexity
 from cosmo_assets.recipe.sources import LicencePolicy, RealData, SeedPolicy, Source, TextSource
 from cosmo_assets.recipe.sweep import Sweep
 from cosmo_assets.recipe.topics import Topics
@@ -61,6 +61,8 @@ class Recipe(Section):
     educational: Educational = Field(default=Educational(), exclude_if=lambda section: section == Educational())
     neural: Neural | None = Field(default=None, exclude_if=lambda section: section is None)
     """As with `diversity`."""
+    age: Age | None = Field(default=None, exclude_if=lambda section: section is None)
+    """As with `diversity`."""
     mixture: Mixture
     diversity: Diversity | None = Field(default=None, exclude_if=lambda section: section is None)
     """None: no such assets, and the digest of a recipe that never heard of it."""
@@ -92,6 +94,8 @@ class Recipe(Section):
                     raise ValueError(f"prompts.mixes.{name}: {source} is no source of kind {mix.kind}")
         if "neural" in self.signals and self.neural is None:
             raise ValueError("neural: signals name this family; say by which models: neural: {models: [FOLDER]}")
+        if self.age is not None and "age" not in self.signals:
+            raise ValueError("signals: the section age is about those of age; name it here")
         for reader in ("selection", "sweep", "proof"):
             section = getattr(self, reader)
             read = section.families if section else ()

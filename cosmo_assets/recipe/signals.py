@@ -1,4 +1,4 @@
-"""Signals that need a model: what it is fitted on, and how large it is.
+"""Signals that need something of their own: a model, what it is fitted on and how large it is, or a year.
 
 Belongs here: a section for each such family of signals. Does not belong here: which families are computed and what is
 kept by them (`selection`), or how a model is fitted (`cosmo_assets.signals`).
@@ -18,6 +18,17 @@ class Perplexity(Section):
     """Words of reference text that it is fitted on, about: a sample of the real text, or of the seeds."""
     order: Annotated[int, Field(ge=1, le=6)] = 3
     """Words of its longest n-grams."""
+
+
+class Age(Section):
+    """What the years that texts name are held against, in the corpus report."""
+
+    evaluated: Annotated[int, Field(ge=1500, le=2099)]
+    """The year of what models are tested on."""
+    older: Count = 10
+    """Years: the share of the texts that are older is shown."""
+    half_life: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    """Years after which a text weighs half."""
 
 
 class Neural(Section):

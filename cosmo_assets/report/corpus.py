@@ -45,6 +45,7 @@ OPTIONAL: Mapping[str, Callable[[Recipe], object]] = {
     "selection": lambda recipe: recipe.selection,
     "filtering_costs": lambda recipe: recipe.sweep,
     "corpus_diversity": lambda recipe: recipe.diversity,
+    "real_age": lambda recipe: recipe.age if has_real(recipe) else None,
 }
 """Those that it reads as well where the recipe has a section for them."""
 

@@ -1,4 +1,5 @@
-"""The parts of the report that only some corpora have: signals, the selection, what filtering costs, diversity, proof.
+"""The parts of the report that only some corpora have: signals, ages, the selection, what filtering costs, diversity,
+proof.
 
 Belongs here: their tables and charts, and the sentence above them, where the recipe asks for what they show. Does not
 belong here: the parts of every corpus (`figures`, `examples`), reading (`corpus`), HTML (`html`).
@@ -7,15 +8,21 @@ belong here: the parts of every corpus (`figures`, `examples`), reading (`corpus
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import polars as pl
+
+from cosmo_assets.charts.bars import bars
 from cosmo_assets.diversity import stage as diversity_stage
 from cosmo_assets.ids import bucket_name
 from cosmo_assets.proxy.stage import EVALUATION
 from cosmo_assets.recipe.selection import SIGNAL_ASSETS
+from cosmo_assets.recipe.signals import Age
 from cosmo_assets.report import proof
 from cosmo_assets.report.corpus import Corpus, Section
 from cosmo_assets.report.html import Share, Table
 from cosmo_assets.selection import costs
 from cosmo_assets.selection import stage as selection_stage
+from cosmo_assets.signals.ages import ages_of
 from cosmo_assets.signals.spread import chart_of, rows_of
 
 
@@ -23,6 +30,7 @@ def parts(corpus: Corpus, *, compared: bool) -> list[Section]:
     """What this corpus has of them, in order. Their content is a title, a lead and a table. Without `compared`, nothing
     is said of the accepted version: which one that is, is no part of the versions that the report reads."""
     families = [_signals(corpus, family) for family in corpus.workspace.recipe.signals]
+    families += [_ages(corpus, section) for section in [corpus.workspace.recipe.age] if section is not None]
     found = [part(corpus) for asset, part in PARTS.items() if asset in corpus.datasets]
     found += [_diversity(corpus, compared)] if diversity_stage.ASSET in corpus.datasets else []
     return [*families, *found, *([proof.part(corpus)] if EVALUATION in corpus.datasets else [])]
@@ -38,6 +46,29 @@ def _signals(corpus: Corpus, family: str) -> Section:
     )
     found = {f"{row['signal']}.median": row["quantiles"][3] for row in spread if row["quantiles"]}
     return _section(f"signals-{family}", f"Signals: {family}", lead, rows_of(spread), chart_of(spread), found)
+
+
+def _ages(corpus: Corpus, asked: Age) -> Section:
+    signals = [corpus.scan(asset) for asset in ("text_age", "real_age") if asset in corpus.datasets]
+    named = pl.concat([found.select("doc_id", "latest_year") for found in signals])
+    documents = corpus.scan("mixture").select("doc_id", "source").join(named, on="doc_id")
+    by_source = documents.group_by("source").agg(pl.len(), pl.col("latest_year").drop_nulls()).sort("source")
+    older, rows, shares, figures = f"Older than {asked.older} years", [], [], dict[str, float]()
+    for source, count, years in by_source.collect().iter_rows():
+        found = ages_of(np.array(years, np.int64), asked.evaluated, asked.older, asked.half_life)
+        row: dict[str, Any] = {"Source": source, "Documents": count, "Name a year": len(years)}
+        row |= {older: None, "Mean gap, years": None, "Mean weight": None}
+        if found is not None:
+            row |= {older: Share(found.older), "Mean gap, years": found.gap, "Mean weight": found.weight}
+            shares.append((source, found.older))
+            figures |= {f"{source}.{name}": value for name, value in vars(found).items()}
+        rows.append(row)
+    lead = (
+        "Of the documents in the corpus that name a year, by the latest one: how many years older they are than "
+        f"{asked.evaluated}, when models are tested, and what they weigh if {asked.half_life:g} years halve a weight."
+    )
+    chart = bars(f"{older}, of those that name a year", shares, unit="%")
+    return _section("ages", "Age", lead, rows, chart, figures)
 
 
 def _selection(corpus: Corpus) -> Section:

@@ -66,6 +66,7 @@ def build(workspace: Workspace) -> Manifest:
             **figures.described(workspace.recipe),
             "gpu_hour_price": workspace.recipe.budget.gpu_hour_price,
             **({"optimum": optimum.model_dump()} if optimum else {}),
+            **({"age": workspace.recipe.age.model_dump()} if workspace.recipe.age else {}),
             **({"diversity_rate": workspace.recipe.diversity.rate} if workspace.recipe.diversity else {}),
         },
         of_outdated=True,  # it says so

@@ -1,11 +1,12 @@
-"""The years that a text names."""
+"""The years that a text names, and how old texts are by them."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmo_assets.signals.ages import named_years, years_of
+from cosmo_assets.signals.ages import Ages, ages_of, half_life_weights, named_years, years_of
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,18 @@ def test_what_is_a_year(text: str, years: set[int]) -> None:
 def test_the_latest_and_how_many(years: list[int]) -> None:
     (row,) = years_of(pa.chunked_array([[f"What happened in {' and in '.join(map(str, years))}?"]])).to_pylist()
     assert row == {"latest_year": max(years, default=None), "years": len(set(years))}
+
+
+def test_two_years_have_exact_shares_gaps_and_weights() -> None:
+    years = np.array([2010, 2010, 2010, 2020])
+    assert ages_of(years, 2020, 9, 10.0) == Ages(older=0.75, gap=7.5, weight=(3 * 0.5 + 1) / 4)
+    assert ages_of(years, 2020, 10, 5.0) == Ages(older=0.0, gap=7.5, weight=(3 * 0.25 + 1) / 4), "not older than 10"
+    assert ages_of(years, 2005, 0, 5.0) == Ages(older=0.0, gap=-7.5, weight=1.0), "all of them younger than the test"
+    assert ages_of(years[:0], 2020, 9, 10.0) is None
+
+
+@given(st.lists(st.integers(-50, 500), min_size=1), st.floats(0.5, 100))
+def test_a_half_life_more_halves_a_weight(gaps: list[int], half_life: float) -> None:
+    weights = half_life_weights(np.array(gaps), half_life)
+    assert weights == pytest.approx([min(1.0, 0.5 ** (gap / half_life)) for gap in gaps])
+    assert half_life_weights(np.array([0, 7, 14, -3]), 7.0).tolist() == [1, 0.5, 0.25, 1]
