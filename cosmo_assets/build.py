@@ -126,7 +126,9 @@ ALSO_READ = {
 REAL_READERS = {
     "real_documents": ("tokenized_shards", "token_lineage", "filtering_costs", "corpus_report", "corpus_export"),
     "real_eligible": ("duplicate_clusters", "mixture", "corpus_report"),
+    "duplicate_clusters": ("mixture",),
 }
+"""What is read where a recipe has real.sources, by which assets."""
 
 UP_TO_PROMPTS = (
     "seed_documents",
@@ -210,7 +212,8 @@ def readers_of(recipe: Recipe, place: str) -> tuple[str, ...]:
     readers = {
         place: recipe.deduplication.compares_meanings,
         "selection": recipe.selection is not None and recipe.selection.reads_embeddings,
-        "filtering_costs": True,
+        "filtering_costs": recipe.sweep is not None,
+        "corpus_diversity": recipe.diversity is not None,
     }
     return tuple(name for name, reads in readers.items() if reads)
 
@@ -247,7 +250,7 @@ def build_defs(recipe: Recipe, resources: Mapping[str, Any]) -> dg.Definitions:
         for reader in readers_of(recipe, place):
             inputs.setdefault(reader, []).extend(extra.key for extra in found)
     if has_real(recipe):
-        for asset in MIXED_IN:
+        for asset in (*MIXED_IN, duplicate_clusters):
             for reader in REAL_READERS[name_of(asset)]:
                 inputs.setdefault(reader, []).append(asset.key)
         if recipe.selection is not None and recipe.selection.reads_texts:

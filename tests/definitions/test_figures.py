@@ -1,4 +1,4 @@
-"""Every asset reports its most telling numbers as metadata that Dagster plots."""
+"""Every asset reports its most telling numbers as metadata that Dagster plots, and is behind all that it read."""
 
 import hashlib
 import json
@@ -10,11 +10,12 @@ import dagster as dg
 import pytest
 from aiohttp import web
 
-from cosmo_assets.build import assets_of, name_of
+from cosmo_assets.build import assets_of, build_defs, name_of
 from cosmo_assets.figures import FIGURES, figures_of
 from cosmo_assets.operations.adopt import adopt
 from cosmo_assets.schemas.tables import TABLES
 from cosmo_assets.signals.catalogue import CATALOGUE
+from cosmo_resources.deployments import deployment
 from cosmo_resources.storage.manifest import Flow, Manifest
 from tests.corpora import QUESTION, TEMPLATES, Corpus, seeds
 from tests.doubles.replay_server import prose, replaying
@@ -142,6 +143,17 @@ def test_adopted_materializations_show_the_same_numbers(built: tuple[Corpus, dg.
                 event = latest(fresh, asset)
                 own = figures_of(corpus.store.open(asset, event.partition or "all").manifest)
                 assert own.items() <= numbers(event).items(), asset
+
+
+def test_an_asset_is_behind_everything_that_it_read(built: tuple[Corpus, dg.DagsterInstance]) -> None:
+    corpus, instance = built
+    definitions = build_defs(corpus.recipe, deployment(corpus.settings("http://127.0.0.1:1"), corpus.recipe.name))
+    graph, unsaid = definitions.resolve_asset_graph(), set()
+    for asset in set(TABLES) - {NEEDS_A_HUB}:
+        before = {key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys}
+        manifest = corpus.store.open(asset, latest(instance, asset).partition or "all").manifest
+        unsaid |= {(asset, ref.asset) for ref in manifest.inputs if ref.asset not in before}
+    assert not unsaid
 
 
 def synthetic(asset: str, summary: Mapping[str, object]) -> Manifest:
