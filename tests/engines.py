@@ -1,4 +1,4 @@
-"""Real engines for tests: vLLM on the CPU, and the torch that comes with it, where they are installed."""
+"""Real engines for tests, where they are installed: vLLM on the CPU, the torch that comes with it, lm-eval beside it."""
 
 import json
 import os
@@ -37,4 +37,12 @@ def python_with_torch() -> str:
     python = Path(os.environ.get("COSMO_PROXY_PYTHON") or ROOT / ".venv-vllm" / "bin" / "python")
     if not python.is_file():
         pytest.skip(f"no torch: COSMO_PROXY_PYTHON is not set and {python} is missing (`make vllm-cpu`)")
+    return str(python)
+
+
+def python_with_lm_eval() -> str:
+    """An interpreter that trains proxies and has lm-evaluation-harness, or a skip."""
+    python = Path(os.environ.get("COSMO_LM_EVAL_PYTHON") or ROOT / ".venv-lm-eval" / "bin" / "python")
+    if not python.is_file():
+        pytest.skip(f"no lm-eval: COSMO_LM_EVAL_PYTHON is not set and {python} is missing (`make lm-eval`)")
     return str(python)

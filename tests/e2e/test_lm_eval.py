@@ -16,6 +16,7 @@ from cosmo_assets.proxy.rows import read_items
 from cosmo_assets.proxy.scoring import Answers
 from cosmo_assets.proxy.spec import MODEL, RESULT, Proxy
 from tests.corpora import ROOT
+from tests.engines import python_with_lm_eval
 from tests.facts import items, texts, write_shard
 
 pytestmark = pytest.mark.slow
@@ -47,10 +48,7 @@ def questions() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
-    python = os.environ.get("COSMO_LM_EVAL_PYTHON")
-    if not python:
-        pytest.skip("COSMO_LM_EVAL_PYTHON names no interpreter with lm-eval[hf]")
-    folder = tmp_path_factory.mktemp("lm-eval")
+    python, folder = python_with_lm_eval(), tmp_path_factory.mktemp("lm-eval")
     shards = {name: [write_shard(folder / name / "a.ds", texts(noise, 1))] for name, noise in (("half", 0.5), ("x", 1))}
     (folder / "items.jsonl").write_text("\n".join(map(json.dumps, questions())), encoding="utf-8")
     ablation = Ablation.prepare(folder, shards, read_items(folder / "items.jsonl"), {}, PROXY, LEAST_SEEDS)
