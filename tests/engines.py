@@ -1,4 +1,4 @@
-"""Real engines for tests, where they are installed: vLLM on the CPU, the torch that comes with it, lm-eval beside it."""
+"""Real engines for tests, where they are installed: vLLM on the CPU, its torch, and lm-eval beside that."""
 
 import json
 import os
@@ -44,5 +44,6 @@ def python_with_lm_eval() -> str:
     """An interpreter that trains proxies and has lm-evaluation-harness, or a skip."""
     python = Path(os.environ.get("COSMO_LM_EVAL_PYTHON") or ROOT / ".venv-lm-eval" / "bin" / "python")
     if not python.is_file():
-        pytest.skip(f"no lm-eval: COSMO_LM_EVAL_PYTHON is not set and {python} is missing (`make lm-eval`)")
+        remedy = "`make vllm-cpu WITH=lm-eval`"
+        pytest.skip(f"no lm-eval: COSMO_LM_EVAL_PYTHON is not set and {python} is missing ({remedy})")
     return str(python)
