@@ -104,7 +104,7 @@ class Cluster:
         """
         install_packages()
         self.down()
-        for name in ("daemons", "state", "spool", "munge", "mysql", "ssh", "devices"):
+        for name in ("daemons", "state", "spool", "munge", "mysql", "mysql-tables", "ssh", "devices"):
             (self.folder / name).mkdir(parents=True)
         self.folder.chmod(0o755)
         self._configure()
@@ -217,8 +217,11 @@ class Cluster:
         self.run("scancel", "--signal=USR1", "--batch", job)
 
     def near_time_limit(self, job: str, seconds: float) -> None:
-        """Move a running job's time limit, of at least a minute, to so soon. It is enforced every 30 s."""
-        self.run("scontrol", "update", f"jobid={job}", f"EndTime=now+{seconds:g}seconds")
+        """Move a running job's time limit, of at least a minute, to so soon. It is enforced every 30 s.
+
+        What is sooner than in five seconds is then: a time that has passed when the controller reads it is refused,
+        and `now` has passed where another second has begun."""
+        self.run("scontrol", "update", f"jobid={job}", f"EndTime=now+{max(seconds, 5):g}seconds")
 
     def idle_nodes(self) -> list[str]:
         """The nodes that are up and free, sorted."""
@@ -272,9 +275,11 @@ class Cluster:
         self._answers("munged", "munged", self.layout.munge_socket.exists)
 
     def _start_database(self) -> None:
-        data = self.folder / "mysql"
-        shutil.chown(data, "mysql", "mysql")
-        options = ["--no-defaults", "--user=mysql", f"--datadir={data}"]
+        # A server that starts removes the temporary tables of every other one with the same folder for them.
+        data, tables = self.folder / "mysql", self.folder / "mysql-tables"
+        for folder in (data, tables):
+            shutil.chown(folder, "mysql", "mysql")
+        options = ["--no-defaults", "--user=mysql", f"--datadir={data}", f"--tmpdir={tables}"]
         install = ["mariadb-install-db", *options, "--auth-root-authentication-method=normal", "--skip-test-db"]
         done = subprocess.run(install, capture_output=True, text=True, timeout=120)
         if done.returncode:
